@@ -1,0 +1,17 @@
+//! The nouns: what passes through Pannier, free of any wire format, socket or framework.
+//!
+//! Imports nothing of the house. Everybody may import it.
+
+mod call;
+mod consumer;
+mod error;
+mod record;
+mod template;
+mod usage;
+
+pub use call::{Call, Certainty, Fingerprint, Operation, Storable};
+pub use consumer::{Consumer, Scope};
+pub use error::{Error, Kind};
+pub use record::{CacheOutcome, CallFacts, Ending, Record, RequestId, Route, Trip};
+pub use template::{Slot, SlotKind, Template};
+pub use usage::{Durations, FinishReason, Observed, Source, Usage};
