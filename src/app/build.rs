@@ -1,0 +1,143 @@
+//! Settings → parts. The one place that knows which part gets which.
+
+use crate::admin::{self, Readiness};
+use crate::cache::Memory;
+use crate::config::Config;
+use crate::dialect::DIALECTS;
+use crate::domain::{Error, Kind, Route};
+use crate::flight::{Flights, Limits};
+use crate::gateway::{Gateway, Policy, Way};
+use crate::proxy::{self, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
+use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
+use crate::upstream::{Client, Inventory, Origins, Target};
+use arc_swap::ArcSwap;
+use pingora::prelude::http_proxy;
+use pingora::server::configuration::ServerConf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+/// Everything that serves.
+pub struct House {
+    pub policy: Arc<ArcSwap<Policy>>,
+    pub way: Arc<Way>,
+    pub front: Arc<Front>,
+    pub log: Arc<AccessLog>,
+    pub readiness: Arc<Readiness>,
+    pub admin: axum::Router,
+}
+
+/// Of `cache.memory`, the part that the shortest way to the entries may take.
+const RECALL_SHARE: usize = 4;
+
+impl House {
+    pub fn build(config: &Config, listen: SocketAddr, admin_listen: SocketAddr) -> anyhow::Result<Self> {
+        let instance = format!("pannier-{:016x}", fastrand::u64(..));
+        let policy = Arc::new(ArcSwap::from_pointee(policy(config, 0)));
+        let metrics = Arc::new(Metrics::new());
+        let log = AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())?;
+        let log = Arc::new(log);
+        let sinks: [Arc<dyn RecordSink>; 2] = [metrics.clone(), log.clone()];
+        let sinks = Sinks::new(sinks);
+
+        let target = Arc::new(Target::new(&config.upstream));
+        let client = Client::new(target, &config.upstream, &instance);
+        let recall = config.cache.memory / RECALL_SHARE;
+        let way = Arc::new(Way {
+            inventory: Inventory::new(client.clone(), config.upstream.inventory_refresh),
+            origins: Origins::new(client.clone()),
+            memory: Memory::new((config.cache.memory - recall) as u64, metrics.clone()),
+            flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
+            metrics: metrics.clone(),
+            sinks: sinks.clone(),
+            client: client.clone(),
+        });
+        let gateway = Arc::new(Gateway::new(policy.clone(), way.clone(), recall as u64));
+        show_sizes(&metrics, &way, &gateway);
+
+        let road = Road {
+            gateway: gateway.clone(),
+            client: client.clone(),
+            admin: reachable(admin_listen),
+            max_body: config.server.max_body as u64,
+            instance: instance.clone(),
+            metrics: metrics.clone(),
+            sinks: sinks.clone(),
+        };
+        let pingora = ServerConf {
+            upstream_keepalive_pool_size: config.upstream.idle_connections.max(1),
+            max_retries: 4,
+            ..ServerConf::default()
+        };
+        let door = Door {
+            policy: policy.clone(),
+            hosts: Hosts::new(listen),
+            instance,
+            is_house: admin::is_house,
+            head_limits: head_limits(&config.server),
+            head_patience: HeadPatience::new(&config.server),
+            patience: patience(&config.server),
+            metrics: metrics.clone(),
+            sinks,
+        };
+        let front = Front {
+            door: Arc::new(door),
+            lane: Lane { gateway, log: log.clone() },
+            proxy: Arc::new(http_proxy(&Arc::new(pingora), road)),
+        };
+        let readiness = Arc::new(Readiness::new(move || client.is_up()));
+        let admin = admin::router(admin::Parts { metrics, readiness: readiness.clone() });
+        Ok(House { policy, way, front: Arc::new(front), log, readiness, admin })
+    }
+}
+
+/// What a reload replaces.
+pub fn policy(config: &Config, generation: u64) -> Policy {
+    Policy::new(&config.auth, &config.cache, &config.access.allowed_hosts, generation)
+}
+
+fn limits(config: &Config) -> Limits {
+    let crate::flight::Config { max_recording, window, max_flights } = config.flight;
+    Limits { max_recording, window, max_flights }
+}
+
+fn head_limits(server: &proxy::Config) -> proxy::Limits {
+    proxy::Limits { bytes: server.max_header_bytes, fields: server.max_headers }
+}
+
+fn patience(server: &proxy::Config) -> Patience {
+    Patience { body_min_rate: server.body_min_rate, body_grace: server.body_grace, write: server.write_timeout }
+}
+
+/// Every part that has a bound shows how full it is.
+fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>) {
+    for spec in DIALECTS.into_iter().flat_map(|dialect| dialect.routes().iter().map(move |spec| (dialect, spec))) {
+        let (dialect, spec) = spec;
+        metrics.expect_route(spec.method, Route { template: spec.path, dialect: dialect.name() });
+    }
+    let show = |gauge: Sampled, read: fn(&Way) -> u64| {
+        let way = way.clone();
+        metrics.gauge_source(gauge, move || i64::try_from(read(&way)).unwrap_or(i64::MAX));
+    };
+    show(Sampled::CacheEntries, |way| way.memory.entries());
+    show(Sampled::CacheBytes, |way| way.memory.bytes());
+    show(Sampled::Flights, |way| way.flights.len() as u64);
+    show(Sampled::UpstreamUp, |way| way.client.is_up().into());
+    show(Sampled::Size("cache_memory_bytes"), |way| way.memory.bytes());
+    show(Sampled::Size("flights"), |way| way.flights.len() as u64);
+    show(Sampled::Size("recorded_bytes"), |way| way.flights.recorded_bytes() as u64);
+    show(Sampled::Size("models"), |way| way.inventory.len() as u64);
+    show(Sampled::Size("origins"), |way| way.origins.len());
+    let read = gateway.clone();
+    metrics.gauge_source(Sampled::Size("recall_bytes"), move || read.recall_size().0 as i64);
+    let read = gateway.clone();
+    metrics.gauge_source(Sampled::Size("recall_entries"), move || read.recall_size().1 as i64);
+}
+
+/// Where a listener on any address can be reached from this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}

@@ -1,0 +1,125 @@
+//! Serving, and ending: the order of shutdown is written here.
+//!
+//! Pingora's own server sleeps its whole grace period however idle it is, closes the listeners before
+//! anybody has heard of it, and neither reports the port it got nor that it got none: so the accept loop
+//! and the signals are ours.
+
+use super::build::House;
+use super::reload::Reload;
+use crate::proxy::{self, Front};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+/// After a failed accept (no descriptor left, mostly) it is tried again this much later.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// What ends Pannier.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+/// Serves until a signal comes, then ends: not ready, no new connections, running answers finished,
+/// books closed.
+pub async fn serve(
+    house: House,
+    data: TcpListener,
+    admin: TcpListener,
+    reload: Reload,
+    server: &proxy::Config,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let (stop, stopped) = watch::channel(false);
+    let (close, closed) = watch::channel(false);
+    let connections = TaskTracker::new();
+    let inventory = house.way.inventory.clone();
+    let background = TaskTracker::new();
+    let refreshed = stopped.clone();
+    background.spawn(async move { inventory.run(refreshed).await });
+    background.spawn(reload.run(stopped.clone()));
+    let router = house.admin.clone();
+    background.spawn(async move {
+        if let Err(error) = axum::serve(admin, router).await {
+            tracing::error!(%error, "the admin listener failed");
+        }
+    });
+    let most = Arc::new(Semaphore::new(server.max_connections));
+    let accepting = tokio::spawn(accept(data, house.front.clone(), connections.clone(), most, closed));
+    house.readiness.start();
+
+    let hasty = signals.first().await;
+    house.readiness.drain();
+    tracing::info!("stopping: not ready any more");
+    if !hasty {
+        signals.or_after(server.shutdown_delay).await;
+    }
+    accepting.abort();
+    let _ = close.send(true);
+    connections.close();
+    tokio::select! {
+        () = connections.wait() => {}
+        () = signals.or_after(server.drain) => {
+            tracing::warn!(connections = connections.len(), "stopping: cutting off what still runs");
+        }
+    }
+    let _ = stop.send(true);
+    house.log.close();
+    Ok(())
+}
+
+async fn accept(
+    listener: TcpListener,
+    front: Arc<Front>,
+    connections: TaskTracker,
+    most: Arc<Semaphore>,
+    closed: watch::Receiver<bool>,
+) {
+    // While there are too many, the next one waits in the kernel's queue.
+    while let Ok(permit) = most.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((io, _)) => {
+                let (front, closed) = (front.clone(), closed.clone());
+                connections.spawn(async move {
+                    proxy::serve(front, io, closed).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Waits for the first. Whether a person is waiting at the keyboard.
+    async fn first(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => true,
+            _ = self.quit.recv() => true,
+        }
+    }
+
+    /// Waits for `time`, or for another signal that hurries. Zero is no time at all.
+    async fn or_after(&mut self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = self.first() => {}
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Who asks: an API key's owner, or `anonymous`. One hash and one table, no lock, no database.
+
+mod config;
+
+pub use config::{Config, Key, Secret, Sharing};
+
+use crate::domain::{Consumer, Scope};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The known keys, by their digests; immutable, replaced as a whole by a reload.
+pub struct Directory {
+    known: HashMap<[u8; 32], Arc<Consumer>>,
+    anonymous: Arc<Consumer>,
+}
+
+/// The team of whoever names none.
+const DEFAULT_TEAM: &str = "default";
+
+impl Directory {
+    pub fn new(config: &Config) -> Self {
+        let consumer = |name: &str, team: &str| {
+            let scope = match config.scope {
+                Sharing::Team => scope("team", team),
+                Sharing::Key => scope("key", name),
+                Sharing::Shared => scope("shared", ""),
+            };
+            Arc::new(Consumer { name: name.into(), team: team.into(), scope })
+        };
+        let entry = |key: &Key| {
+            let team = key.team.as_deref().unwrap_or(DEFAULT_TEAM);
+            (*blake3::hash(key.key.expose().as_bytes()).as_bytes(), consumer(&key.name, team))
+        };
+        Directory {
+            known: config.keys.iter().map(entry).collect(),
+            anonymous: consumer("anonymous", DEFAULT_TEAM),
+        }
+    }
+
+    /// Whose key `presented` is. An unknown one is nobody's: clients of a bare Ollama send dummies.
+    pub fn identify(&self, presented: Option<&[u8]>) -> &Arc<Consumer> {
+        match presented {
+            Some(key) if !self.known.is_empty() => {
+                self.known.get(blake3::hash(key).as_bytes()).unwrap_or(&self.anonymous)
+            }
+            _ => &self.anonymous,
+        }
+    }
+
+    /// Whether `presented` is one of Pannier's own keys, which the upstream must not see.
+    pub fn knows(&self, presented: Option<&[u8]>) -> bool {
+        !Arc::ptr_eq(self.identify(presented), &self.anonymous)
+    }
+}
+
+fn scope(kind: &str, name: &str) -> Scope {
+    let mut hasher = blake3::Hasher::new_derive_key("pannier scope");
+    hasher.update(kind.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(name.as_bytes());
+    Scope(*hasher.finalize().as_bytes())
+}

@@ -1,0 +1,95 @@
+//! What a request says about caching (RFC 9111 §5.2.1).
+
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, PRAGMA};
+use std::time::Duration;
+
+/// The directives that mean something to Pannier; all others are ignored, as the RFC wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Directives {
+    /// Neither look anything up nor keep the answer.
+    pub no_store: bool,
+    /// Ask the upstream; the answer may be kept.
+    pub no_cache: bool,
+    /// Answer from the memory or not at all.
+    pub only_if_cached: bool,
+    /// Take nothing older.
+    pub max_age: Option<Duration>,
+    /// Take nothing that will be over sooner.
+    pub min_fresh: Option<Duration>,
+}
+
+impl Directives {
+    pub fn read(headers: &HeaderMap) -> Self {
+        let mut read = Directives::default();
+        if !headers.contains_key(CACHE_CONTROL) {
+            // Without Cache-Control, an HTTP/1.0 client's `Pragma: no-cache` counts (§5.4).
+            read.no_cache = headers.get_all(PRAGMA).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
+            return read;
+        }
+        for value in headers.get_all(CACHE_CONTROL) {
+            for directive in value.to_str().unwrap_or_default().split(',') {
+                let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+                let seconds = || argument.trim().trim_matches('"').parse().ok().map(Duration::from_secs);
+                match name.trim().to_ascii_lowercase().as_str() {
+                    "no-store" => read.no_store = true,
+                    "no-cache" => read.no_cache = true,
+                    "only-if-cached" => read.only_if_cached = true,
+                    // What cannot be read as a number counts as none left (§4.2.1 on the side of freshness).
+                    "max-age" => read.max_age = seconds().or(Some(Duration::ZERO)),
+                    "min-fresh" => read.min_fresh = seconds().or(Some(Duration::MAX)),
+                    _ => {}
+                }
+            }
+        }
+        read
+    }
+
+    /// Whether the memory may be asked at all.
+    pub fn may_look_up(&self) -> bool {
+        !self.no_store && !self.no_cache && self.max_age != Some(Duration::ZERO)
+    }
+
+    /// Whether an entry of this `age` that lasts until `ttl` will do.
+    pub fn accept(&self, age: Duration, ttl: Duration) -> bool {
+        self.max_age.is_none_or(|most| age <= most)
+            && self.min_fresh.is_none_or(|least| ttl.saturating_sub(age) >= least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn read(value: &'static str) -> Directives {
+        Directives::read(&HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(value))]))
+    }
+
+    #[test]
+    fn directives_are_read_in_any_case_and_company() {
+        assert_eq!(read(""), Directives::default());
+        assert!(read("No-Store").no_store);
+        assert!(read("private, no-cache").no_cache);
+        assert!(read("only-if-cached , max-age=5").only_if_cached);
+        assert_eq!(read("max-age=\"5\"").max_age, Some(Duration::from_secs(5)));
+        assert_eq!(read("max-age=soon").max_age, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn age_is_weighed() {
+        let seconds = Duration::from_secs;
+        assert!(read("max-age=5").accept(seconds(5), seconds(60)));
+        assert!(!read("max-age=5").accept(seconds(6), seconds(60)));
+        assert!(!read("min-fresh=10").accept(seconds(55), seconds(60)));
+        assert!(!read("max-age=0").may_look_up());
+    }
+
+    #[test]
+    fn pragma_counts_only_alone() {
+        let pragma = (PRAGMA, HeaderValue::from_static("no-cache"));
+        assert!(Directives::read(&HeaderMap::from_iter([pragma.clone()])).no_cache);
+        let both = [pragma, (CACHE_CONTROL, HeaderValue::from_static("max-age=60"))];
+        assert!(!Directives::read(&HeaderMap::from_iter(both)).no_cache);
+    }
+}

@@ -1,0 +1,102 @@
+//! The first tier: in this process, bounded in bytes, concrete and synchronous.
+
+use super::{CacheKey, Entry};
+use crate::telemetry::{Eviction, Metrics};
+use moka::notification::RemovalCause;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Finished answers in memory.
+pub struct Memory {
+    entries: moka::sync::Cache<CacheKey, Arc<Entry>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Memory {
+    /// `capacity` in bytes; `metrics` counts what has to go.
+    pub fn new(capacity: u64, metrics: Arc<Metrics>) -> Self {
+        let count = metrics.clone();
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(capacity)
+            .weigher(|_, entry: &Arc<Entry>| entry.weight())
+            .eviction_listener(move |_, _, cause| match cause {
+                RemovalCause::Size => count.evicted(Eviction::Size),
+                RemovalCause::Replaced => count.evicted(Eviction::Replaced),
+                // Those whose time is over are thrown out below, and counted there.
+                RemovalCause::Expired | RemovalCause::Explicit => {}
+            })
+            .build();
+        Memory { entries, metrics }
+    }
+
+    /// The answer kept under `key`, while it may be used.
+    pub fn get(&self, key: &CacheKey, now: Instant) -> Option<Arc<Entry>> {
+        let entry = self.entries.get(key)?;
+        if entry.is_fresh(now) {
+            return Some(entry);
+        }
+        self.entries.invalidate(key);
+        self.metrics.evicted(Eviction::Expired);
+        None
+    }
+
+    pub fn put(&self, key: CacheKey, entry: Arc<Entry>) {
+        self.entries.insert(key, entry);
+    }
+
+    pub fn entries(&self) -> u64 {
+        self.entries.entry_count()
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> u64 {
+        self.entries.weighted_size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Observed;
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use std::time::Duration;
+
+    fn entry(ttl: Duration, stored: Instant) -> Arc<Entry> {
+        Arc::new(Entry {
+            body: Bytes::from_static(b"{}"),
+            frames: Box::new([]),
+            headers: HeaderMap::new(),
+            model: "m".into(),
+            observed: Observed::default(),
+            took: Duration::ZERO,
+            stored,
+            ttl,
+        })
+    }
+
+    #[test]
+    fn an_entry_is_found_until_its_time_is_over() {
+        let memory = Memory::new(1 << 20, Arc::default());
+        let now = Instant::now();
+        memory.put(CacheKey([1; 32]), entry(Duration::from_secs(10), now));
+        assert!(memory.get(&CacheKey([1; 32]), now + Duration::from_secs(9)).is_some());
+        assert!(memory.get(&CacheKey([2; 32]), now).is_none());
+        assert!(memory.get(&CacheKey([1; 32]), now + Duration::from_secs(10)).is_none());
+        assert!(memory.get(&CacheKey([1; 32]), now).is_none(), "what was over is gone");
+    }
+
+    #[test]
+    fn it_never_holds_more_than_it_may() {
+        let memory = Memory::new(64 << 10, Arc::default());
+        let now = Instant::now();
+        for n in 0..10_000u32 {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_le_bytes());
+            memory.put(CacheKey(key), entry(Duration::from_secs(10), now));
+        }
+        memory.entries.run_pending_tasks();
+        assert!(memory.bytes() <= 64 << 10, "{}", memory.bytes());
+        assert!(memory.entries() < 200, "{}", memory.entries());
+    }
+}

@@ -1,0 +1,17 @@
+//! The memory: finished answers by what was asked, of which model, in whose scope.
+//!
+//! A cache may fail but cannot hurt: whatever is not certain is a miss.
+
+mod config;
+mod directives;
+mod entry;
+mod key;
+mod memory;
+mod policy;
+
+pub use config::{Completions, Config, Rule};
+pub use directives::Directives;
+pub use entry::Entry;
+pub use key::{CacheKey, Parts};
+pub use memory::Memory;
+pub use policy::{Policy, Terms};

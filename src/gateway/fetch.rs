@@ -1,0 +1,138 @@
+//! Where an answer comes from: the memory, else a trip that is under way, else a trip of its own.
+
+use super::trip::{self, Keep, Plan, TripHead};
+use super::{Policy, Request, Way};
+use crate::cache::{CacheKey, Directives, Entry, Parts, Terms};
+use crate::domain::{CacheOutcome, Call, CallFacts, Error, Kind};
+use crate::flight::{Boarding, Full, Recorder, Seat};
+use crate::upstream::Identity;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One trip under way is shared by those who ask for the same thing of the same model by the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FlightKey(CacheKey, Box<str>);
+
+/// All that is known of a request once it has been read.
+pub struct Order<'a> {
+    pub request: &'a Request<'a>,
+    pub call: Call,
+    pub facts: CallFacts,
+    pub identity: Option<Identity>,
+    pub directives: Directives,
+}
+
+/// Where the answer comes from.
+pub enum Fetched {
+    Remembered { key: CacheKey, entry: Arc<Entry> },
+    Trip {
+        seat: Seat<TripHead, Error>,
+        outcome: CacheOutcome,
+        /// Why the memory was not asked, for `Cache-Status`.
+        why: Option<&'static str>,
+        /// The answer will be kept if it is fit for it, for so long.
+        keeps: Option<Duration>,
+    },
+}
+
+impl Fetched {
+    pub fn outcome(&self) -> CacheOutcome {
+        match self {
+            Fetched::Remembered { .. } => CacheOutcome::Hit,
+            Fetched::Trip { outcome, .. } => *outcome,
+        }
+    }
+}
+
+/// # Errors
+/// `NotCached` for `only-if-cached`; `Overloaded` when too many trips are under way.
+pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetched, Error> {
+    let (key, identity, terms) = match terms(policy, order) {
+        Ok((identity, terms)) => (order.key(way, policy, identity), identity, terms),
+        Err(_) if order.directives.only_if_cached => return Err(not_cached()),
+        Err(why) => return solo(way, order, Some(why), None),
+    };
+    let remembered = || {
+        let entry = way.memory.get(&key, Instant::now())?;
+        order.directives.accept(entry.age(Instant::now()), entry.ttl).then_some(entry)
+    };
+    let asks_memory = order.directives.may_look_up();
+    if asks_memory && let Some(entry) = remembered() {
+        return Ok(Fetched::Remembered { key, entry });
+    }
+    if order.directives.only_if_cached {
+        return Err(not_cached());
+    }
+    if order.directives.no_store {
+        return solo(way, order, Some("NO-STORE"), None);
+    }
+    let keep = Keep { key, identity: identity.clone(), terms };
+    if !asks_memory {
+        return solo(way, order, Some("REQUEST"), Some(keep));
+    }
+    let plan = order.plan(Some(keep));
+    let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, recorder);
+    match way.flights.join(FlightKey(key, order.call.model.as_str().into()), remembered, depart).map_err(full)? {
+        Boarding::Landed(entry) => Ok(Fetched::Remembered { key, entry }),
+        Boarding::Seat(seat) => {
+            let outcome = if seat.joined() { CacheOutcome::Joined } else { CacheOutcome::Miss };
+            Ok(Fetched::Trip { seat, outcome, why: None, keeps: Some(terms.ttl) })
+        }
+    }
+}
+
+fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), &'static str> {
+    let identity = order.identity.as_ref().ok_or("MODEL")?;
+    if identity.remote {
+        return Err("CLOUD");
+    }
+    Ok((identity, policy.cache.terms(&order.call, &identity.name)?))
+}
+
+fn solo(
+    way: &Arc<Way>,
+    order: &Order<'_>,
+    why: Option<&'static str>,
+    keep: Option<Keep>,
+) -> Result<Fetched, Error> {
+    let keeps = keep.as_ref().map(|keep| keep.terms.ttl);
+    let plan = order.plan(keep);
+    let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, recorder)).map_err(full)?;
+    Ok(Fetched::Trip { seat, outcome: CacheOutcome::Bypass, why, keeps })
+}
+
+impl Order<'_> {
+    fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
+        CacheKey::of(Parts {
+            scope: self.request.consumer.scope,
+            epoch: policy.cache.epoch(),
+            upstream: &way.client.target().authority(),
+            version: &identity.version,
+            digest: &identity.digest,
+            path: self.request.form.path(),
+            query: self.request.query(),
+            streamed: self.call.streamed,
+            fingerprint: self.call.fingerprint,
+        })
+    }
+
+    fn plan(&self, keep: Option<Keep>) -> Plan {
+        Plan {
+            form: self.request.form,
+            route: self.request.route,
+            facts: self.facts.clone(),
+            call: self.request.upstream_call(&self.call),
+            model: self.call.model.clone(),
+            estimated_prompt_tokens: self.call.estimated_prompt_tokens,
+            keep,
+        }
+    }
+}
+
+fn not_cached() -> Error {
+    Error::new(Kind::NotCached, "only-if-cached was asked for, and no answer is")
+}
+
+fn full(_: Full) -> Error {
+    Error::new(Kind::Overloaded, "too many requests are under way").retry_after(Duration::from_secs(1))
+}

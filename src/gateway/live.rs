@@ -1,0 +1,90 @@
+//! A reader's view of a trip: the recording, less what this reader did not ask for, with an error told
+//! in the reader's own dialect where the stream breaks off.
+
+use super::trip::TripHead;
+use crate::dialect::openai::UsageStrip;
+use crate::domain::{Error, Observed};
+use crate::flight::{Event, Seat};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// An answer that may still be growing.
+pub struct Live {
+    seat: Seat<TripHead, Error>,
+    strip: Option<UsageStrip>,
+    head: Option<Arc<TripHead>>,
+    /// Whether what was handed out so far ends where a frame ends.
+    at_frame_end: bool,
+}
+
+/// What comes next.
+pub enum Piece {
+    Body(Bytes),
+    /// The clean end, and what the answer was.
+    End(Option<Observed>),
+    Broken(Error),
+}
+
+impl Live {
+    pub(super) fn new(seat: Seat<TripHead, Error>, strip: Option<UsageStrip>) -> Self {
+        Live { seat, strip, head: None, at_frame_end: true }
+    }
+
+    /// Waits for the answer's head. Cancel safe.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn head(&mut self) -> Result<Arc<TripHead>, Error> {
+        loop {
+            match self.seat.next().await {
+                Event::Head(head) => {
+                    if !head.streamed {
+                        self.strip = None;
+                    }
+                    self.head = Some(head.clone());
+                    return Ok(head);
+                }
+                Event::Failed(error) => return Err(error),
+                Event::Chunk(_) | Event::End => {}
+            }
+        }
+    }
+
+    /// Waits for the next piece of the body. Cancel safe.
+    pub async fn next(&mut self) -> Piece {
+        loop {
+            match self.seat.next().await {
+                Event::Chunk(piece) => {
+                    let piece = match &mut self.strip {
+                        Some(strip) => strip.pass(piece),
+                        None => Some(piece),
+                    };
+                    if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
+                        self.at_frame_end = piece.ends_with(b"\n");
+                        return Piece::Body(piece);
+                    }
+                }
+                Event::End => match self.strip.take().and_then(|mut strip| strip.finish()) {
+                    Some(rest) if !rest.is_empty() => return Piece::Body(rest),
+                    _ => return Piece::End(self.observed()),
+                },
+                Event::Failed(error) => return Piece::Broken(error),
+                Event::Head(_) => {}
+            }
+        }
+    }
+
+    /// Whether something may be taken out, so that the length is not the upstream's.
+    pub fn strips(&self) -> bool {
+        self.strip.is_some()
+    }
+
+    /// Whether an error may be told in the stream: it comes in frames, and the last one is whole.
+    pub fn may_tell_error(&self) -> bool {
+        self.at_frame_end && self.head.as_ref().is_some_and(|head| head.streamed)
+    }
+
+    fn observed(&self) -> Option<Observed> {
+        self.head.as_ref().and_then(|head| head.observed.get().copied())
+    }
+}

@@ -1,0 +1,170 @@
+//! The life of a request for an answer. The conductor: it says in which order things happen, and does
+//! none of them itself.
+
+mod error;
+mod fetch;
+mod live;
+mod policy;
+mod recall;
+mod rendition;
+mod respond;
+mod trip;
+
+pub use error::{frame, refuse};
+pub use live::{Live, Piece};
+pub use policy::Policy;
+pub use recall::{Alias, Recalled};
+pub use rendition::Fresh;
+pub use respond::{Body, Reply};
+
+use crate::cache::{Directives, Memory};
+use crate::dialect::{self, Form, encoding};
+use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
+use crate::flight::Flights;
+use crate::telemetry::{Metrics, Sinks};
+use crate::upstream::{Client, Inventory, Origins, UpstreamCall, outgoing};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use fetch::Order;
+use http::HeaderMap;
+use recall::{Recall, Stamp};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the conductor conducts.
+pub struct Gateway {
+    policy: Arc<ArcSwap<Policy>>,
+    way: Arc<Way>,
+    recall: Recall,
+}
+
+/// The parts that a trip upstream needs, also after the request that began it has ended.
+pub struct Way {
+    pub client: Arc<Client>,
+    pub inventory: Arc<Inventory>,
+    pub origins: Origins,
+    pub memory: Memory,
+    pub flights: Flights<fetch::FlightKey, trip::TripHead, Error>,
+    pub metrics: Arc<Metrics>,
+    pub sinks: Sinks,
+}
+
+/// A request for an answer, its body read to the end.
+pub struct Request<'a> {
+    pub id: RequestId,
+    pub started: Instant,
+    pub form: Form,
+    pub route: Route,
+    /// Path and query as they came.
+    pub target: Bytes,
+    /// End-to-end fields only.
+    pub headers: &'a HeaderMap,
+    pub consumer: Arc<Consumer>,
+    /// The presented key is Pannier's own: it stays here.
+    pub own_key: bool,
+    /// `Origin`, when it is not Pannier itself.
+    pub origin: Option<http::HeaderValue>,
+    pub content_encoding: Option<String>,
+    pub body: Bytes,
+}
+
+impl Gateway {
+    /// `recall` is how many bytes the shortest way to remembered answers may take.
+    pub fn new(policy: Arc<ArcSwap<Policy>>, way: Arc<Way>, recall: u64) -> Self {
+        Gateway { policy, way, recall: Recall::new(recall) }
+    }
+
+    /// The policy in force: one request sees one.
+    pub fn policy(&self) -> arc_swap::Guard<Arc<Policy>> {
+        self.policy.load()
+    }
+
+    /// What stands behind the conductor.
+    pub fn way(&self) -> &Arc<Way> {
+        &self.way
+    }
+
+    /// Answers `request` and fills in what `record` can know by now.
+    ///
+    /// # Errors
+    /// What is to be said to the client instead of an answer.
+    pub async fn answer(&self, request: Request<'_>, record: &mut Record) -> Result<Reply, Error> {
+        let policy = self.policy.load_full();
+        let opened = encoding::open(request.form, request.content_encoding.as_deref(), &request.body)?;
+        let mut call = dialect::decode(request.form, opened.plain.clone())?;
+        record.call = Some(CallFacts::new(&call, "other".into()));
+        let identity = self.way.inventory.identify(&call.model).await?;
+        let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
+        let facts = CallFacts::new(&call, model);
+        record.call = Some(facts.clone());
+        let verdict = match &request.origin {
+            Some(origin) => Some(self.way.origins.judge(origin).await?),
+            None => None,
+        };
+        if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
+            return Ok(Reply::forbidden());
+        }
+        call.body = opened.seal(&call.body)?;
+
+        let directives = Directives::read(request.headers);
+        let order = Order { request: &request, call, facts, identity, directives };
+        let fetched = fetch::fetch(&self.way, &policy, &order)?;
+        record.cache = fetched.outcome();
+        let reply = match fetched {
+            fetch::Fetched::Remembered { key, entry } => {
+                record.observed = Some(entry.observed);
+                if verdict.is_none() && order.directives == Directives::default() {
+                    self.recall.learn(&self.way, &order, policy.generation, key, &entry);
+                }
+                respond::remembered(&entry, &order, record)?
+            }
+            fetch::Fetched::Trip { seat, outcome, why, keeps } => {
+                respond::live(seat, &order, respond::Fresh { outcome, why, keeps })
+            }
+        };
+        Ok(reply.with_verdict(verdict))
+    }
+
+    /// The shortest way: a request whose very bytes were answered from the memory before.
+    ///
+    /// Parses nothing and asks nobody. `None` means no more than that the ordinary road must be taken.
+    pub fn recall(
+        &self,
+        consumer: &Consumer,
+        path: &str,
+        body: &[u8],
+        policy: &Policy,
+        now: Instant,
+    ) -> Option<Recalled> {
+        let stamp = Stamp { epoch: self.way.inventory.epoch(now)?, generation: policy.generation };
+        self.recall.find(&self.way, consumer, path, body, stamp, now)
+    }
+
+    /// How many bytes the shortest way takes, and how many answers it leads to.
+    pub fn recall_size(&self) -> (u64, u64) {
+        self.recall.size()
+    }
+
+    /// A request that may have changed the models has ended.
+    pub fn models_may_have_changed(&self) {
+        self.way.inventory.invalidate();
+    }
+}
+
+impl Request<'_> {
+    /// What follows the question mark, or nothing.
+    fn query(&self) -> &[u8] {
+        let query = self.target.iter().position(|&byte| byte == b'?').map(|at| &self.target[at + 1..]);
+        query.unwrap_or_default()
+    }
+
+    /// `call` as it goes upstream.
+    fn upstream_call(&self, call: &Call) -> UpstreamCall {
+        UpstreamCall {
+            method: http::Method::POST,
+            target: self.target.clone(),
+            headers: outgoing(self.headers, self.own_key),
+            body: call.body.clone(),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What a reload replaces: immutable, compiled from the configuration, behind one pointer.
+
+use crate::auth::{self, Directory};
+use crate::cache;
+
+/// Each field is its owner's own policy.
+pub struct Policy {
+    pub keys: Directory,
+    pub cache: cache::Policy,
+    pub allowed_hosts: Vec<String>,
+    /// Counts the policies: what was learned under another one is not believed.
+    pub generation: u64,
+}
+
+impl Policy {
+    pub fn new(keys: &auth::Config, cache: &cache::Config, allowed_hosts: &[String], generation: u64) -> Self {
+        Policy {
+            keys: Directory::new(keys),
+            cache: cache::Policy::new(cache),
+            allowed_hosts: allowed_hosts.to_vec(),
+            generation,
+        }
+    }
+}

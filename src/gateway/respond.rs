@@ -1,0 +1,155 @@
+//! What goes back, before anyone thinks of sockets.
+
+use super::fetch::Order;
+use super::live::Live;
+use super::trip::TripHead;
+use crate::cache::Entry;
+use crate::dialect::openai::UsageStrip;
+use crate::dialect::{self};
+use crate::domain::{CacheOutcome, Error, Kind, Record, Template};
+use crate::flight::Seat;
+use crate::upstream::{Head, Verdict, is_cors};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How the cache took part (RFC 9211).
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// An answer.
+pub struct Reply {
+    pub status: StatusCode,
+    /// All but those of the connection, the length, `Date` and the request's id.
+    pub headers: HeaderMap,
+    pub body: Body,
+}
+
+/// An answer's body.
+pub enum Body {
+    Whole(Bytes),
+    /// Finished frames, each to be flushed by itself.
+    Frames(Vec<Bytes>),
+    /// Head and body are still to come; `Reply::status` and `headers` only add to them.
+    Live(Box<Live>),
+}
+
+/// What is said of an answer that the upstream gives.
+pub struct Fresh {
+    pub outcome: CacheOutcome,
+    pub why: Option<&'static str>,
+    pub keeps: Option<Duration>,
+}
+
+impl Reply {
+    /// What Ollama says to an origin or a host that it does not know.
+    pub fn forbidden() -> Self {
+        Reply { status: StatusCode::FORBIDDEN, headers: HeaderMap::new(), body: Body::Whole(Bytes::new()) }
+    }
+
+    /// With what the upstream says to the request's origin.
+    pub fn with_verdict(mut self, verdict: Option<Verdict>) -> Self {
+        if let Some(verdict) = verdict {
+            for (name, value) in verdict.headers.iter() {
+                self.headers.append(name.clone(), value.clone());
+            }
+        }
+        self
+    }
+
+    /// The head to send for a live answer whose own `head` has come.
+    pub fn over(&self, head: &TripHead, live: &Live) -> (StatusCode, HeaderMap) {
+        let Head { status, headers } = &head.head;
+        let mut all: HeaderMap = headers.clone();
+        all.remove(header::DATE);
+        let of_another: Vec<HeaderName> = all.keys().filter(|name| is_cors(name)).cloned().collect();
+        for name in of_another {
+            all.remove(name);
+        }
+        for (name, value) in &self.headers {
+            all.append(name.clone(), value.clone());
+        }
+        if live.strips() {
+            all.remove(header::CONTENT_LENGTH);
+        }
+        if let Some(status) = all.get_mut(CACHE_STATUS) {
+            complete_cache_status(status, head.head.status);
+        }
+        (*status, all)
+    }
+}
+
+/// An answer of the upstream's, as it comes.
+pub fn live(seat: Seat<TripHead, Error>, order: &Order<'_>, fresh: Fresh) -> Reply {
+    let strip = order.call.strip_usage.then(|| UsageStrip::new(order.request.form));
+    let headers = HeaderMap::from_iter([(CACHE_STATUS, cache_status(&fresh))]);
+    Reply { status: StatusCode::OK, headers, body: Body::Live(Box::new(Live::new(seat, strip))) }
+}
+
+/// An answer from the memory, made fresh.
+pub fn remembered(entry: &Arc<Entry>, order: &Order<'_>, record: &Record) -> Result<Reply, Error> {
+    let template = fit(entry, order).ok_or_else(|| Error::new(Kind::Internal, "a remembered answer cannot be read"))?;
+    let mut body = template.body.to_vec();
+    template.fill(&mut body, SystemTime::now(), record.id.seed());
+    let body = Bytes::from(body);
+    let age = entry.age(Instant::now());
+    let mut headers = entry.headers.clone();
+    headers.insert(CACHE_STATUS, hit(entry.ttl.saturating_sub(age)));
+    headers.insert(header::AGE, age.as_secs().into());
+    let body = if order.call.streamed { Body::Frames(cut(&body, &template.frames)) } else { Body::Whole(body) };
+    Ok(Reply { status: StatusCode::OK, headers, body })
+}
+
+/// The entry as this client should see it: its own name of the model, and usage only if asked for.
+pub fn fit(entry: &Entry, order: &Order<'_>) -> Option<Template> {
+    let form = order.request.form;
+    let streamed = !entry.frames.is_empty();
+    let mut pieces = entry.pieces();
+    if order.call.strip_usage && streamed {
+        let mut strip = UsageStrip::new(form);
+        pieces = pieces.into_iter().filter_map(|piece| strip.pass(piece)).collect();
+        pieces.extend(strip.finish());
+        pieces.retain(|piece| !piece.is_empty());
+    }
+    dialect::cut(form, streamed, &pieces, &order.call.model)
+}
+
+fn cut(body: &Bytes, ends: &[u32]) -> Vec<Bytes> {
+    let mut from = 0;
+    ends.iter()
+        .map(|&end| {
+            let piece = body.slice(from..end as usize);
+            from = end as usize;
+            piece
+        })
+        .collect()
+}
+
+fn hit(left: Duration) -> HeaderValue {
+    value(format!("pannier; hit; ttl={}; detail=memory", left.as_secs()))
+}
+
+fn cache_status(fresh: &Fresh) -> HeaderValue {
+    let stored = fresh.keeps.map_or(String::new(), |ttl| format!("; stored; ttl={}", ttl.as_secs()));
+    match (fresh.outcome, fresh.why) {
+        (CacheOutcome::Joined, _) => HeaderValue::from_static("pannier; fwd=uri-miss; collapsed"),
+        (CacheOutcome::Miss, _) => value(format!("pannier; fwd=uri-miss; fwd-status=200{stored}")),
+        (_, Some("REQUEST")) => value(format!("pannier; fwd=request; fwd-status=200{stored}")),
+        (_, Some(why)) => value(format!("pannier; fwd=bypass; detail={why}")),
+        (_, None) => HeaderValue::from_static("pannier; fwd=bypass"),
+    }
+}
+
+/// Only a 200 is ever kept, and the status was not known when the field was written.
+fn complete_cache_status(field: &mut HeaderValue, status: StatusCode) {
+    let text = field.to_str().unwrap_or_default();
+    if status != StatusCode::OK
+        && let Some((before, _)) = text.split_once("; fwd-status=200")
+    {
+        *field = value(format!("{before}; fwd-status={}", status.as_u16()));
+    }
+}
+
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("pannier"))
+}

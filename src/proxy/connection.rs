@@ -1,0 +1,195 @@
+//! The life of one client connection: a head is read under a deadline and judged; a plain request that
+//! the memory knows is answered on the spot; every other one takes the ordinary road through Pingora.
+
+use super::door::{Arrival, Door};
+use super::edge::Edge;
+use super::head::{Head, Reading};
+use super::lane::{Glance, Lane};
+use super::road::Road;
+use super::wire::Wire;
+use crate::domain::{Error, Kind};
+use crate::gateway::Recalled;
+use bytes::BytesMut;
+use pingora::apps::HttpServerApp;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::HttpProxy;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// How much is read at once.
+const READ: usize = 8 << 10;
+/// How much of a refused request is read and thrown away, so that the client sees the refusal before
+/// it sees the connection closed; and how long that may take.
+const LINGER: usize = 1 << 20;
+const LINGER_FOR: Duration = Duration::from_secs(1);
+
+/// What every connection needs.
+pub struct Front {
+    pub door: Arc<Door>,
+    pub lane: Lane,
+    pub proxy: Arc<HttpProxy<Road>>,
+}
+
+/// One connection.
+struct Connection {
+    front: Arc<Front>,
+    io: TcpStream,
+    /// What was read and is not yet answered.
+    read: BytesMut,
+    /// What is to be written next, kept for its capacity.
+    out: Vec<u8>,
+    shutdown: watch::Receiver<bool>,
+}
+
+/// What reading a head came to.
+enum Next {
+    /// `read` begins with a request of `len` bytes, `body` of them its body, whose answer is remembered.
+    Remembered { recalled: Recalled, len: usize, body: usize },
+    /// `read` begins with a head that was found good.
+    Request,
+    Closed,
+    Refused(Error),
+}
+
+/// Serves `io` until either side has had enough.
+pub async fn serve(front: Arc<Front>, io: TcpStream, shutdown: watch::Receiver<bool>) {
+    let _held = front.door.metrics.connection();
+    let _ = io.set_nodelay(true);
+    let mut connection = Connection { front, io, read: BytesMut::new(), out: Vec::new(), shutdown };
+    while let Some(next) = connection.turn().await {
+        connection = next;
+    }
+}
+
+impl Connection {
+    /// One request. Returns the connection when it may bear another.
+    async fn turn(mut self) -> Option<Self> {
+        match self.next_head().await {
+            Next::Remembered { recalled, len, body } => {
+                let started = Instant::now();
+                self.front.lane.write(&recalled, body, started, &mut self.out);
+                let _ = self.read.split_to(len);
+                self.io.write_all(&self.out).await.ok()?;
+                Some(self)
+            }
+            Next::Request => self.take_the_road(Instant::now()).await,
+            Next::Closed => None,
+            Next::Refused(error) => {
+                self.refuse(error).await;
+                None
+            }
+        }
+    }
+
+    /// Reads until `self.read` begins with a whole head, and with the whole body as well where the
+    /// memory may know the answer.
+    async fn next_head(&mut self) -> Next {
+        let mut looked_at = 0;
+        let mut wanted = 0;
+        let limits = self.front.door.head_limits;
+        let patience = self.front.door.head_patience;
+        let mut deadline = (!self.read.is_empty()).then(|| Instant::now() + patience.head);
+        loop {
+            // An empty line before the request line is forgiven (RFC 9112 §2.2).
+            while self.read.starts_with(b"\r\n") {
+                let _ = self.read.split_to(2);
+                looked_at = 0;
+            }
+            if self.read.len() >= wanted {
+                match Head::read(&self.read, looked_at, limits) {
+                    Ok(Reading::Head(head)) => match self.front.lane.glance(&self.front.door, &head, &self.read) {
+                        Glance::Remembered { recalled, len, body } => return Next::Remembered { recalled, len, body },
+                        Glance::Wanting { total } => wanted = total,
+                        Glance::Road => return Next::Request,
+                    },
+                    Ok(Reading::Partial) => looked_at = self.read.len().saturating_sub(3),
+                    Err(error) => return Next::Refused(error),
+                }
+            }
+            let idle = self.read.is_empty();
+            let until = match (idle, deadline) {
+                (true, _) => Instant::now() + patience.idle,
+                (false, Some(deadline)) => deadline,
+                (false, None) => *deadline.insert(Instant::now() + patience.head),
+            };
+            match self.read_more(idle, until).await {
+                Ok(0) => return Next::Closed,
+                Ok(_) => {}
+                // A body that is late is the road's to judge.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && wanted > 0 => return Next::Request,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && !idle => {
+                    return Next::Refused(Error::new(Kind::RequestTimeout, "the head came too slowly"));
+                }
+                Err(_) => return Next::Closed,
+            }
+        }
+    }
+
+    async fn read_more(&mut self, idle: bool, until: Instant) -> io::Result<usize> {
+        self.read.reserve(READ);
+        let stopping = async {
+            match idle {
+                // A connection without a request on it is closed when the house closes.
+                true => drop(self.shutdown.wait_for(|stop| *stop).await),
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            read = self.io.read_buf(&mut self.read) => read,
+            () = tokio::time::sleep_until(until.into()) => Err(io::ErrorKind::TimedOut.into()),
+            () = stopping => Ok(0),
+        }
+    }
+
+    async fn take_the_road(self, started: Instant) -> Option<Self> {
+        let Ok(Reading::Head(head)) = Head::read(&self.read, 0, self.front.door.head_limits) else { return None };
+        let arrival = match self.front.door.admit(&head, started) {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                self.refuse(error).await;
+                return None;
+            }
+        };
+        let (head_len, edge) = (head.len, Edge::new(head.framing));
+        let Connection { front, io, read, out, shutdown } = self;
+        let wire = match Wire::new(io, read, head_len, edge, front.door.patience) {
+            Ok(wire) => wire,
+            Err(_) => return None,
+        };
+        let arrival = Arrival { troubles: wire.troubles(), ..arrival };
+        let mut session = ServerSession::new_http1(Box::new(wire) as Stream);
+        session.set_keepalive((!*shutdown.borrow()).then_some(front.door.head_patience.idle.as_secs().max(1)));
+        session.set_read_timeout(None);
+        session.set_connection_user_context(Some(Box::new(arrival)));
+        let reused = front.proxy.process_new_http(session, &shutdown).await?;
+        let (stream, _) = reused.consume();
+        let wire = stream.into_any().downcast::<Wire>().ok()?;
+        let (io, read) = wire.into_parts()?;
+        Some(Connection { front, io, read, out, shutdown })
+    }
+
+    /// Tells the client why not, and closes.
+    async fn refuse(mut self, error: Error) {
+        let answer = self.front.door.refuse(&self.read, &error);
+        if self.io.write_all(&answer).await.is_err() || self.io.shutdown().await.is_err() {
+            return;
+        }
+        let mut rest = [0u8; 4096];
+        let mut left = LINGER;
+        let drained = async {
+            while let Ok(read @ 1..) = self.io.read(&mut rest).await {
+                left = left.saturating_sub(read);
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER_FOR, drained).await;
+    }
+}

@@ -1,0 +1,174 @@
+//! Who may come in, and as what: the host's name, loops, the route, the key.
+
+use super::head::{Head, Limits, Reading};
+use super::hosts::Hosts;
+use super::wire::{Patience, Troubles};
+use super::Config;
+use crate::dialect::{self, Handling};
+use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route};
+use crate::gateway::{self, Body, Policy};
+use crate::telemetry::{Metrics, Sinks};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The routes of Pannier's own that the data port passes on to the admin listener.
+pub type IsHouse = fn(&str) -> bool;
+
+/// What is asked of everybody.
+pub struct Door {
+    pub policy: Arc<ArcSwap<Policy>>,
+    pub hosts: Hosts,
+    /// This process, as it stands in `Via`.
+    pub instance: String,
+    pub is_house: IsHouse,
+    pub head_limits: Limits,
+    pub head_patience: HeadPatience,
+    pub patience: Patience,
+    pub metrics: Arc<Metrics>,
+    pub sinks: Sinks,
+}
+
+/// How long a connection may be quiet.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadPatience {
+    pub head: Duration,
+    pub idle: Duration,
+}
+
+/// One request that was let in; travels with it through Pingora.
+#[derive(Debug)]
+pub struct Arrival {
+    pub id: RequestId,
+    pub at: SystemTime,
+    pub started: Instant,
+    pub method: &'static str,
+    pub route: Route,
+    pub errand: Errand,
+    pub consumer: Arc<Consumer>,
+    /// The presented key is one of Pannier's.
+    pub own_key: bool,
+    pub troubles: Troubles,
+}
+
+/// What is done with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    Upstream(Handling),
+    House,
+}
+
+/// Longer than any sensible pause; stands for "off".
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl HeadPatience {
+    pub fn new(config: &Config) -> Self {
+        let or_never = |limit: Duration| if limit.is_zero() { NEVER } else { limit };
+        HeadPatience { head: or_never(config.header_timeout), idle: or_never(config.keepalive_timeout) }
+    }
+}
+
+impl Door {
+    /// Whether this server may be called `host`.
+    pub fn knows_host(&self, host: &[u8], policy: &Policy) -> bool {
+        self.hosts.admit(host, &policy.allowed_hosts)
+    }
+
+    /// # Errors
+    /// `Forbidden` for a foreign host's name, `Loop` for a request that has been here before.
+    pub fn admit(&self, head: &Head<'_>, started: Instant) -> Result<Arrival, Error> {
+        let policy = self.policy.load();
+        if !self.knows_host(head.host, &policy) {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "this host name is not allowed here; access.allowed_hosts in Pannier's settings allows it",
+            ));
+        }
+        let here_before =
+            head.via.is_some_and(|via| memchr::memmem::find(via, self.instance.as_bytes()).is_some());
+        if here_before {
+            return Err(Error::new(Kind::Loop, "the upstream of this Pannier is this Pannier"));
+        }
+        let now = SystemTime::now();
+        let (route, errand) = self.route(head);
+        Ok(Arrival {
+            id: RequestId::new(now),
+            at: now,
+            started,
+            method: method_label(head.method),
+            route,
+            errand,
+            consumer: policy.keys.identify(head.key).clone(),
+            own_key: policy.keys.knows(head.key),
+            troubles: Troubles::default(),
+        })
+    }
+
+    fn route(&self, head: &Head<'_>) -> (Route, Errand) {
+        let path = head.path();
+        if (self.is_house)(path) {
+            return (Route { template: "house", dialect: "house" }, Errand::House);
+        }
+        let (route, handling) = dialect::find(head.method, path);
+        (route, Errand::Upstream(handling))
+    }
+
+    /// A refusal on the wire, and its record. `read` is what came so far, mostly a head.
+    pub fn refuse(&self, read: &[u8], error: &Error) -> Vec<u8> {
+        let now = SystemTime::now();
+        let id = RequestId::new(now);
+        let generous = Limits { bytes: usize::MAX, fields: usize::MAX };
+        let (method, route) = match Head::read(read, 0, generous) {
+            Ok(Reading::Head(head)) => (method_label(head.method), self.route(&head).0),
+            _ => ("other", dialect_of_line(read)),
+        };
+        let reply = gateway::refuse(error, route, id);
+        let mut answer = format!("HTTP/1.1 {}\r\n", reply.status).into_bytes();
+        for (name, value) in &reply.headers {
+            answer.extend_from_slice(format!("{name}: ").as_bytes());
+            answer.extend_from_slice(value.as_bytes());
+            answer.extend_from_slice(b"\r\n");
+        }
+        let body = match reply.body {
+            Body::Whole(body) if method != "HEAD" => body,
+            _ => bytes::Bytes::new(),
+        };
+        let date = super::date::Date::at(now);
+        let date = String::from_utf8_lossy(&date);
+        let rest = format!("date: {date}\r\nx-request-id: {id}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        answer.extend_from_slice(rest.as_bytes());
+        answer.extend_from_slice(&body);
+        self.sinks.record(&Record {
+            id,
+            at: now,
+            started: Instant::now(),
+            method,
+            route,
+            consumer: None,
+            call: None,
+            cache: CacheOutcome::Bypass,
+            status: error.kind.status(),
+            ending: Ending::Refused(error.kind),
+            bytes_in: read.len() as u64,
+            bytes_out: body.len() as u64,
+            first_byte: None,
+            total: Duration::ZERO,
+            observed: None,
+        });
+        answer
+    }
+}
+
+/// The route of a head that could not be read: its dialect at least can be told from its path.
+fn dialect_of_line(read: &[u8]) -> Route {
+    let line = read.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+    let path = line.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+    let (route, _) = dialect::find("", std::str::from_utf8(path).unwrap_or_default());
+    route
+}
+
+/// The method as a metric label: a closed list.
+fn method_label(method: &str) -> &'static str {
+    const KNOWN: [&str; 7] = ["POST", "GET", "HEAD", "DELETE", "OPTIONS", "PUT", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}

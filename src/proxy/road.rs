@@ -1,0 +1,285 @@
+//! The ordinary road: each request passes here, is answered by the gateway or forwarded by Pingora, and
+//! leaves exactly one record.
+
+use super::door::{Arrival, Errand};
+use super::downstream::{self, Sent};
+use super::wire::Trouble;
+use crate::dialect::Handling;
+use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
+use crate::gateway::{self, Gateway};
+use crate::telemetry::{Held, Metrics, Sinks};
+use crate::upstream::{self, Client};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{BError, ErrorSource, ErrorType};
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+/// Names the request in every answer.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The road's own equipment.
+pub struct Road {
+    pub gateway: Arc<Gateway>,
+    pub client: Arc<Client>,
+    /// Where the house routes are answered.
+    pub admin: SocketAddr,
+    /// The largest body that is read.
+    pub max_body: u64,
+    pub instance: String,
+    pub metrics: Arc<Metrics>,
+    pub sinks: Sinks,
+}
+
+/// One request's way: its record being written.
+pub struct Way {
+    pub record: Record,
+    pub arrival: Option<Arrival>,
+    /// What is said in `X-Request-Id`: the client's own where it is fit for it.
+    pub request_id: Option<HeaderValue>,
+    /// What went wrong, in our own words.
+    pub error: Option<Error>,
+    /// How often an address of the upstream was tried in vain.
+    tried: usize,
+    held: Option<Held>,
+}
+
+impl Way {
+    fn new() -> Self {
+        let record = Record {
+            id: RequestId([0; 16]),
+            at: SystemTime::UNIX_EPOCH,
+            started: Instant::now(),
+            method: "other",
+            route: Route { template: "other", dialect: "ollama" },
+            consumer: None,
+            call: None,
+            cache: CacheOutcome::Bypass,
+            status: 0,
+            ending: Ending::Complete,
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+            total: std::time::Duration::ZERO,
+            observed: None,
+        };
+        Way { record, arrival: None, request_id: None, error: None, tried: 0, held: None }
+    }
+
+    fn errand(&self) -> Errand {
+        self.arrival.as_ref().map_or(Errand::Upstream(Handling::Forward), |arrival| arrival.errand)
+    }
+
+    /// What goes into `X-Request-Id`.
+    pub fn request_id(&self) -> HeaderValue {
+        self.request_id.clone().unwrap_or_else(|| {
+            HeaderValue::from_bytes(&self.record.id.hyphenated()).unwrap_or(HeaderValue::from_static(""))
+        })
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Road {
+    type CTX = Way;
+
+    fn new_ctx(&self) -> Way {
+        Way::new()
+    }
+
+    /// None: nothing is compressed here, and nothing else is done to a body.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    fn on_connection_reuse(&self, session: &mut Session, way: &mut Way, given: Box<dyn Any + Send + Sync>) {
+        let Ok(arrival) = given.downcast::<Arrival>() else { return };
+        let record = &mut way.record;
+        record.id = arrival.id;
+        record.at = arrival.at;
+        record.started = arrival.started;
+        record.method = arrival.method;
+        record.route = arrival.route;
+        record.consumer = Some(arrival.consumer.clone());
+        way.held = Some(self.metrics.in_flight(arrival.route));
+        way.arrival = Some(*arrival);
+        way.request_id = session.get_header(&REQUEST_ID).filter(|id| is_fit(id)).cloned();
+    }
+
+    async fn request_filter(&self, session: &mut Session, way: &mut Way) -> pingora::Result<bool> {
+        let Errand::Upstream(Handling::Answer(form)) = way.errand() else { return Ok(false) };
+        match downstream::answer(self, session, way, form).await {
+            Ok(Sent::Whole) => Ok(true),
+            Ok(Sent::Broken) => {
+                session.set_keepalive(None);
+                Err(pingora::Error::new_down(ErrorType::new("answer broken off")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, way: &mut Way) -> pingora::Result<Box<HttpPeer>> {
+        if way.errand() == Errand::House {
+            return Ok(Box::new(HttpPeer::new(self.admin, false, String::new())));
+        }
+        match self.client.target().peer().await {
+            Ok(peer) => Ok(Box::new((*peer).clone())),
+            Err(error) => {
+                self.client.note(false);
+                way.error = Some(error);
+                Err(pingora::Error::new_up(ErrorType::ConnectError))
+            }
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        way: &mut Way,
+    ) -> pingora::Result<()> {
+        if way.errand() == Errand::House {
+            return Ok(());
+        }
+        if is_same_origin(session.req_header()) {
+            request.remove_header(&header::ORIGIN);
+        }
+        let target = self.client.target();
+        if !target.base_path().is_empty() {
+            let full = [target.base_path().as_bytes(), request.raw_path()].concat();
+            request.set_raw_path(&full)?;
+        }
+        if way.arrival.as_ref().is_some_and(|arrival| arrival.own_key) {
+            request.remove_header(&header::AUTHORIZATION);
+            request.remove_header("x-api-key");
+        }
+        request.insert_header(header::HOST, target.authority())?;
+        request.append_header(header::VIA, format!("1.1 {}", self.instance))?;
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        way: &mut Way,
+    ) -> pingora::Result<()> {
+        response.insert_header(REQUEST_ID, way.request_id())?;
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        way: &mut Way,
+    ) -> pingora::Result<Option<std::time::Duration>> {
+        if body.as_ref().is_some_and(|body| !body.is_empty()) {
+            let started = way.record.started;
+            way.record.first_byte.get_or_insert_with(|| started.elapsed());
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, way: &mut Way, mut e: BError) -> BError {
+        let target = self.client.target();
+        target.next();
+        way.tried += 1;
+        if way.tried < target.choices() {
+            e.set_retry(true);
+        } else if way.errand() != Errand::House {
+            self.client.note(false);
+        }
+        e
+    }
+
+    /// A kept connection that was dead before anything went over it is replaced once, when what was sent
+    /// is still there to be sent again.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        e: BError,
+        _way: &mut Way,
+        client_reused: bool,
+    ) -> BError {
+        let mut e = e.more_context(format!("peer: {peer}"));
+        let untouched = session.as_ref().response_written().is_none() && !session.as_ref().retry_buffer_truncated();
+        e.retry = (client_reused && untouched && e.esource == ErrorSource::Upstream).into();
+        e
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &pingora::Error, way: &mut Way) -> FailToProxy {
+        let error = way.error.take().unwrap_or_else(|| explain(e, way));
+        let status = error.kind.status();
+        if error.kind != Kind::ClientGone && session.response_written().is_none() {
+            let reply = gateway::refuse(&error, way.record.route, way.record.id);
+            session.set_keepalive(None);
+            let _ = downstream::send_whole(session, way, reply).await;
+        }
+        way.error = Some(error);
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _way: &Way, _error: &pingora::Error) -> bool {
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&pingora::Error>, way: &mut Way) {
+        if let (Errand::Upstream(Handling::ForwardAndRefresh), _) = (way.errand(), ()) {
+            self.gateway.models_may_have_changed();
+        }
+        if let Some(e) = e
+            && way.error.is_none()
+        {
+            way.error = Some(explain(e, way));
+        }
+        let written = session.response_written().map(|head| head.status.as_u16());
+        let record = &mut way.record;
+        record.bytes_in = session.body_bytes_read() as u64;
+        record.bytes_out = session.body_bytes_sent() as u64;
+        record.total = record.started.elapsed();
+        (record.status, record.ending) = match (&way.error, written) {
+            (None, status) => (status.unwrap_or(0), Ending::Complete),
+            (Some(error), Some(status)) if status == error.kind.status() => (status, Ending::Refused(error.kind)),
+            (Some(error), Some(status)) => (status, Ending::Broken(error.kind)),
+            (Some(error), None) => (error.kind.status(), Ending::Refused(error.kind)),
+        };
+        self.sinks.record(record);
+        way.held = None;
+    }
+}
+
+/// An error of Pingora's in our own words; the wire knows better when a client was too slow.
+fn explain(e: &pingora::Error, way: &Way) -> Error {
+    let trouble = way.arrival.as_ref().map_or(Trouble::None, |arrival| arrival.troubles.get());
+    downstream::explain_trouble(trouble).unwrap_or_else(|| match e.esource {
+        ErrorSource::Downstream => Error::new(Kind::ClientGone, "the client left"),
+        ErrorSource::Upstream => upstream::explain_type(&e.etype),
+        ErrorSource::Internal | ErrorSource::Unset => match e.etype {
+            ErrorType::HTTPStatus(_) | ErrorType::InternalError => Error::new(Kind::Internal, "internal error"),
+            _ => upstream::explain_type(&e.etype),
+        },
+    })
+}
+
+/// A request of a page that this very server has served: bare Ollama would see it as its own.
+pub fn is_same_origin(request: &RequestHeader) -> bool {
+    let (Some(origin), Some(host)) = (request.headers.get(header::ORIGIN), request.headers.get(header::HOST)) else {
+        return false;
+    };
+    let origin = origin.as_bytes();
+    let bare = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host.as_bytes()))
+}
+
+/// Whether a client's own request id may be repeated.
+fn is_fit(id: &HeaderValue) -> bool {
+    let id = id.as_bytes();
+    (1..=128).contains(&id.len()) && id.iter().all(|&b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}

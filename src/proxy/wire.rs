@@ -1,0 +1,289 @@
+//! One request's share of a client's connection, lent to Pingora: the bytes that were read already stand
+//! before the socket again, reading ends where the request ends, and slow clients are cut off.
+//!
+//! What arrives behind the request waits here for the connection loop. A connection on which the client
+//! has gone is seen as closed even when nobody expects another byte.
+
+use super::edge::Edge;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType, raw_connect::ProxyDigest,
+};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// Written bytes are gathered up to here before they go out, unless they are flushed.
+const WRITE_BUFFER: usize = 16 << 10;
+/// Bytes of later requests that wait here at the most; beyond, the client waits.
+const MOST_BEYOND: usize = 64 << 10;
+
+/// How patient the wire is. Zero means without end.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Bytes a second that a body must come at, and the grace it gets.
+    pub body_min_rate: usize,
+    pub body_grace: Duration,
+    /// How long the client may take nothing.
+    pub write: Duration,
+}
+
+/// What went wrong on the wire, for whoever writes the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    SlowBody,
+    SlowReader,
+    Misframed,
+}
+
+/// The wire's trouble, shared with the request on it.
+#[derive(Debug, Clone, Default)]
+pub struct Troubles(Arc<AtomicU8>);
+
+/// The stream that Pingora sees.
+#[derive(Debug)]
+pub struct Wire {
+    io: BufWriter<TcpStream>,
+    /// This request's bytes that were read before.
+    before: Bytes,
+    edge: Edge,
+    beyond: BytesMut,
+    reading: Clock,
+    writing: Clock,
+    received: u64,
+    patience: Patience,
+    troubles: Troubles,
+    digest: Arc<SocketDigest>,
+}
+
+/// Measures waiting, and ends it.
+#[derive(Debug, Default)]
+struct Clock {
+    since: Option<Instant>,
+    waited: Duration,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Troubles {
+    pub fn get(&self) -> Trouble {
+        match self.0.load(Ordering::Relaxed) {
+            1 => Trouble::SlowBody,
+            2 => Trouble::SlowReader,
+            3 => Trouble::Misframed,
+            _ => Trouble::None,
+        }
+    }
+
+    fn set(&self, trouble: Trouble) {
+        self.0.store(trouble as u8, Ordering::Relaxed);
+    }
+}
+
+impl Wire {
+    /// `read`: what came off `io` so far, of this request (whose head has `head_len` bytes) and beyond.
+    ///
+    /// # Errors
+    /// When the body that came already is misframed.
+    pub fn new(
+        io: TcpStream,
+        mut read: BytesMut,
+        head_len: usize,
+        mut edge: Edge,
+        patience: Patience,
+    ) -> Result<Self, super::edge::Misframed> {
+        let of_body = edge.pass(&read[head_len..])?;
+        let before = read.split_to(head_len + of_body).freeze();
+        let digest = Arc::new(SocketDigest::from_raw_fd(io.as_raw_fd()));
+        Ok(Wire {
+            io: BufWriter::with_capacity(WRITE_BUFFER, io),
+            before,
+            edge,
+            beyond: read,
+            reading: Clock::default(),
+            writing: Clock::default(),
+            received: of_body as u64,
+            patience,
+            troubles: Troubles::default(),
+            digest,
+        })
+    }
+
+    pub fn troubles(&self) -> Troubles {
+        self.troubles.clone()
+    }
+
+    /// The socket and what came behind the request; `None` when the request was not read to its end.
+    pub fn into_parts(self) -> Option<(TcpStream, BytesMut)> {
+        let finished = self.before.is_empty() && self.edge.is_done() && self.io.buffer().is_empty();
+        finished.then(|| (self.io.into_inner(), self.beyond))
+    }
+
+    /// The request is complete: nothing more is handed out, but the end of the connection is.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut room = [0u8; 2048];
+        while self.beyond.len() < MOST_BEYOND {
+            let mut buf = ReadBuf::new(&mut room);
+            ready!(Pin::new(self.io.get_mut()).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.beyond.extend_from_slice(buf.filled());
+        }
+        Poll::Pending
+    }
+
+    fn receive(&mut self, buf: &mut ReadBuf<'_>, had: usize) -> io::Result<()> {
+        self.reading.stop();
+        let new = &buf.filled()[had..];
+        let of_body = self.edge.pass(new).map_err(|_| {
+            self.troubles.set(Trouble::Misframed);
+            io::Error::new(io::ErrorKind::InvalidData, "misframed body")
+        })?;
+        self.received += of_body as u64;
+        self.beyond.extend_from_slice(&new[of_body..]);
+        buf.set_filled(had + of_body);
+        Ok(())
+    }
+
+    /// How long the body may still keep us waiting.
+    fn body_allowance(&self) -> Option<Duration> {
+        let rate = self.patience.body_min_rate;
+        (rate > 0).then(|| self.patience.body_grace + Duration::from_secs_f64(self.received as f64 / rate as f64))
+    }
+
+    fn wait_for_writer(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let allowed = (!self.patience.write.is_zero()).then_some(self.patience.write);
+        ready!(self.writing.wait(allowed, cx));
+        self.troubles.set(Trouble::SlowReader);
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"))
+    }
+
+    fn wrote<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if polled.is_pending() {
+            return self.wait_for_writer(cx).map(Err);
+        }
+        self.writing.reset();
+        polled
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.before.is_empty() {
+            let taken = this.before.len().min(buf.remaining());
+            buf.put_slice(&this.before.split_to(taken));
+            return Poll::Ready(Ok(()));
+        }
+        if this.edge.is_done() {
+            return this.watch(cx);
+        }
+        let had = buf.filled().len();
+        match Pin::new(this.io.get_mut()).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) if buf.filled().len() > had => Poll::Ready(this.receive(buf, had)),
+            Poll::Ready(read) => Poll::Ready(read),
+            Poll::Pending => {
+                let allowed = this.body_allowance();
+                ready!(this.reading.wait(allowed, cx));
+                this.troubles.set(Trouble::SlowBody);
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly")))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(polled, cx)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.wrote(polled, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+// === impl Clock ===
+
+impl Clock {
+    /// Ready when waiting has taken longer, all in all, than `allowed`.
+    fn wait(&mut self, allowed: Option<Duration>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(allowed) = allowed else { return Poll::Pending };
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            self.alarm = Some(Box::pin(tokio::time::sleep(allowed.saturating_sub(self.waited))));
+        }
+        match &mut self.alarm {
+            Some(alarm) => alarm.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Waiting is over for now; what it took counts on.
+    fn stop(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+            self.alarm = None;
+        }
+    }
+
+    /// Waiting is over and forgotten.
+    fn reset(&mut self) {
+        if self.since.take().is_some() {
+            *self = Clock::default();
+        }
+    }
+}
+
+// === what Pingora wants of a stream ===
+
+#[async_trait]
+impl Shutdown for Wire {
+    async fn shutdown(&mut self) {
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.io).await;
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> UniqueIDType {
+        self.io.get_ref().as_raw_fd()
+    }
+}
+
+impl Ssl for Wire {}
+
+#[async_trait]
+impl Peek for Wire {}
+
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.digest.clone())
+    }
+}

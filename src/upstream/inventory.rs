@@ -1,0 +1,311 @@
+//! What the upstream's model names mean today: name → digest, read from `/api/tags`.
+//!
+//! An answer is pinned to the digest of the model that gave it and to the server's version, so what is
+//! believed here is never older than twice the refresh interval, and nothing is believed at all while
+//! the upstream cannot be asked.
+
+use super::{Client, UpstreamCall};
+use crate::domain::{Error, Kind};
+use arc_swap::ArcSwap;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// An answer of `/api/tags` beyond this is not read.
+const LARGEST: usize = 16 << 20;
+/// How long the upstream may take to answer it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often names are read again while nobody asks.
+const IDLE_REFRESH: Duration = Duration::from_secs(10);
+/// Two readings for the sake of storing are at least this far apart.
+const CONFIRM_PACE: Duration = Duration::from_millis(20);
+/// For so long after a failed reading nobody tries again.
+const SULK: Duration = Duration::from_millis(250);
+
+/// What one name means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The model's canonical name, fit for a label: at most as many as there are models.
+    pub name: Arc<str>,
+    /// The digest of the model's manifest as the upstream writes it.
+    pub digest: Arc<str>,
+    /// The server's version.
+    pub version: Arc<str>,
+    /// It runs elsewhere (a cloud model, a remote stub): its answers are never kept.
+    pub remote: bool,
+    /// Changes whenever any name's meaning changes.
+    pub epoch: u64,
+}
+
+/// The names, kept fresh.
+pub struct Inventory {
+    client: Arc<Client>,
+    refresh: Duration,
+    view: ArcSwap<View>,
+    /// Milliseconds since `born` until which the view may be believed; 0 = not at all.
+    fresh_until: AtomicU64,
+    /// Counts what may have changed the models; a reading that began before the last one is not fresh.
+    changes: AtomicU64,
+    /// Whether anybody asked since the last reading.
+    used: AtomicBool,
+    reading: Mutex<Last>,
+    born: Instant,
+}
+
+/// The last reading.
+#[derive(Default)]
+struct Last {
+    began: Option<Instant>,
+    failed: Option<(Instant, Error)>,
+}
+
+/// What one reading found.
+#[derive(Default)]
+struct View {
+    epoch: u64,
+    version: Arc<str>,
+    models: HashMap<String, Model>,
+    /// When the reading began; none for the view before the first.
+    began: Option<Instant>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Model {
+    name: Arc<str>,
+    digest: Arc<str>,
+    remote: bool,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    models: Option<Vec<Tag>>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    name: String,
+    #[serde(default)]
+    digest: String,
+    #[serde(default)]
+    remote_host: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: String,
+}
+
+impl Inventory {
+    pub fn new(client: Arc<Client>, refresh: Duration) -> Arc<Self> {
+        Arc::new(Inventory {
+            client,
+            refresh: refresh.max(Duration::from_millis(50)),
+            view: ArcSwap::from_pointee(View::default()),
+            fresh_until: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+            reading: Mutex::default(),
+            born: Instant::now(),
+        })
+    }
+
+    /// What `model` means now; `None` when the upstream does not have it, or will not say.
+    ///
+    /// # Errors
+    /// When the upstream cannot be reached: whoever asks need not try again.
+    pub async fn identify(&self, model: &str) -> Result<Option<Identity>, Error> {
+        if self.epoch(Instant::now()).is_none()
+            && let Err(error) = self.read_since(Instant::now()).await
+        {
+            return if self.client.is_up() && error.kind != Kind::Loop { Ok(None) } else { Err(error) };
+        }
+        Ok(self.look_up(model))
+    }
+
+    /// Whether `model` still means what `then` says, by a reading that begins after this call.
+    pub async fn confirm(&self, model: &str, then: &Identity) -> bool {
+        self.read_since(Instant::now()).await.is_ok()
+            && self.look_up(model).is_some_and(|now| {
+                (now.digest, now.version) == (then.digest.clone(), then.version.clone())
+            })
+    }
+
+    /// The epoch in force at `now`, while the view may be believed. One or two atomic loads.
+    pub fn epoch(&self, now: Instant) -> Option<u64> {
+        let elapsed = now.saturating_duration_since(self.born).as_millis() as u64;
+        if elapsed >= self.fresh_until.load(Ordering::Acquire) {
+            return None;
+        }
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        Some(self.view.load().epoch)
+    }
+
+    /// The canonical name of `model` where the upstream has it, without asking: for labels.
+    pub fn label(&self, model: &str) -> Option<Arc<str>> {
+        self.look_up(model).map(|identity| identity.name)
+    }
+
+    /// Something may have changed the models: believe nothing until they have been read again.
+    pub fn invalidate(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.fresh_until.store(0, Ordering::Release);
+    }
+
+    /// How many models are known.
+    pub fn len(&self) -> usize {
+        self.view.load().models.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads the names again and again: often while they are used, seldom otherwise.
+    pub async fn run(&self, mut shutdown: tokio::sync::watch::Receiver<bool>) {
+        let mut last = Instant::now() - IDLE_REFRESH;
+        loop {
+            let due = self.used.swap(false, Ordering::Relaxed) || last.elapsed() >= IDLE_REFRESH;
+            if due || !self.client.is_up() {
+                last = Instant::now();
+                if let Err(error) = self.read_since(last).await
+                    && error.kind == Kind::Loop
+                {
+                    tracing::error!(url = self.client.target().url(), "the upstream is Pannier itself");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.refresh) => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    fn look_up(&self, model: &str) -> Option<Identity> {
+        let view = self.view.load();
+        let model = view.models.get(&canonical(model))?;
+        Some(Identity {
+            name: model.name.clone(),
+            digest: model.digest.clone(),
+            version: view.version.clone(),
+            remote: model.remote,
+            epoch: view.epoch,
+        })
+    }
+
+    /// Makes sure that the view is of a reading that began at or after `moment`. One reading at a
+    /// time serves all who wait.
+    async fn read_since(&self, moment: Instant) -> Result<(), Error> {
+        let mut last = self.reading.lock().await;
+        if self.view.load().began.is_some_and(|began| began >= moment) {
+            return Ok(());
+        }
+        if let Some((when, error)) = &last.failed
+            && when.elapsed() < SULK
+        {
+            return Err(error.clone());
+        }
+        if let Some(began) = last.began {
+            tokio::time::sleep(CONFIRM_PACE.saturating_sub(began.elapsed())).await;
+        }
+        last.began = Some(Instant::now());
+        let read = self.read().await;
+        last.failed = read.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        read.inspect_err(|_| self.fresh_until.store(0, Ordering::Release))
+    }
+
+    async fn read(&self) -> Result<(), Error> {
+        let began = Instant::now();
+        let changes = self.changes.load(Ordering::Acquire);
+        let reading = async { tokio::try_join!(self.get("/api/tags"), self.get("/api/version")) };
+        let (tags, version) = tokio::time::timeout(PATIENCE, reading)
+            .await
+            .map_err(|_| Error::new(Kind::UpstreamTimeout, "the upstream does not list its models"))??;
+        let (tags, version): (Tags, Version) = (parse(&tags)?, parse(&version)?);
+
+        let models: HashMap<String, Model> = tags.models.unwrap_or_default().into_iter().map(Model::entry).collect();
+        let before = self.view.load();
+        let same = before.began.is_some() && before.models == models && *before.version == *version.version;
+        let epoch = if same { before.epoch } else { before.epoch + 1 };
+        self.view.store(Arc::new(View { epoch, version: version.version.into(), models, began: Some(began) }));
+        if self.changes.load(Ordering::Acquire) == changes {
+            let until = began.duration_since(self.born) + 2 * self.refresh;
+            self.fresh_until.store(until.as_millis() as u64, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    async fn get(&self, path: &'static str) -> Result<Bytes, Error> {
+        let call = UpstreamCall {
+            method: Method::GET,
+            target: Bytes::from_static(path.as_bytes()),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        let mut incoming = self.client.send(&call).await?;
+        match incoming.head().status.as_u16() {
+            200 => {}
+            508 => return Err(Error::new(Kind::Loop, "the upstream is Pannier itself")),
+            _ => return Err(Error::new(Kind::UpstreamAborted, "the upstream does not list its models")),
+        }
+        let mut body = BytesMut::new();
+        while let Some(piece) = incoming.chunk().await? {
+            if body.len() + piece.len() > LARGEST {
+                return Err(Error::new(Kind::UpstreamAborted, "the upstream's list of models is too long"));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.freeze())
+    }
+}
+
+impl Model {
+    fn entry(tag: Tag) -> (String, Model) {
+        let remote = tag.remote_host.is_some_and(|host| !host.is_empty()) || tag.digest.is_empty();
+        let key = canonical(&tag.name);
+        (key, Model { name: tag.name.into(), digest: tag.digest.into(), remote })
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(body)
+        .map_err(|_| Error::new(Kind::UpstreamAborted, "the upstream's list of models is not what Ollama sends"))
+}
+
+/// The one spelling of a model's name: Ollama fills in registry, namespace and tag, and matches
+/// without regard to case.
+fn canonical(model: &str) -> String {
+    let mut name = model.trim().to_lowercase();
+    for default in ["registry.ollama.ai/library/", "registry.ollama.ai/", "library/"] {
+        if let Some(rest) = name.strip_prefix(default) {
+            name = rest.to_string();
+            break;
+        }
+    }
+    let last_segment = name.rsplit('/').next().unwrap_or_default();
+    if !last_segment.contains(':') {
+        name.push_str(":latest");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::canonical;
+
+    #[test]
+    fn spellings_of_one_model() {
+        for spelling in ["Llama3", "llama3:latest", "registry.ollama.ai/library/llama3", "library/llama3:LATEST"] {
+            assert_eq!(canonical(spelling), "llama3:latest", "{spelling}");
+        }
+        assert_eq!(canonical("smollm2:135m"), "smollm2:135m");
+        assert_eq!(canonical("hf.co/Some/Model"), "hf.co/some/model:latest");
+        assert_ne!(canonical("me/llama3"), canonical("llama3"));
+    }
+}

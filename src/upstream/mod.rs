@@ -1,0 +1,18 @@
+//! The way to Ollama: one client with a pool, what its model names mean today, and whom it lets in.
+//!
+//! Never reads a body.
+
+mod client;
+mod inventory;
+mod origins;
+mod target;
+
+pub use client::{Client, Head, Incoming, UpstreamCall, end_to_end, explain_type, outgoing};
+pub use inventory::{Identity, Inventory};
+pub use origins::{Origins, Verdict, is_cors};
+pub use target::Target;
+
+mod address;
+mod config;
+pub use address::Address;
+pub use config::Config;

@@ -1,0 +1,119 @@
+//! Where the upstream is: its authority, and the socket addresses behind the name, looked up without
+//! blocking anybody and looked up again when none of them answers.
+
+use super::address::Scheme;
+use super::{Address, Config};
+use crate::domain::{Error, Kind};
+use arc_swap::ArcSwapOption;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a looked-up name is believed.
+const NAME_TTL: Duration = Duration::from_secs(30);
+
+/// One upstream's place in the network.
+pub struct Target {
+    address: Address,
+    config: Config,
+    found: ArcSwapOption<Found>,
+}
+
+/// What a name stood for.
+struct Found {
+    peers: Vec<Arc<HttpPeer>>,
+    /// The one that answered last.
+    preferred: AtomicUsize,
+    until: Option<Instant>,
+}
+
+impl Target {
+    pub fn new(config: &Config) -> Self {
+        Target { address: config.url.clone(), config: config.clone(), found: ArcSwapOption::empty() }
+    }
+
+    /// `host:port`, what the upstream expects as its `Host`.
+    pub fn authority(&self) -> String {
+        self.address.authority()
+    }
+
+    /// The whole URL, for people.
+    pub fn url(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The path that stands before every request's own, without a slash at its end; mostly empty.
+    pub fn base_path(&self) -> &str {
+        &self.address.base_path
+    }
+
+    /// How many addresses the name had when it was last looked up.
+    pub fn choices(&self) -> usize {
+        self.found.load().as_ref().map_or(1, |found| found.peers.len())
+    }
+
+    /// The address to try now.
+    ///
+    /// # Errors
+    /// `UpstreamUnreachable` when the name means nothing.
+    pub async fn peer(&self) -> Result<Arc<HttpPeer>, Error> {
+        let found = match self.found.load_full() {
+            Some(found) if found.until.is_none_or(|until| Instant::now() < until) => found,
+            _ => self.look_up().await?,
+        };
+        let at = found.preferred.load(Ordering::Relaxed) % found.peers.len();
+        Ok(found.peers[at].clone())
+    }
+
+    /// The address just tried did not answer: take the next one.
+    pub fn next(&self) {
+        if let Some(found) = self.found.load().as_ref() {
+            let tried = found.preferred.fetch_add(1, Ordering::Relaxed) + 1;
+            if found.until.is_some() && tried.is_multiple_of(found.peers.len()) {
+                self.found.store(None);
+            }
+        }
+    }
+
+    async fn look_up(&self) -> Result<Arc<Found>, Error> {
+        let (host, port) = (self.address.host.as_str(), self.address.port);
+        let (addresses, until) = match host.parse::<IpAddr>() {
+            Ok(ip) => (vec![SocketAddr::new(ip, port)], None),
+            Err(_) => {
+                let unknown = || Error::new(Kind::UpstreamUnreachable, "the upstream's name cannot be resolved");
+                let found = tokio::net::lookup_host((host, port)).await.map_err(|_| unknown())?;
+                let mut addresses: Vec<_> = found.collect();
+                if addresses.is_empty() {
+                    return Err(unknown());
+                }
+                // Ollama listens on IPv4 unless told otherwise.
+                addresses.sort_by_key(SocketAddr::is_ipv6);
+                (addresses, Some(Instant::now() + NAME_TTL))
+            }
+        };
+        let peers = addresses.into_iter().map(|address| Arc::new(self.peer_at(address))).collect();
+        let found = Arc::new(Found { peers, preferred: AtomicUsize::new(0), until });
+        self.found.store(Some(found.clone()));
+        Ok(found)
+    }
+
+    fn peer_at(&self, address: SocketAddr) -> HttpPeer {
+        let is_tls = self.address.scheme == Scheme::Https;
+        let mut peer = HttpPeer::new(address, is_tls, self.address.host.clone());
+        peer.options.connection_timeout = off_if_zero(self.config.connect_timeout);
+        peer.options.total_connection_timeout = off_if_zero(self.config.connect_timeout);
+        peer.options.read_timeout = off_if_zero(self.config.first_byte_timeout);
+        peer.options.write_timeout = off_if_zero(self.config.write_timeout);
+        peer.options.idle_timeout = off_if_zero(self.config.idle_timeout);
+        // Ollama knows no upgrade, and ignores being asked for one.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        peer
+    }
+}
+
+/// Settings write 0 for "off".
+pub(super) fn off_if_zero(limit: Duration) -> Option<Duration> {
+    (!limit.is_zero()).then_some(limit)
+}
