@@ -1,5 +1,6 @@
 //! Pannier: a sidecar in front of Ollama that remembers, counts and watches what passes.
 
+pub mod admin;
 pub mod dialect;
 pub mod domain;
 pub mod telemetry;
