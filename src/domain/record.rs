@@ -1,12 +1,45 @@
 //! What happened to one request, and to one trip upstream.
 
 use super::{Call, Consumer, FinishReason, Kind, Observed, Operation};
+use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
 
 /// A UUIDv7: sixteen bytes, shown as 36 characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId(pub [u8; 16]);
+
+impl RequestId {
+    /// The random part of it: what the fresh digits of a replay are made from.
+    pub fn seed(&self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|at| self.0[8 + at]))
+    }
+
+    /// A fresh one. Its first 48 bits are `now` in milliseconds, so that ids sort by time; the rest is
+    /// random, and names a request rather than guards it. Takes no lock and asks the system nothing.
+    pub fn new(now: SystemTime) -> Self {
+        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let random = fastrand::u128(..).to_ne_bytes();
+        let millis = since_epoch.as_millis() as u64;
+        let [a, b, c, d, e, f, g, h, i, j, ..] = random;
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]);
+        RequestId(id.into_uuid().into_bytes())
+    }
+
+    /// The 36 characters, in lower case, without an allocation.
+    pub fn hyphenated(&self) -> [u8; 36] {
+        let mut text = [0; 36];
+        Uuid::from_bytes(self.0).hyphenated().encode_lower(&mut text);
+        text
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Uuid::from_bytes(self.0).hyphenated().fmt(f)
+    }
+}
 
 /// A route's fixed facts, for labels. `template` is one of a closed list, never a raw path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,5 +152,34 @@ impl Trip {
             None if self.observed.failed || self.status >= 400 => FinishReason::Error,
             None => self.observed.finish,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_version_7_and_sort_by_time() {
+        let at = UNIX_EPOCH + Duration::from_millis(0x0123_4567_89ab);
+        let (one, other) = (RequestId::new(at), RequestId::new(at));
+        let later = RequestId::new(at + Duration::from_millis(1));
+        assert_ne!(one, other);
+        assert!(one.0 < later.0 && other.0 < later.0);
+        assert!(one.to_string().starts_with("01234567-89ab-7"), "{one}");
+        assert!(matches!(one.to_string().as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{one}");
+    }
+
+    #[test]
+    fn a_request_id_reads_the_same_in_both_ways() {
+        let id = RequestId(*b"\x01\x23\x45\x67\x89\xab\x7c\xde\x8f\x01\x23\x45\x67\x89\xab\xcd");
+        assert_eq!(id.to_string(), "01234567-89ab-7cde-8f01-23456789abcd");
+        assert_eq!(id.hyphenated(), *b"01234567-89ab-7cde-8f01-23456789abcd");
+    }
+
+    #[test]
+    fn a_clock_before_the_epoch_gives_an_id_too() {
+        let id = RequestId::new(UNIX_EPOCH - Duration::from_secs(1));
+        assert!(id.to_string().starts_with("00000000-0000-7"), "{id}");
     }
 }

@@ -1,0 +1,465 @@
+//! Every metric there is, and the values that are not counted from records.
+//!
+//! A family is one documented line below: its comment is the `HELP` text. One `Metrics` has one registry,
+//! so that several servers in one process do not count into each other.
+
+use super::buckets;
+use crate::domain::{Kind, Operation, Route};
+use prometheus::core::Collector;
+use prometheus::{
+    Counter, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError, RwLock};
+
+/// Counts what passes, and shows it.
+pub struct Metrics {
+    pub(super) families: Families,
+    pub(super) registry: Registry,
+    models: RwLock<HashSet<Box<str>>>,
+    sources: Mutex<Vec<Source>>,
+}
+
+/// A gauge that nobody keeps: its value is asked for whenever the metrics are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampled {
+    /// Answers in memory.
+    CacheEntries,
+    /// Their weight in bytes.
+    CacheBytes,
+    /// Trips under way.
+    Flights,
+    /// 1 while the upstream can be reached, else 0.
+    UpstreamUp,
+    /// How full something bounded is: the label `what` of `pannier_internal_size`.
+    Size(&'static str),
+}
+
+/// Why an answer left the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// Its time was over.
+    Expired,
+    /// Room was needed.
+    Size,
+    /// A newer answer took its place.
+    Replaced,
+    /// It was thrown out by name.
+    Explicit,
+}
+
+/// One of what a gauge counts; it is one fewer when this is dropped.
+#[must_use]
+pub struct Held(IntGauge);
+
+struct Source {
+    gauge: IntGauge,
+    read: Box<dyn Fn() -> i64 + Send + Sync>,
+}
+
+/// The one tier that there is.
+pub(super) const MEMORY: &str = "memory";
+/// What stands for all names beyond those that may become label values.
+pub(super) const OTHER: &str = "other";
+/// Models that get series of their own.
+const MAX_MODELS: usize = 100;
+/// Bytes of a model's name that may become a label value.
+const MAX_MODEL_NAME: usize = 128;
+
+/// Declares the families: the struct that holds them and the function that registers them.
+///
+/// Labels with a closed set of values stand around the free one (`model`), never two free ones side by
+/// side: the registry tells series apart by the run-together text of their labels.
+macro_rules! families {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal, $labels:expr, $buckets:expr;)+) => {
+        pub(super) struct Families {
+            $($(#[doc = $help])+ pub(super) $field: $kind,)+
+        }
+
+        impl Families {
+            /// How many there are.
+            #[cfg(test)]
+            const COUNT: usize = [$($name),+].len();
+
+            fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+                Ok(Families {
+                    $($field: {
+                        let help = concat!($($help),+).trim_start();
+                        let family = <$kind>::declare(Opts::new($name, help), &$labels, $buckets)?;
+                        registry.register(Box::new(family.clone()))?;
+                        family
+                    },)+
+                })
+            }
+        }
+    };
+}
+
+const NONE: &[f64] = &[];
+const FLAT: [&str; 0] = [];
+
+families! {
+    /// 1; the labels say which Pannier this is.
+    build_info: IntGaugeVec = "pannier_build_info", ["version", "revision", "rustc"], NONE;
+
+    /// Requests that ended, by route template, method and the status that was sent.
+    http_requests: IntCounterVec =
+        "pannier_http_requests_total", ["route", "method", "code"], NONE;
+    /// Time from a request's head to the last byte of its answer, by who answered.
+    http_duration: HistogramVec =
+        "pannier_http_request_duration_seconds", ["route", "outcome"], buckets::REQUEST;
+    /// Size of request bodies.
+    http_request_body: HistogramVec = "pannier_http_request_body_bytes", ["route"], buckets::BODY;
+    /// Size of response bodies.
+    http_response_body: HistogramVec = "pannier_http_response_body_bytes", ["route"], buckets::BODY;
+    /// Requests being answered now.
+    http_in_flight: IntGaugeVec = "pannier_http_requests_in_flight", ["route"], NONE;
+    /// Open client connections.
+    connections: IntGauge = "pannier_connections", FLAT, NONE;
+    /// Answers that were Pannier's own errors, and requests whose client left, by stable code.
+    errors: IntCounterVec = "pannier_errors_total", ["type"], NONE;
+
+    /// Calls of a model, whoever answered them, by why the answer ended.
+    llm_requests: IntCounterVec =
+        "pannier_llm_requests_total", ["operation", "model", "dialect", "stream", "finish_reason"], NONE;
+    /// Time from a trip's start to the first frame with content, where the upstream answered in frames.
+    llm_first_token: HistogramVec =
+        "pannier_llm_time_to_first_token_seconds", ["operation", "model"], buckets::FIRST_TOKEN;
+    /// Time for each token after the first, as seen in a stream, else as the upstream tells it.
+    llm_per_token: HistogramVec =
+        "pannier_llm_time_per_output_token_seconds", ["model"], buckets::TOKEN;
+    /// Tokens of all trips, as the upstream told them where source is upstream; cached_input is a part of
+    /// input and reasoning a part of output.
+    llm_tokens: IntCounterVec = "pannier_llm_tokens_total", ["type", "model", "source"], NONE;
+    /// Tokens of one trip's question and of its answer.
+    llm_request_tokens: HistogramVec =
+        "pannier_llm_request_tokens", ["type", "model"], buckets::TOKENS;
+
+    /// The upstream's own time for a trip, by phase; total is the whole of it.
+    upstream_duration: HistogramVec =
+        "pannier_upstream_duration_seconds", ["phase"], buckets::REQUEST;
+    /// Trips to the upstream, by the status of its answer; none where it gave no answer.
+    upstream_requests: IntCounterVec = "pannier_upstream_requests_total", ["code"], NONE;
+    /// 1 while the upstream can be reached, else 0.
+    upstream_up: IntGauge = "pannier_upstream_up", FLAT, NONE;
+
+    /// Calls, by what the cache had for them.
+    cache_requests: IntCounterVec =
+        "pannier_cache_requests_total", ["tier", "result", "operation"], NONE;
+    /// Answers that are remembered.
+    cache_entries: IntGaugeVec = "pannier_cache_entries", ["tier"], NONE;
+    /// Size of all answers that are remembered.
+    cache_bytes: IntGaugeVec = "pannier_cache_bytes", ["tier"], NONE;
+    /// Answers that were remembered no longer, by the reason.
+    cache_evictions: IntCounterVec = "pannier_cache_evictions_total", ["tier", "cause"], NONE;
+    /// Tokens, of questions and answers, that the upstream need not have worked through again.
+    cache_saved_tokens: IntCounterVec = "pannier_cache_saved_tokens_total", ["operation"], NONE;
+    /// Upstream time that was not spent again, where the first answer told its time.
+    cache_saved_seconds: Counter = "pannier_cache_saved_seconds_total", FLAT, NONE;
+    /// Requests that joined the trip of another.
+    coalesced: IntCounter = "pannier_coalesced_requests_total", FLAT, NONE;
+    /// Trips under way.
+    flights: IntGauge = "pannier_flights", FLAT, NONE;
+
+    /// How full each of the bounded parts is.
+    internal_size: IntGaugeVec = "pannier_internal_size", ["what"], NONE;
+    /// Lines that the access log lost because its reader was too slow or gone.
+    access_log_dropped: IntCounter = "pannier_access_log_dropped_total", FLAT, NONE;
+    /// Label values that became other because there were too many, or one was too long.
+    dropped_labels: IntCounter = "pannier_metrics_dropped_labels_total", FLAT, NONE;
+}
+
+impl Metrics {
+    /// All families, with every series that is known beforehand at zero.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let families = Families::register(&registry).expect("names and labels are valid and used once");
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("the process is described once");
+        families.begin_at_zero();
+        let (models, sources) = (RwLock::default(), Mutex::default());
+        Metrics { families, registry, models, sources }
+    }
+
+    /// Lets the series of a route exist before its first request, so that a rate sees that one too.
+    pub fn expect_route(&self, method: &'static str, route: Route) {
+        self.families.http_requests.with_label_values(&[route.template, method, "200"]);
+        self.families.http_in_flight.with_label_values(&[route.template]);
+    }
+
+    /// Reads a gauge's value from `read` at each scrape. `read` must be quick, and must not call this.
+    pub fn gauge_source(&self, gauge: Sampled, read: impl Fn() -> i64 + Send + Sync + 'static) {
+        let families = &self.families;
+        let gauge = match gauge {
+            Sampled::CacheEntries => families.cache_entries.with_label_values(&[MEMORY]),
+            Sampled::CacheBytes => families.cache_bytes.with_label_values(&[MEMORY]),
+            Sampled::Flights => families.flights.clone(),
+            Sampled::UpstreamUp => families.upstream_up.clone(),
+            Sampled::Size(what) => families.internal_size.with_label_values(&[what]),
+        };
+        let source = Source { gauge, read: Box::new(read) };
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+    }
+
+    /// Asks all sources for their values.
+    pub(super) fn sample(&self) {
+        for source in self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            source.gauge.set((source.read)());
+        }
+    }
+
+    /// One more client connection, until the value is dropped.
+    pub fn connection(&self) -> Held {
+        Held::new(self.families.connections.clone())
+    }
+
+    /// One more request being answered, until the value is dropped.
+    pub fn in_flight(&self, route: Route) -> Held {
+        Held::new(self.families.http_in_flight.with_label_values(&[route.template]))
+    }
+
+    /// An answer left the memory.
+    pub fn evicted(&self, cause: Eviction) {
+        self.families.cache_evictions.with_label_values(&[MEMORY, cause.label()]).inc();
+    }
+
+    /// Where the access log counts what it lost.
+    pub fn access_log_dropped(&self) -> IntCounter {
+        self.families.access_log_dropped.clone()
+    }
+
+    /// `model` as a label value: itself while it is one of the first 100 and not absurdly long.
+    pub(super) fn model_label<'a>(&self, model: &'a str) -> &'a str {
+        if model == OTHER || self.models.read().unwrap_or_else(PoisonError::into_inner).contains(model) {
+            return model;
+        }
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if models.contains(model) {
+            return model;
+        }
+        if models.len() >= MAX_MODELS || model.is_empty() || model.len() > MAX_MODEL_NAME {
+            self.families.dropped_labels.inc();
+            return OTHER;
+        }
+        models.insert(model.into());
+        model
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Families {
+    fn begin_at_zero(&self) {
+        let revision = option_env!("PANNIER_REVISION").unwrap_or("unknown");
+        let rustc = option_env!("PANNIER_RUSTC").unwrap_or("unknown");
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, rustc]).set(1);
+        for kind in Kind::ALL {
+            self.errors.with_label_values(&[kind.code()]);
+        }
+        for operation in Operation::ALL {
+            for result in ["hit", "miss", "bypass"] {
+                self.cache_requests.with_label_values(&[MEMORY, result, operation.label()]);
+            }
+            self.cache_saved_tokens.with_label_values(&[operation.label()]);
+        }
+        for cause in Eviction::ALL {
+            self.cache_evictions.with_label_values(&[MEMORY, cause.label()]);
+        }
+        for phase in ["load", "prompt_eval", "eval", "total"] {
+            self.upstream_duration.with_label_values(&[phase]);
+        }
+        for code in ["200", "none"] {
+            self.upstream_requests.with_label_values(&[code]);
+        }
+        self.cache_entries.with_label_values(&[MEMORY]);
+        self.cache_bytes.with_label_values(&[MEMORY]);
+    }
+}
+
+impl Eviction {
+    const ALL: [Eviction; 4] = [Eviction::Expired, Eviction::Size, Eviction::Replaced, Eviction::Explicit];
+
+    fn label(self) -> &'static str {
+        match self {
+            Eviction::Expired => "expired",
+            Eviction::Size => "size",
+            Eviction::Replaced => "replaced",
+            Eviction::Explicit => "explicit",
+        }
+    }
+}
+
+impl Held {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Held(gauge)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A kind of family, made from its declaration. What a kind has no use for is left empty there.
+trait Declare: Collector + Clone + Sized {
+    fn declare(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error>;
+}
+
+impl Declare for IntCounter {
+    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
+        IntCounter::with_opts(opts)
+    }
+}
+
+impl Declare for IntCounterVec {
+    fn declare(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
+        IntCounterVec::new(opts, labels)
+    }
+}
+
+impl Declare for Counter {
+    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
+        Counter::with_opts(opts)
+    }
+}
+
+impl Declare for IntGauge {
+    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
+        IntGauge::with_opts(opts)
+    }
+}
+
+impl Declare for IntGaugeVec {
+    fn declare(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
+        IntGaugeVec::new(opts, labels)
+    }
+}
+
+impl Declare for HistogramVec {
+    fn declare(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error> {
+        HistogramVec::new(HistogramOpts::from(opts).buckets(buckets.to_vec()), labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, CHAT};
+    use super::super::{Exposition, RecordSink};
+    use super::*;
+
+    fn page(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.render(Exposition::Text).1).unwrap()
+    }
+
+    #[test]
+    fn every_family_says_what_it_is() {
+        let metrics = Metrics::new();
+        metrics.trip(&samples::trip("m"));
+        metrics.record(&samples::record(crate::domain::CacheOutcome::Miss));
+        metrics.gauge_source(Sampled::Size("table"), || 1);
+        let _held = metrics.in_flight(CHAT);
+        let families = metrics.registry.gather();
+        let own = families.iter().filter(|family| family.name().starts_with("pannier_")).count();
+        assert_eq!(own, Families::COUNT);
+        for family in families {
+            let help = family.help();
+            assert!(help.len() > 10 && help.ends_with('.'), "{}: {help:?}", family.name());
+        }
+    }
+
+    #[test]
+    fn what_is_known_beforehand_begins_at_zero() {
+        let metrics = Metrics::new();
+        metrics.expect_route("POST", CHAT);
+        let page = page(&metrics);
+        for series in [
+            r#"pannier_http_requests_total{code="200",method="POST",route="/api/chat"}"#,
+            r#"pannier_errors_total{type="upstream_timeout"}"#,
+            r#"pannier_cache_requests_total{operation="embeddings",result="hit",tier="memory"}"#,
+            r#"pannier_cache_evictions_total{cause="size",tier="memory"}"#,
+            r#"pannier_upstream_duration_seconds_count{phase="eval"}"#,
+            "pannier_coalesced_requests_total",
+            "pannier_access_log_dropped_total",
+        ] {
+            assert!(page.contains(&format!("\n{series} 0\n")), "{series} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn gauges_are_read_when_the_page_is() {
+        let metrics = Metrics::new();
+        let entries = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(3));
+        let read = entries.clone();
+        metrics.gauge_source(Sampled::CacheEntries, move || read.load(std::sync::atomic::Ordering::Relaxed));
+        metrics.gauge_source(Sampled::Size("routes"), || 12);
+        assert!(page(&metrics).contains("pannier_cache_entries{tier=\"memory\"} 3\n"));
+        entries.store(5, std::sync::atomic::Ordering::Relaxed);
+        let page = page(&metrics);
+        assert!(page.contains("pannier_cache_entries{tier=\"memory\"} 5\n"), "{page}");
+        assert!(page.contains("pannier_internal_size{what=\"routes\"} 12\n"), "{page}");
+    }
+
+    #[test]
+    fn what_is_held_is_counted_until_it_is_dropped() {
+        let metrics = Metrics::new();
+        let (connection, request) = (metrics.connection(), metrics.in_flight(CHAT));
+        assert!(page(&metrics).contains("\npannier_connections 1\n"));
+        assert!(page(&metrics).contains("pannier_http_requests_in_flight{route=\"/api/chat\"} 1\n"));
+        drop((connection, request));
+        assert!(page(&metrics).contains("\npannier_connections 0\n"));
+        assert!(page(&metrics).contains("pannier_http_requests_in_flight{route=\"/api/chat\"} 0\n"));
+    }
+
+    #[test]
+    fn evictions_are_counted_by_cause() {
+        let metrics = Metrics::new();
+        metrics.evicted(Eviction::Size);
+        let evicted = "pannier_cache_evictions_total{cause=\"size\",tier=\"memory\"} 1\n";
+        assert!(page(&metrics).contains(evicted));
+    }
+
+    #[test]
+    fn a_flood_of_names_stays_within_the_bound() {
+        let metrics = Metrics::new();
+        for n in 0..100_000 {
+            metrics.trip(&samples::trip(&format!("model-{n}")));
+        }
+        let page = page(&metrics);
+        let models = page.lines().filter(|line| line.starts_with("pannier_llm_request_tokens_count")).count();
+        assert_eq!(models, 2 * (MAX_MODELS + 1));
+        assert!(page.lines().count() < 20_000, "{}", page.lines().count());
+        let others = r#"pannier_llm_tokens_total{model="other",source="upstream",type="output"} 1098900"#;
+        assert!(page.contains(others));
+        assert!(!page.contains("pannier_metrics_dropped_labels_total 0"));
+    }
+
+    #[test]
+    fn a_name_of_absurd_length_is_other() {
+        let metrics = Metrics::new();
+        assert_eq!(metrics.model_label(&"m".repeat(10_240)), OTHER);
+        assert_eq!(metrics.model_label(&"m".repeat(128)).len(), 128);
+        assert_eq!(metrics.model_label(""), OTHER);
+        assert_eq!(metrics.families.dropped_labels.get(), 2);
+    }
+
+    #[test]
+    fn names_that_run_into_their_neighbours_stay_apart() {
+        let metrics = Metrics::new();
+        metrics.trip(&samples::trip("x"));
+        metrics.trip(&samples::trip("xcached_"));
+        let page = page(&metrics);
+        let of = |model: &str, kind: &str| {
+            format!("pannier_llm_tokens_total{{model=\"{model}\",source=\"upstream\",type=\"{kind}\"}}")
+        };
+        assert!(page.contains(&format!("{} 20\n", of("x", "cached_input"))), "{page}");
+        assert!(page.contains(&format!("{} 26\n", of("xcached_", "input"))), "{page}");
+    }
+}
