@@ -1,0 +1,5 @@
+//! API keys and who they belong to.
+
+mod config;
+
+pub use config::*;

@@ -1,0 +1,5 @@
+//! The memory of finished answers.
+
+mod config;
+
+pub use config::*;

@@ -1,0 +1,5 @@
+//! The data-plane face: where clients connect.
+
+mod config;
+
+pub use config::*;

@@ -1,0 +1,5 @@
+//! What is measured and written down.
+
+mod config;
+
+pub use config::*;
