@@ -7,6 +7,7 @@ mod consumer;
 mod error;
 mod record;
 mod template;
+pub mod units;
 mod usage;
 
 pub use call::{Call, Certainty, Fingerprint, Operation, Storable};

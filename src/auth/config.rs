@@ -1,0 +1,52 @@
+//! API keys that are known by name, and who shares answers.
+
+use serde::Deserialize;
+use std::fmt;
+
+/// `[auth]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub scope: Sharing,
+    pub keys: Vec<Key>,
+}
+
+/// Who shares answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharing {
+    /// Everybody in one team.
+    Team,
+    /// Only requests with the same key.
+    Key,
+    /// Everybody.
+    Shared,
+}
+
+/// One known key.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// The operator's own name for it; safe to show.
+    pub name: String,
+    /// Without one: `default`.
+    pub team: Option<String>,
+    pub key: Secret,
+}
+
+/// A text that is never shown: `Debug` masks it, and it has neither `Display` nor `Serialize`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

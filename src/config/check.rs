@@ -1,0 +1,159 @@
+//! What no type can tell: values that are well formed and still make no sense.
+
+use super::Config;
+use super::nearest::suggestion;
+use crate::{auth, cache, proxy, telemetry};
+use std::collections::HashSet;
+
+/// A setting's path, and what is wrong with its value.
+pub(super) type Finding = (&'static str, String);
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// More threads than any machine has cores.
+const MOST_THREADS: usize = 1024;
+
+/// What Pannier cannot be run with.
+pub(super) fn wrong(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    check_server(&config.server, &mut found);
+    check_access(&config.access, &mut found);
+    check_auth(&config.auth, &mut found);
+    if config.upstream.inventory_refresh.is_zero() {
+        found.push(("upstream.inventory_refresh", "must be more than 0".to_owned()));
+    }
+    check_cache(&config.cache, &mut found);
+    check_positive(
+        &[
+            ("flight.max_recording", config.flight.max_recording),
+            ("flight.window", config.flight.window),
+            ("flight.max_flights", config.flight.max_flights),
+        ],
+        &mut found,
+    );
+    check_log(&config.log, &mut found);
+    found
+}
+
+/// What does no harm, but is hardly what somebody wanted.
+pub(super) fn odd(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let url = &config.upstream.url;
+    if let Some(port) = &url.unreadable_port {
+        found.push(("upstream.url", format!("`{port}` is no port; {} is used, as Ollama does", url.port)));
+    }
+    if config.cache.enabled && config.cache.max_entry > config.flight.max_recording {
+        let message =
+            "answers larger than flight.max_recording are not kept, so more than that has no effect";
+        found.push(("cache.max_entry", message.to_owned()));
+    }
+    found
+}
+
+fn check_positive(values: &[(&'static str, usize)], found: &mut Vec<Finding>) {
+    for (path, value) in values {
+        if *value == 0 {
+            found.push((path, "must be more than 0".to_owned()));
+        }
+    }
+}
+
+fn check_server(server: &proxy::Config, found: &mut Vec<Finding>) {
+    check_positive(
+        &[
+            ("server.max_connections", server.max_connections),
+            ("server.max_header_bytes", server.max_header_bytes),
+            ("server.max_headers", server.max_headers),
+            ("server.max_body", server.max_body),
+        ],
+        found,
+    );
+    if server.threads > MOST_THREADS {
+        found.push(("server.threads", format!("must be at most {MOST_THREADS}; 0 means one for each core")));
+    }
+    let (main, admin) = (server.listen, server.admin_listen);
+    let meet = main.ip() == admin.ip() || main.ip().is_unspecified() || admin.ip().is_unspecified();
+    if main.port() != 0 && main.port() == admin.port() && meet {
+        found.push(("server.admin_listen", "must be another port than that of server.listen".to_owned()));
+    }
+    if server.data_dir.as_os_str().is_empty() {
+        found.push(("server.data_dir", "must name a directory".to_owned()));
+    }
+}
+
+fn check_access(access: &proxy::Access, found: &mut Vec<Finding>) {
+    for host in &access.allowed_hosts {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let is_address = name.parse::<std::net::IpAddr>().is_ok();
+        if host != "*" && (name.is_empty() || !(plain || is_address)) {
+            let message = format!(
+                "`{host}` is no host name: expected `name`, `*.name` or `*`, without scheme and port"
+            );
+            found.push(("access.allowed_hosts", message));
+        }
+    }
+}
+
+fn check_auth(auth: &auth::Config, found: &mut Vec<Finding>) {
+    let (mut names, mut secrets) = (HashSet::new(), HashSet::new());
+    for (index, key) in auth.keys.iter().enumerate() {
+        let mut fault = |message: String| found.push(("auth.keys", message));
+        let name = &key.name;
+        if name.is_empty() {
+            fault(format!("key {} has no name", index + 1));
+        } else if name == "anonymous" {
+            fault("`anonymous` is the name of those without a key".to_owned());
+        } else if !names.insert(name) {
+            fault(format!("two keys are named `{name}`"));
+        }
+        if key.team.as_deref() == Some("") {
+            fault(format!("the team of `{name}` is empty; leave it out for the team `default`"));
+        }
+        let secret = key.key.expose();
+        if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            fault(format!("the key of `{name}` must be of visible ASCII characters, and not empty"));
+        } else if !secrets.insert(secret) {
+            fault(format!("`{name}` has the key of another"));
+        }
+    }
+}
+
+fn check_cache(cache: &cache::Config, found: &mut Vec<Finding>) {
+    check_positive(&[("cache.memory", cache.memory), ("cache.max_entry", cache.max_entry)], found);
+    for (index, rule) in cache.rules.iter().enumerate() {
+        let mut fault = |message: &str| found.push(("cache.rules", format!("rule {}: {message}", index + 1)));
+        if let Some(model) = &rule.model {
+            if model.is_empty() {
+                fault("an empty model matches nothing; leave it out to match all");
+            }
+            if model.contains(|letter: char| letter.is_whitespace() || "[]{}\\".contains(letter)) {
+                fault(
+                    "in a model only `*` and `?` have a meaning, and no model has spaces, brackets or backslashes",
+                );
+            }
+        }
+        if rule.ttl.is_none() && rule.completions.is_none() {
+            fault("changes nothing: give it a `ttl` or `completions`");
+        }
+    }
+}
+
+/// A lone word in a filter is a level here: the filter's own syntax would take a misspelt one for the name
+/// of a module, and write down everything.
+fn check_log(log: &telemetry::LogConfig, found: &mut Vec<Finding>) {
+    for directive in log.level.split(',').map(str::trim) {
+        let lone = !directive.contains(['=', '[', '{']);
+        if lone && !LEVELS.contains(&directive.to_ascii_lowercase().as_str()) {
+            let message = format!("unknown level `{directive}`; {}", suggestion(directive, &LEVELS));
+            found.push(("log.level", message));
+            return;
+        }
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log.level) {
+        found.push(("log.level", error.to_string()));
+    }
+    if !(0.0..=1.0).contains(&log.hit_sample) {
+        found.push(("log.hit_sample", "must be from 0 to 1".to_owned()));
+    }
+}

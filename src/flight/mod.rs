@@ -1,0 +1,5 @@
+//! One trip upstream, many readers.
+
+mod config;
+
+pub use config::*;
