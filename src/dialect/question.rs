@@ -252,3 +252,6 @@ fn is_cloud(model: &str) -> bool {
     let tag = model.rsplit(':').next().unwrap_or(model).trim().to_ascii_lowercase();
     tag.ends_with("-cloud") || (tag == "cloud" && model.contains(':'))
 }
+
+#[cfg(test)]
+mod tests;
