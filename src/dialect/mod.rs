@@ -10,6 +10,7 @@ pub mod fields;
 pub mod frame;
 pub mod ollama;
 pub mod openai;
+mod question;
 mod routes;
 
 pub use routes::{Form, Handling, RouteSpec, find};

@@ -1,6 +1,114 @@
-use crate::domain::{Call, Error};
+//! Reads native requests.
+
+use crate::dialect::Form;
+use crate::dialect::fields;
+use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Sorted, Tristate, Unkeyed, Verbatim};
+use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
+use crate::domain::{Call, Certainty, Error, Operation};
 use bytes::Bytes;
-pub fn decode(form: crate::dialect::Form, body: Bytes) -> Result<Call, Error> {
-    let _ = body;
-    todo!()
+
+const GENERATE: [Known; 18] = [
+    ("model", Unkeyed),
+    ("stream", Unkeyed),
+    ("keep_alive", Unkeyed),
+    ("prompt", Keyed),
+    ("suffix", KeyedUnlessEmpty),
+    ("system", KeyedUnlessEmpty),
+    ("template", KeyedUnlessEmpty),
+    ("context", Keyed),
+    ("raw", Keyed),
+    ("format", Verbatim),
+    ("images", Keyed),
+    ("options", Sorted),
+    ("think", Tristate),
+    ("truncate", Keyed),
+    ("shift", Keyed),
+    ("logprobs", Keyed),
+    ("top_logprobs", Keyed),
+    ("_debug_render_only", Keyed),
+];
+
+const CHAT: [Known; 13] = [
+    ("model", Unkeyed),
+    ("stream", Unkeyed),
+    ("keep_alive", Unkeyed),
+    ("messages", Keyed),
+    ("tools", Keyed),
+    ("format", Verbatim),
+    ("options", Sorted),
+    ("think", Tristate),
+    ("truncate", Keyed),
+    ("shift", Keyed),
+    ("logprobs", Keyed),
+    ("top_logprobs", Keyed),
+    ("_debug_render_only", Keyed),
+];
+
+const EMBED: [Known; 7] = [
+    ("model", Unkeyed),
+    ("stream", Unkeyed),
+    ("keep_alive", Unkeyed),
+    ("input", Keyed),
+    ("truncate", Keyed),
+    ("dimensions", Keyed),
+    ("options", Sorted),
+];
+
+const EMBEDDINGS: [Known; 4] =
+    [("model", Unkeyed), ("keep_alive", Unkeyed), ("prompt", Keyed), ("options", Sorted)];
+
+/// A form's table, and the field without which the model is only loaded.
+fn table(form: Form) -> (&'static [Known], &'static str) {
+    match form {
+        Form::Chat => (&CHAT, "messages"),
+        Form::Embed => (&EMBED, "input"),
+        Form::Embeddings => (&EMBEDDINGS, "prompt"),
+        _ => (&GENERATE, "prompt"),
+    }
+}
+
+/// Reads the body of `/api/generate`, `/api/chat`, `/api/embed` or `/api/embeddings`.
+///
+/// # Errors
+/// `BadRequest`, as for every dialect.
+pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
+    let (known, asked) = table(form);
+    let embeds = form.operation() == Operation::Embed;
+    let text = String::from_utf8_lossy(&body);
+    let Some(question) = Question::read(form, known, &text)? else {
+        return Ok(unreadable(form, body.clone(), !embeds));
+    };
+    let obstacle = if question.flag("_debug_render_only") == Some(true) {
+        Some("DEBUG")
+    } else if question.lacks(asked) {
+        Some("LOAD")
+    } else if question.value("keep_alive").is_some_and(ends_stay) {
+        Some("KEEP-ALIVE")
+    } else {
+        None
+    };
+    let reading = Reading {
+        streamed: !embeds && question.flag("stream").unwrap_or(true),
+        certainty: if embeds { Certainty::Exact } else { options_certainty(&question) },
+        obstacle,
+    };
+    Ok(question.call(form, body.clone(), reading))
+}
+
+/// Ollama reads `options` into a map, so its keys are not folded.
+fn options_certainty(question: &Question<'_>) -> Certainty {
+    let options = question.object("options");
+    let number = |key| options.as_ref()?.exact(key).and_then(fields::number);
+    certainty(number("temperature"), number("top_k"), number("seed"))
+}
+
+/// Whether a `keep_alive` has an effect that a stored answer would not have: it unloads the model
+/// (nothing, or less than a whole second as a number) or pins it (negative).
+fn ends_stay(keep_alive: &str) -> bool {
+    match fields::number(keep_alive) {
+        Some(seconds) => seconds < 1.0,
+        None => fields::string(keep_alive).is_some_and(|duration| {
+            duration.starts_with('-') || !duration.bytes().any(|digit| matches!(digit, b'1'..=b'9'))
+        }),
+    }
 }
