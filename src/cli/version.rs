@@ -11,6 +11,6 @@ const REVISION: &str = match option_env!("PANNIER_REVISION") {
 pub(super) fn run(out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "pannier {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "revision {REVISION}")?;
-    writeln!(out, "built with {}", env!("PANNIER_RUSTC"))?;
+    writeln!(out, "for rustc {}", env!("CARGO_PKG_RUST_VERSION"))?;
     Ok(())
 }

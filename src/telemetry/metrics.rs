@@ -257,7 +257,7 @@ impl Default for Metrics {
 impl Families {
     fn begin_at_zero(&self) {
         let revision = option_env!("PANNIER_REVISION").unwrap_or("unknown");
-        let rustc = option_env!("PANNIER_RUSTC").unwrap_or("unknown");
+        let rustc = env!("CARGO_PKG_RUST_VERSION");
         self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, rustc]).set(1);
         for kind in Kind::ALL {
             self.errors.with_label_values(&[kind.code()]);

@@ -1,5 +1,0 @@
-//! One trip upstream, many readers.
-
-mod config;
-
-pub use config::*;
