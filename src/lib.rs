@@ -2,3 +2,4 @@
 
 pub mod dialect;
 pub mod domain;
+pub mod flight;
