@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 /// A port that could not be had: exit code 3.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
+#[error("cannot listen on {address}")]
 pub struct CannotBind {
     pub address: SocketAddr,
     pub source: std::io::Error,

@@ -177,6 +177,7 @@ impl Inventory {
                 if let Err(error) = self.read_since(last).await
                     && error.kind == Kind::Loop
                 {
+                    self.client.note(false);
                     tracing::error!(url = self.client.target().url(), "the upstream is Pannier itself");
                 }
             }
