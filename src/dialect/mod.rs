@@ -8,6 +8,7 @@ pub mod canon;
 pub mod encoding;
 pub mod fields;
 pub mod frame;
+mod observe;
 pub mod ollama;
 pub mod openai;
 mod routes;
