@@ -12,6 +12,7 @@ mod observe;
 pub mod ollama;
 pub mod openai;
 mod routes;
+mod stencil;
 
 pub use routes::{Form, Handling, RouteSpec, find};
 
