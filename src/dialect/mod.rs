@@ -8,10 +8,12 @@ pub mod canon;
 pub mod encoding;
 pub mod fields;
 pub mod frame;
+mod observe;
 pub mod ollama;
 pub mod openai;
 mod question;
 mod routes;
+mod stencil;
 
 pub use routes::{Form, Handling, RouteSpec, find};
 
