@@ -1,0 +1,159 @@
+//! The goals, each held against what was measured.
+
+use crate::contender::Kind;
+use crate::footprint;
+use crate::results::{Results, Sample, Table, added_us, median};
+
+/// A figure that must be reached, or not be exceeded.
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// One row of the table of goals.
+pub struct Goal {
+    pub what: String,
+    pub bound: String,
+    pub measured: String,
+    pub verdict: String,
+}
+
+const MEGABYTE: f64 = 1e6;
+/// What still counts as flat: the noise between two samples, and some cache misses.
+const FLAT: f64 = 1.25;
+
+/// All goals in their order. What was not measured is said to be so.
+pub fn all(results: &Results) -> Vec<Goal> {
+    let mut goals = throughput(results);
+    goals.extend(latency(results));
+    goals.extend(herd(results));
+    goals.extend(footprint(results));
+    goals.push(growth(results));
+    goals
+}
+
+fn throughput(results: &Results) -> Vec<Goal> {
+    let rate = Sample::requests_per_second;
+    let cpu = Sample::cpu_us;
+    let ratio = |table: &Option<Table>, figure: fn(&Sample) -> f64, over: Kind| {
+        table.as_ref()?.ratio(figure, Kind::Pannier, over)
+    };
+    let hit = |size: &str, over: &str| format!("memory hit, {size}: requests/s on one core over {over}");
+    use Bound::{AtLeast, AtMost};
+    use Kind::{Bare, NginxCache, PassThrough};
+    vec![
+        times(hit("250 B answer", "nginx's cache"), AtLeast(1.5), ratio(&results.small, rate, NginxCache)),
+        times(hit("250 B answer", "bare hyper"), AtLeast(1.0), ratio(&results.small, rate, Bare)),
+        times(hit("768 numbers", "nginx's cache"), AtLeast(2.0), ratio(&results.embedding, rate, NginxCache)),
+        times(hit("8 KiB request", "nginx's cache"), AtLeast(2.7), ratio(&results.long, rate, NginxCache)),
+        times(
+            "forwarded route: requests/s over plain Pingora".to_owned(),
+            AtLeast(1.0),
+            ratio(&results.forwarded, rate, PassThrough),
+        ),
+        times(
+            "answered miss: CPU of a request over plain Pingora".to_owned(),
+            AtMost(2.0),
+            ratio(&results.misses, cpu, PassThrough),
+        ),
+    ]
+}
+
+fn latency(results: &Results) -> Vec<Goal> {
+    let added = |series, part| added_us(series, Kind::Pannier, Kind::Direct, part);
+    let micros =
+        |what: &str, limit, measured| goal(what.to_owned(), Bound::AtMost(limit), measured, " µs", 0);
+    vec![
+        micros("added latency, one client, miss: p50 over direct", 70.0, added(&results.answers, 0.5)),
+        micros("added latency, one client, miss: p99 over direct", 150.0, added(&results.answers, 0.99)),
+        micros("first streamed token, added: p50", 200.0, added(&results.first_tokens, 0.5)),
+    ]
+}
+
+fn herd(results: &Results) -> Vec<Goal> {
+    let figure = |figure: fn(&crate::results::Stampede) -> f64| median(results.herd.iter().map(figure));
+    // The worst round counts: one second call is one too many.
+    let calls = results.herd.iter().map(|stampede| stampede.upstream_calls as f64).reduce(f64::max);
+    let behind = figure(|stampede| stampede.p99_ms - stampede.leader_ms);
+    let unequal = median(results.herd.iter().map(|stampede| f64::from(u8::from(!stampede.equal))));
+    vec![
+        goal("1,000 identical at once: upstream calls".to_owned(), Bound::AtMost(1.0), calls, "", 0),
+        goal(
+            "1,000 identical at once: rounds with unequal answers".to_owned(),
+            Bound::AtMost(0.0),
+            unequal,
+            "",
+            0,
+        ),
+        goal(
+            "1,000 identical at once: p99 behind the leader".to_owned(),
+            Bound::AtMost(20.0),
+            behind,
+            " ms",
+            1,
+        ),
+    ]
+}
+
+fn footprint(results: &Results) -> Vec<Goal> {
+    let pannier = results.footprints.iter().find(|footprint| footprint.kind == Kind::Pannier);
+    let idle = pannier.map(|it| it.idle_bytes as f64 / MEGABYTE);
+    let streams = pannier.map(|it| (it.with_streams_bytes as f64 - it.idle_bytes as f64) / MEGABYTE);
+    let start = pannier.and_then(|it| median(it.first_answers.iter().map(|took| took.as_secs_f64() * 1e3)));
+    vec![
+        goal("idle memory".to_owned(), Bound::AtMost(40.0), idle, " MB", 1),
+        goal(
+            format!("{} idle streams, in addition", footprint::STREAMS),
+            Bound::AtMost(45.0),
+            streams,
+            " MB",
+            1,
+        ),
+        goal("start to first answer".to_owned(), Bound::AtMost(100.0), start, " ms", 1),
+    ]
+}
+
+fn growth(results: &Results) -> Goal {
+    let steps: Vec<_> = results.growth.iter().filter(|step| step.standing.kind == Kind::Pannier).collect();
+    let grown = match (steps.first(), steps.last()) {
+        (Some(few), Some(many)) if few.entries < many.entries => few
+            .standing
+            .median(Sample::cpu_us)
+            .zip(many.standing.median(Sample::cpu_us))
+            .map(|(few, many)| many / few),
+        _ => None,
+    };
+    let many = steps.last().map_or_else(|| "many".to_owned(), |step| step.entries.to_string());
+    times(format!("CPU of a hit among {many} entries over one among 1000"), Bound::AtMost(FLAT), grown)
+}
+
+fn times(what: String, bound: Bound, measured: Option<f64>) -> Goal {
+    goal(what, bound, measured, " ×", 2)
+}
+
+fn goal(what: String, bound: Bound, measured: Option<f64>, unit: &str, digits: usize) -> Goal {
+    let (sign, limit) = match bound {
+        Bound::AtLeast(limit) => ("≥", limit),
+        Bound::AtMost(limit) => ("≤", limit),
+    };
+    Goal {
+        what,
+        bound: format!("{sign} {limit}{unit}"),
+        measured: measured.map_or_else(|| "–".to_owned(), |figure| format!("{figure:.digits$}{unit}")),
+        verdict: measured.map_or_else(|| "not measured".to_owned(), |figure| verdict(bound, figure)),
+    }
+}
+
+fn verdict(bound: Bound, figure: f64) -> String {
+    match bound {
+        Bound::AtLeast(limit) if figure < limit => {
+            format!("**short by {:.0} %**", (1.0 - figure / limit) * 100.0)
+        }
+        Bound::AtMost(limit) if figure > limit && limit > 0.0 => {
+            format!("**over by {:.0} %**", (figure / limit - 1.0) * 100.0)
+        }
+        Bound::AtMost(limit) if figure > limit => "**missed**".to_owned(),
+        Bound::AtLeast(_) | Bound::AtMost(_) => "met".to_owned(),
+    }
+}

@@ -1,0 +1,87 @@
+//! What a hit costs when the cache holds a thousand entries, and when it holds a million: every entry is
+//! as likely to be asked for as any other, which is the worst that can happen to the processor's caches.
+
+use anyhow::ensure;
+
+use crate::client::Connection;
+use crate::contender::{Contender, Kind};
+use crate::ground::Ground;
+use crate::results::{Results, Standing, Step};
+use crate::rounds;
+use crate::workload::Workload;
+use crate::wrk::Picking;
+
+/// Room for all entries with what each of them needs beside its answer.
+const MEMORY: (&str, &str) = ("PANNIER__CACHE__MEMORY", "6GiB");
+const FILLERS: u64 = 16;
+
+pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
+    let sizes: &[u64] = match (ground.options.quick, ground.options.full) {
+        (true, _) => &[1_000, 10_000],
+        (false, false) => &[1_000, 10_000, 100_000],
+        (false, true) => &[1_000, 10_000, 100_000, 1_000_000],
+    };
+    let (mut contenders, failed) = Contender::start_all(ground, &[Kind::Bare, Kind::Pannier], &[MEMORY]);
+    results.failures.extend(failed.into_iter().map(|(kind, why)| (kind.label().to_owned(), why)));
+    let workload = Workload::small();
+    let mut filled = 0;
+    for entries in sizes.iter().copied() {
+        contenders.retain(|contender| match fill(contender, &workload, filled, entries) {
+            Ok(()) => true,
+            Err(error) => {
+                results.fail(&format!("{entries} entries, {}", contender.kind.label()), &error);
+                false
+            }
+        });
+        filled = entries;
+        let (standings, dropped) = rounds::compete(ground, &contenders, &workload, Picking::Any(entries));
+        for (kind, error) in dropped {
+            results.fail(&format!("{entries} entries, {}", kind.label()), &error);
+        }
+        for standing in standings {
+            results.growth.push(step(&contenders, entries, standing));
+        }
+    }
+    Ok(())
+}
+
+fn step(contenders: &[Contender], entries: u64, standing: Standing) -> Step {
+    let contender = contenders.iter().find(|contender| contender.kind == standing.kind);
+    let resident_bytes = contender.map_or(0, |contender| contender.process.resident());
+    Step { entries, standing, resident_bytes }
+}
+
+/// Asks for each number from `from` to `to`, by several clients at once; the first thousand twice, for the
+/// sake of those that came before the model's digest was known.
+fn fill(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
+    eprintln!("  {}: filling up to {to}", contender.kind.label());
+    for _ in 0..if from == 0 { 2 } else { 1 } {
+        std::thread::scope(|scope| {
+            let fillers: Vec<_> = (0..FILLERS)
+                .map(|first| {
+                    scope.spawn(move || {
+                        ask_each(contender, workload, (from + first..to).step_by(FILLERS as usize))
+                    })
+                })
+                .collect();
+            fillers.into_iter().try_for_each(|filler| match filler.join() {
+                Ok(done) => done,
+                Err(_) => anyhow::bail!("a filler panicked"),
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn ask_each(
+    contender: &Contender,
+    workload: &Workload,
+    numbers: impl Iterator<Item = u64>,
+) -> anyhow::Result<()> {
+    let mut connection = Connection::open(contender.port)?;
+    for number in numbers {
+        let answer = connection.exchange(&workload.request(contender.kind, contender.port, number))?;
+        ensure!(answer.status == 200, "status {}", answer.status);
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! A thousand clients that ask the same thing at the same time: how often the upstream hears of it, and
+//! how much later than the first one the last of them is served.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Barrier;
+
+use crate::client::{Parsed, Reading, read_answer};
+use crate::contender::{Contender, Kind};
+use crate::ground::Ground;
+use crate::results::{Results, Stampede, quantile};
+use crate::workload::Workload;
+
+const CLIENTS: usize = 1_000;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client's answer, and how long it waited for it.
+struct Served {
+    waited: Duration,
+    body: Vec<u8>,
+}
+
+pub fn stampede(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
+    let pannier = Contender::start(ground, Kind::Pannier, &[])?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let workload = Workload::slow();
+    for _ in 0..ground.options.rounds() {
+        let stampede = ground.quiet.sample(&[&pannier.process, &ground.stub], || {
+            let request = workload.request(pannier.kind, pannier.port, ground.fresh(1));
+            let before = ground.upstream_calls(workload.path)?;
+            let all = tokio::time::timeout(PATIENCE, all_at_once(pannier.port, request));
+            let served = runtime.block_on(async { all.await.context("not all were served in time")? })?;
+            judge(&served, ground.upstream_calls(workload.path)? - before)
+        })?;
+        eprintln!("  {stampede:?}");
+        results.herd.push(stampede);
+    }
+    Ok(())
+}
+
+/// Opens all connections, waits until the last is open, then asks on all of them. The client that asks
+/// first comes first.
+async fn all_at_once(port: u16, request: Vec<u8>) -> anyhow::Result<Vec<Served>> {
+    let request: Arc<[u8]> = request.into();
+    let barrier = Arc::new(Barrier::new(CLIENTS));
+    let mut clients = Vec::with_capacity(CLIENTS);
+    for _ in 0..CLIENTS {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        clients.push(tokio::spawn(ask(stream, Arc::clone(&request), Arc::clone(&barrier))));
+    }
+    let mut served = Vec::with_capacity(CLIENTS);
+    for client in clients {
+        served.push(client.await??);
+    }
+    served.sort_by_key(|(asked, _)| *asked);
+    Ok(served.into_iter().map(|(_, served)| served).collect())
+}
+
+async fn ask(
+    mut stream: TcpStream,
+    request: Arc<[u8]>,
+    barrier: Arc<Barrier>,
+) -> anyhow::Result<(Instant, Served)> {
+    barrier.wait().await;
+    let asked = Instant::now();
+    stream.write_all(&request).await?;
+    let mut received = Vec::with_capacity(4 * 1024);
+    loop {
+        ensure!(stream.read_buf(&mut received).await? > 0, "a connection was closed before its answer");
+        if let Reading::Done(Parsed { status, body }) = read_answer(&received)? {
+            ensure!(status == 200, "status {status}: {}", String::from_utf8_lossy(&body));
+            return Ok((asked, Served { waited: asked.elapsed(), body }));
+        }
+    }
+}
+
+fn judge(served: &[Served], upstream_calls: u64) -> anyhow::Result<Stampede> {
+    let leader = served.first().context("nobody asked")?;
+    let mut waits: Vec<Duration> = served.iter().map(|one| one.waited).collect();
+    waits.sort_unstable();
+    let quantile_ms = |part| quantile(&waits, part).map_or(0.0, |wait| wait.as_secs_f64() * 1e3);
+    Ok(Stampede {
+        upstream_calls,
+        leader_ms: leader.waited.as_secs_f64() * 1e3,
+        p50_ms: quantile_ms(0.5),
+        p99_ms: quantile_ms(0.99),
+        equal: served.iter().all(|one| one.body == leader.body),
+    })
+}

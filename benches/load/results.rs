@@ -1,0 +1,168 @@
+//! What was measured, and the figures that are drawn from it.
+
+use std::time::Duration;
+
+use crate::contender::Kind;
+
+/// Everything that the parts found out; what was not measured is absent, and [`Results::failures`] says why.
+#[derive(Default)]
+pub struct Results {
+    pub small: Option<Table>,
+    pub embedding: Option<Table>,
+    pub long: Option<Table>,
+    pub forwarded: Option<Table>,
+    pub misses: Option<Table>,
+    pub answers: Vec<Series>,
+    pub first_tokens: Vec<Series>,
+    pub herd: Vec<Stampede>,
+    pub footprints: Vec<Footprint>,
+    pub growth: Vec<Step>,
+    pub failures: Vec<(String, String)>,
+}
+
+/// One workload and how each contender stood it.
+pub struct Table {
+    pub title: &'static str,
+    pub standings: Vec<Standing>,
+}
+
+/// One contender's samples, one a round.
+pub struct Standing {
+    pub kind: Kind,
+    pub samples: Vec<Sample>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    pub requests_per_second: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    /// User and system time of the server's processes for each request.
+    pub cpu_us: f64,
+}
+
+/// One contender's latencies, in ascending order.
+pub struct Series {
+    pub kind: Kind,
+    pub latencies: Vec<Duration>,
+}
+
+/// Many identical requests at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Stampede {
+    pub upstream_calls: u64,
+    pub leader_ms: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    /// Whether every client got the same bytes.
+    pub equal: bool,
+}
+
+pub struct Footprint {
+    pub kind: Kind,
+    pub idle_bytes: u64,
+    pub with_streams_bytes: u64,
+    pub first_answers: Vec<Duration>,
+}
+
+/// Hits while `entries` are kept.
+pub struct Step {
+    pub entries: u64,
+    pub standing: Standing,
+    pub resident_bytes: u64,
+}
+
+// === impl Results ===
+
+impl Results {
+    pub fn fail(&mut self, what: &str, error: &anyhow::Error) {
+        eprintln!("  {what}: {error:#}");
+        self.failures.push((what.to_owned(), format!("{error:#}")));
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    pub fn of(&self, kind: Kind) -> Option<&Standing> {
+        self.standings.iter().find(|standing| standing.kind == kind)
+    }
+
+    /// How many times `figure` of one contender is that of another: the median of the ratios in each round,
+    /// so that what slowed a whole round slowed both sides of it.
+    pub fn ratio(&self, figure: fn(&Sample) -> f64, one: Kind, other: Kind) -> Option<f64> {
+        let (one, other) = (self.of(one)?, self.of(other)?);
+        median(one.samples.iter().zip(&other.samples).map(|(one, other)| figure(one) / figure(other)))
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    pub fn median(&self, figure: fn(&Sample) -> f64) -> Option<f64> {
+        median(self.samples.iter().map(figure))
+    }
+}
+
+// === impl Sample ===
+
+impl Sample {
+    pub fn requests_per_second(&self) -> f64 {
+        self.requests_per_second
+    }
+
+    pub fn p50_us(&self) -> f64 {
+        self.p50_us
+    }
+
+    pub fn p99_us(&self) -> f64 {
+        self.p99_us
+    }
+
+    pub fn cpu_us(&self) -> f64 {
+        self.cpu_us
+    }
+
+    /// The part of one core that the server used: well below one, and something else was the limit.
+    pub fn cores(&self) -> f64 {
+        self.requests_per_second * self.cpu_us / 1e6
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    pub fn new(kind: Kind, mut latencies: Vec<Duration>) -> Series {
+        latencies.sort_unstable();
+        Series { kind, latencies }
+    }
+
+    /// The latency that `part` (0 to 1) of the requests did not exceed, in microseconds.
+    pub fn quantile_us(&self, part: f64) -> Option<f64> {
+        quantile(&self.latencies, part).map(|latency| latency.as_secs_f64() * 1e6)
+    }
+}
+
+/// What one contender adds to another at a quantile, in microseconds.
+pub fn added_us(all: &[Series], kind: Kind, over: Kind, part: f64) -> Option<f64> {
+    let of = |kind| all.iter().find(|series| series.kind == kind)?.quantile_us(part);
+    Some(of(kind)? - of(over)?)
+}
+
+/// The element of a sorted slice that `part` of all do not exceed.
+pub fn quantile<T: Copy>(sorted: &[T], part: f64) -> Option<T> {
+    let last = sorted.len().checked_sub(1)?;
+    // An index; the slice is far shorter than what an f64 counts exactly.
+    sorted.get((last as f64 * part).round() as usize).copied()
+}
+
+pub fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    let half = figures.len() / 2;
+    match figures.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(figures[half]),
+        _ => Some(f64::midpoint(figures[half - 1], figures[half])),
+    }
+}
