@@ -105,12 +105,18 @@ fn head_limits(server: &proxy::Config) -> proxy::Limits {
 }
 
 fn patience(server: &proxy::Config) -> Patience {
-    Patience { body_min_rate: server.body_min_rate, body_grace: server.body_grace, write: server.write_timeout }
+    Patience {
+        body_min_rate: server.body_min_rate,
+        body_grace: server.body_grace,
+        write: server.write_timeout,
+    }
 }
 
 /// Every part that has a bound shows how full it is.
 fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>) {
-    for spec in DIALECTS.into_iter().flat_map(|dialect| dialect.routes().iter().map(move |spec| (dialect, spec))) {
+    for spec in
+        DIALECTS.into_iter().flat_map(|dialect| dialect.routes().iter().map(move |spec| (dialect, spec)))
+    {
         let (dialect, spec) = spec;
         metrics.expect_route(spec.method, Route { template: spec.path, dialect: dialect.name() });
     }

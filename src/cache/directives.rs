@@ -24,7 +24,10 @@ impl Directives {
         let mut read = Directives::default();
         if !headers.contains_key(CACHE_CONTROL) {
             // Without Cache-Control, an HTTP/1.0 client's `Pragma: no-cache` counts (§5.4).
-            read.no_cache = headers.get_all(PRAGMA).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
+            read.no_cache = headers
+                .get_all(PRAGMA)
+                .iter()
+                .any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
             return read;
         }
         for value in headers.get_all(CACHE_CONTROL) {

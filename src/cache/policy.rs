@@ -65,6 +65,9 @@ impl Policy {
 impl Rule {
     fn matches(&self, model: &str, operation: Operation) -> bool {
         self.operation.is_none_or(|wanted| wanted == operation)
-            && self.model.as_deref().is_none_or(|pattern| WildMatch::new_case_insensitive(pattern).matches(model))
+            && self
+                .model
+                .as_deref()
+                .is_none_or(|pattern| WildMatch::new_case_insensitive(pattern).matches(model))
     }
 }

@@ -194,6 +194,20 @@ impl<H, E> Recording<H, E> {
         Poll::Pending
     }
 
+    /// Gives up the slot. The last one to leave before the end calls the trip off.
+    pub(super) fn leave(&self, slot: usize) {
+        let mut state = lock(&self.state);
+        let reader = state.readers.leave(slot);
+        let writer = state.writer.take();
+        let (trip, watcher) =
+            if state.is_abandoned() { (state.trip.take(), state.watcher.take()) } else { (None, None) };
+        drop(state);
+        drop(reader);
+        if let Some(trip) = trip {
+            trip.abort();
+        }
+        writer.into_iter().chain(watcher).for_each(Waker::wake);
+    }
     fn is_outgrown(&self, state: &State<H, E>) -> bool {
         state.length > self.limits.max_recording
     }
@@ -242,23 +256,6 @@ impl<H, E: Clone> Recording<H, E> {
             drop(state);
             writer.into_iter().for_each(Waker::wake);
         }
-    }
-}
-
-impl<H, E> Recording<H, E> {
-    /// Gives up the slot. The last one to leave before the end calls the trip off.
-    pub(super) fn leave(&self, slot: usize) {
-        let mut state = lock(&self.state);
-        let reader = state.readers.leave(slot);
-        let writer = state.writer.take();
-        let (trip, watcher) =
-            if state.is_abandoned() { (state.trip.take(), state.watcher.take()) } else { (None, None) };
-        drop(state);
-        drop(reader);
-        if let Some(trip) = trip {
-            trip.abort();
-        }
-        writer.into_iter().chain(watcher).for_each(Waker::wake);
     }
 }
 

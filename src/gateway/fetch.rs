@@ -24,7 +24,10 @@ pub struct Order<'a> {
 
 /// Where the answer comes from.
 pub enum Fetched {
-    Remembered { key: CacheKey, entry: Arc<Entry> },
+    Remembered {
+        key: CacheKey,
+        entry: Arc<Entry>,
+    },
     Trip {
         seat: Seat<TripHead, Error>,
         outcome: CacheOutcome,
@@ -72,7 +75,11 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
     }
     let plan = order.plan(Some(keep));
     let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, recorder);
-    match way.flights.join(FlightKey(key, order.call.model.as_str().into()), remembered, depart).map_err(full)? {
+    match way
+        .flights
+        .join(FlightKey(key, order.call.model.as_str().into()), remembered, depart)
+        .map_err(full)?
+    {
         Boarding::Landed(entry) => Ok(Fetched::Remembered { key, entry }),
         Boarding::Seat(seat) => {
             let outcome = if seat.joined() { CacheOutcome::Joined } else { CacheOutcome::Miss };

@@ -13,7 +13,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    pub fn new(keys: &auth::Config, cache: &cache::Config, allowed_hosts: &[String], generation: u64) -> Self {
+    pub fn new(
+        keys: &auth::Config,
+        cache: &cache::Config,
+        allowed_hosts: &[String],
+        generation: u64,
+    ) -> Self {
         Policy {
             keys: Directory::new(keys),
             cache: cache::Policy::new(cache),

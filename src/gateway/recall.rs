@@ -75,7 +75,9 @@ impl Recall {
         if request.target != request.form.path().as_bytes() || request.content_encoding.is_some() {
             return;
         }
-        let Some(rendition) = fit(entry, order).and_then(|template| Rendition::of(entry, template)) else { return };
+        let Some(rendition) = fit(entry, order).and_then(|template| Rendition::of(entry, template)) else {
+            return;
+        };
         let alias = Alias {
             key,
             learned: Stamp { epoch: identity.epoch, generation },

@@ -55,7 +55,9 @@ impl Rendition {
 
     /// Bytes that it holds beside the entry's.
     pub fn weight(&self) -> usize {
-        self.head.len() + self.body.as_ref().map_or(0, Bytes::len) + self.slots.slots.len() * size_of::<Slot>()
+        self.head.len()
+            + self.body.as_ref().map_or(0, Bytes::len)
+            + self.slots.slots.len() * size_of::<Slot>()
     }
 
     /// Appends head and body to `out`.

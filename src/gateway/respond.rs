@@ -88,7 +88,8 @@ pub fn live(seat: Seat<TripHead, Error>, order: &Order<'_>, fresh: Fresh) -> Rep
 
 /// An answer from the memory, made fresh.
 pub fn remembered(entry: &Arc<Entry>, order: &Order<'_>, record: &Record) -> Result<Reply, Error> {
-    let template = fit(entry, order).ok_or_else(|| Error::new(Kind::Internal, "a remembered answer cannot be read"))?;
+    let template =
+        fit(entry, order).ok_or_else(|| Error::new(Kind::Internal, "a remembered answer cannot be read"))?;
     let mut body = template.body.to_vec();
     template.fill(&mut body, SystemTime::now(), record.id.seed());
     let body = Bytes::from(body);
@@ -96,7 +97,8 @@ pub fn remembered(entry: &Arc<Entry>, order: &Order<'_>, record: &Record) -> Res
     let mut headers = entry.headers.clone();
     headers.insert(CACHE_STATUS, hit(entry.ttl.saturating_sub(age)));
     headers.insert(header::AGE, age.as_secs().into());
-    let body = if order.call.streamed { Body::Frames(cut(&body, &template.frames)) } else { Body::Whole(body) };
+    let body =
+        if order.call.streamed { Body::Frames(cut(&body, &template.frames)) } else { Body::Whole(body) };
     Ok(Reply { status: StatusCode::OK, headers, body })
 }
 

@@ -150,7 +150,8 @@ fn entry(
     }
     let frames = if head.streamed { ends(plan.form, &body) } else { Box::default() };
     let belongs = [header::CONTENT_TYPE, header::CACHE_CONTROL];
-    let headers = belongs.into_iter().filter_map(|name| Some((name.clone(), head.head.headers.get(name)?.clone())));
+    let headers =
+        belongs.into_iter().filter_map(|name| Some((name.clone(), head.head.headers.get(name)?.clone())));
     let entry = Entry {
         headers: headers.collect(),
         frames,

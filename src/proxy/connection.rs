@@ -49,7 +49,11 @@ struct Connection {
 /// What reading a head came to.
 enum Next {
     /// `read` begins with a request of `len` bytes, `body` of them its body, whose answer is remembered.
-    Remembered { recalled: Recalled, len: usize, body: usize },
+    Remembered {
+        recalled: Recalled,
+        len: usize,
+        body: usize,
+    },
     /// `read` begins with a head that was found good.
     Request,
     Closed,
@@ -102,11 +106,15 @@ impl Connection {
             }
             if self.read.len() >= wanted {
                 match Head::read(&self.read, looked_at, limits) {
-                    Ok(Reading::Head(head)) => match self.front.lane.glance(&self.front.door, &head, &self.read) {
-                        Glance::Remembered { recalled, len, body } => return Next::Remembered { recalled, len, body },
-                        Glance::Wanting { total } => wanted = total,
-                        Glance::Road => return Next::Request,
-                    },
+                    Ok(Reading::Head(head)) => {
+                        match self.front.lane.glance(&self.front.door, &head, &self.read) {
+                            Glance::Remembered { recalled, len, body } => {
+                                return Next::Remembered { recalled, len, body };
+                            }
+                            Glance::Wanting { total } => wanted = total,
+                            Glance::Road => return Next::Request,
+                        }
+                    }
                     Ok(Reading::Partial) => looked_at = self.read.len().saturating_sub(3),
                     Err(error) => return Next::Refused(error),
                 }
@@ -148,7 +156,9 @@ impl Connection {
     }
 
     async fn take_the_road(self, started: Instant) -> Option<Self> {
-        let Ok(Reading::Head(head)) = Head::read(&self.read, 0, self.front.door.head_limits) else { return None };
+        let Ok(Reading::Head(head)) = Head::read(&self.read, 0, self.front.door.head_limits) else {
+            return None;
+        };
         let arrival = match self.front.door.admit(&head, started) {
             Ok(arrival) => arrival,
             Err(error) => {
@@ -164,7 +174,8 @@ impl Connection {
         };
         let arrival = Arrival { troubles: wire.troubles(), ..arrival };
         let mut session = ServerSession::new_http1(Box::new(wire) as Stream);
-        session.set_keepalive((!*shutdown.borrow()).then_some(front.door.head_patience.idle.as_secs().max(1)));
+        session
+            .set_keepalive((!*shutdown.borrow()).then_some(front.door.head_patience.idle.as_secs().max(1)));
         session.set_read_timeout(None);
         session.set_connection_user_context(Some(Box::new(arrival)));
         let reused = front.proxy.process_new_http(session, &shutdown).await?;

@@ -1,9 +1,9 @@
 //! Who may come in, and as what: the host's name, loops, the route, the key.
 
+use super::Config;
 use super::head::{Head, Limits, Reading};
 use super::hosts::Hosts;
 use super::wire::{Patience, Troubles};
-use super::Config;
 use crate::dialect::{self, Handling};
 use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route};
 use crate::gateway::{self, Body, Policy};
@@ -135,7 +135,10 @@ impl Door {
         };
         let date = super::date::Date::at(now);
         let date = String::from_utf8_lossy(&date);
-        let rest = format!("date: {date}\r\nx-request-id: {id}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let rest = format!(
+            "date: {date}\r\nx-request-id: {id}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
         answer.extend_from_slice(rest.as_bytes());
         answer.extend_from_slice(&body);
         self.sinks.record(&Record {

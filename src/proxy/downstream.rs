@@ -65,7 +65,8 @@ pub async fn answer(road: &Road, session: &mut Session, way: &mut Way, form: For
 /// The whole body, bounded.
 async fn read_body(session: &mut Session, most: u64) -> Result<Bytes, Error> {
     let too_large = || Error::new(Kind::TooLarge, format!("the body is larger than {most} bytes"));
-    let announced = session.get_header(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced =
+        session.get_header(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > most) {
         return Err(too_large());
     }
@@ -94,7 +95,8 @@ async fn read_body(session: &mut Session, most: u64) -> Result<Bytes, Error> {
 }
 
 fn encoding(headers: &HeaderMap) -> Option<String> {
-    let all: Vec<_> = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).collect();
+    let all: Vec<_> =
+        headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
 
@@ -175,7 +177,12 @@ pub async fn send_whole(session: &mut Session, way: &mut Way, reply: Reply) -> p
 }
 
 /// Writes an answer as it comes, and gives it up as soon as the client has left.
-async fn send_live(session: &mut Session, way: &mut Way, reply: Reply, mut live: Live) -> pingora::Result<Sent> {
+async fn send_live(
+    session: &mut Session,
+    way: &mut Way,
+    reply: Reply,
+    mut live: Live,
+) -> pingora::Result<Sent> {
     let head = tokio::select! {
         head = live.head() => head,
         gone = gone(session) => Err(gone),

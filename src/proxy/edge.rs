@@ -24,17 +24,33 @@ enum State {
     /// So many bytes of a body of known length are to come.
     Length(u64),
     /// In a chunk's size, with the digits so far.
-    Size { size: u64, digits: u8 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
     /// In a chunk's extension.
-    Extension { size: u64, seen: u32 },
-    SizeLf { size: u64 },
-    Data { left: u64 },
+    Extension {
+        size: u64,
+        seen: u32,
+    },
+    SizeLf {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     /// At the start of a trailer line, or in one.
-    TrailerStart { seen: u32 },
-    Trailer { seen: u32 },
-    TrailerLf { seen: u32 },
+    TrailerStart {
+        seen: u32,
+    },
+    Trailer {
+        seen: u32,
+    },
+    TrailerLf {
+        seen: u32,
+    },
     LastLf,
 }
 
@@ -90,7 +106,9 @@ impl State {
                 Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
             }
             (State::Size { size, digits: 1.. }, b';') => Ok(State::Extension { size, seen: 0 }),
-            (State::Size { size, digits: 1.. } | State::Extension { size, .. }, b'\r') => Ok(State::SizeLf { size }),
+            (State::Size { size, digits: 1.. } | State::Extension { size, .. }, b'\r') => {
+                Ok(State::SizeLf { size })
+            }
             (State::Extension { size, seen }, byte)
                 if seen < LONGEST_EXTENSION && (byte == b'\t' || byte >= b' ') && byte != 0x7f =>
             {
@@ -104,7 +122,9 @@ impl State {
             (State::LastLf, b'\n') => Ok(State::Done),
             (State::Trailer { seen }, b'\r') => in_trailer(seen, |seen| State::TrailerLf { seen }),
             (State::TrailerLf { seen }, b'\n') => in_trailer(seen, |seen| State::TrailerStart { seen }),
-            (State::TrailerStart { seen } | State::Trailer { seen }, byte) if byte == b'\t' || byte >= b' ' => {
+            (State::TrailerStart { seen } | State::Trailer { seen }, byte)
+                if byte == b'\t' || byte >= b' ' =>
+            {
                 in_trailer(seen, |seen| State::Trailer { seen })
             }
             _ => Err(Misframed),
@@ -154,7 +174,12 @@ mod tests {
             b"ffffffffffffffff\r\n",
             b"0\r\nT: v\n\r\n",
         ] {
-            assert_eq!(pass(Framing::Chunked, bytes, 3), Err(Misframed), "{:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                pass(Framing::Chunked, bytes, 3),
+                Err(Misframed),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 }

@@ -89,7 +89,9 @@ impl<'b> Head<'b> {
         if matches!(method, "TRACE" | "CONNECT") {
             return Err(Error::new(Kind::MethodNotAllowed, "this method is not served"));
         }
-        let is_target = target.starts_with('/') || target.starts_with("http://") || (target == "*" && method == "OPTIONS");
+        let is_target = target.starts_with('/')
+            || target.starts_with("http://")
+            || (target == "*" && method == "OPTIONS");
         if !is_target || target.contains("%00") || target.contains('#') {
             return Err(bad("the request's target is not valid"));
         }
@@ -266,7 +268,9 @@ mod tests {
 
     #[test]
     fn a_plain_call_is_plain() {
-        let head = read("POST /api/chat HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nAuthorization: Bearer k\r\n\r\n{}");
+        let head = read(
+            "POST /api/chat HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nAuthorization: Bearer k\r\n\r\n{}",
+        );
         let head = head.unwrap().unwrap();
         assert!(head.plain);
         assert_eq!((head.method, head.path(), head.framing), ("POST", "/api/chat", Framing::Length(2)));
@@ -316,7 +320,10 @@ mod tests {
         ] {
             assert_eq!(read(&after(fields)).err(), Some(Kind::BadRequest), "{fields:?}");
         }
-        assert_eq!(read("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").err(), Some(Kind::BadRequest));
+        assert_eq!(
+            read("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").err(),
+            Some(Kind::BadRequest)
+        );
         assert_eq!(read("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n").err(), Some(Kind::BadRequest));
         assert_eq!(read("\x16\x03\x01").err(), Some(Kind::BadRequest));
         assert_eq!(read("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").err(), Some(Kind::MethodNotAllowed));

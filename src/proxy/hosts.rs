@@ -12,9 +12,8 @@ pub struct Hosts {
 
 impl Hosts {
     pub fn new(listen: SocketAddr) -> Self {
-        let own = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| {
-            std::env::var("HOSTNAME").map_err(std::io::Error::other)
-        });
+        let own = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .or_else(|_| std::env::var("HOSTNAME").map_err(std::io::Error::other));
         Hosts { guarded: listen.ip().is_loopback(), own: own.unwrap_or_default().trim().to_lowercase() }
     }
 
@@ -73,12 +72,29 @@ mod tests {
     fn names_that_ollama_believes() {
         let hosts = Hosts::new("127.0.0.1:8000".parse().unwrap());
         for host in [
-            "", "localhost", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000", "192.168.1.7", "10.0.0.1:1",
-            "0.0.0.0", "my.localhost", "box.local", "llm.internal:80",
+            "",
+            "localhost",
+            "LOCALHOST:8000",
+            "127.0.0.1:8000",
+            "[::1]:8000",
+            "192.168.1.7",
+            "10.0.0.1:1",
+            "0.0.0.0",
+            "my.localhost",
+            "box.local",
+            "llm.internal:80",
         ] {
             assert!(hosts.admit(host.as_bytes(), &[]), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "notlocal", "xlocalhost", "203.0.113.9", "1.1.1.1:80", "\u{e9}"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "notlocal",
+            "xlocalhost",
+            "203.0.113.9",
+            "1.1.1.1:80",
+            "\u{e9}",
+        ] {
             assert!(!hosts.admit(host.as_bytes(), &[]), "{host}");
         }
         assert!(!hosts.admit(b"\xff", &[]));

@@ -25,9 +25,15 @@ pub struct Lane {
 /// What a look at a head and what came with it shows.
 pub enum Glance {
     /// The request, of `len` bytes, `body` of them its body, is remembered.
-    Remembered { recalled: Recalled, len: usize, body: usize },
+    Remembered {
+        recalled: Recalled,
+        len: usize,
+        body: usize,
+    },
     /// It may be, once `total` bytes are there.
-    Wanting { total: usize },
+    Wanting {
+        total: usize,
+    },
     Road,
 }
 

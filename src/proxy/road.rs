@@ -209,7 +209,8 @@ impl ProxyHttp for Road {
         client_reused: bool,
     ) -> BError {
         let mut e = e.more_context(format!("peer: {peer}"));
-        let untouched = session.as_ref().response_written().is_none() && !session.as_ref().retry_buffer_truncated();
+        let untouched =
+            session.as_ref().response_written().is_none() && !session.as_ref().retry_buffer_truncated();
         e.retry = (client_reused && untouched && e.esource == ErrorSource::Upstream).into();
         e
     }
@@ -246,7 +247,9 @@ impl ProxyHttp for Road {
         record.total = record.started.elapsed();
         (record.status, record.ending) = match (&way.error, written) {
             (None, status) => (status.unwrap_or(0), Ending::Complete),
-            (Some(error), Some(status)) if status == error.kind.status() => (status, Ending::Refused(error.kind)),
+            (Some(error), Some(status)) if status == error.kind.status() => {
+                (status, Ending::Refused(error.kind))
+            }
             (Some(error), Some(status)) => (status, Ending::Broken(error.kind)),
             (Some(error), None) => (error.kind.status(), Ending::Refused(error.kind)),
         };
@@ -262,7 +265,9 @@ fn explain(e: &pingora::Error, way: &Way) -> Error {
         ErrorSource::Downstream => Error::new(Kind::ClientGone, "the client left"),
         ErrorSource::Upstream => upstream::explain_type(&e.etype),
         ErrorSource::Internal | ErrorSource::Unset => match e.etype {
-            ErrorType::HTTPStatus(_) | ErrorType::InternalError => Error::new(Kind::Internal, "internal error"),
+            ErrorType::HTTPStatus(_) | ErrorType::InternalError => {
+                Error::new(Kind::Internal, "internal error")
+            }
             _ => upstream::explain_type(&e.etype),
         },
     })
@@ -270,7 +275,8 @@ fn explain(e: &pingora::Error, way: &Way) -> Error {
 
 /// A request of a page that this very server has served: bare Ollama would see it as its own.
 pub fn is_same_origin(request: &RequestHeader) -> bool {
-    let (Some(origin), Some(host)) = (request.headers.get(header::ORIGIN), request.headers.get(header::HOST)) else {
+    let (Some(origin), Some(host)) = (request.headers.get(header::ORIGIN), request.headers.get(header::HOST))
+    else {
         return false;
     };
     let origin = origin.as_bytes();

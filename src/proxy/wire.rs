@@ -8,8 +8,8 @@ use super::edge::Edge;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType, raw_connect::ProxyDigest,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType, raw_connect::ProxyDigest,
 };
 use std::io;
 use std::os::fd::AsRawFd;
@@ -158,7 +158,8 @@ impl Wire {
     /// How long the body may still keep us waiting.
     fn body_allowance(&self) -> Option<Duration> {
         let rate = self.patience.body_min_rate;
-        (rate > 0).then(|| self.patience.body_grace + Duration::from_secs_f64(self.received as f64 / rate as f64))
+        (rate > 0)
+            .then(|| self.patience.body_grace + Duration::from_secs_f64(self.received as f64 / rate as f64))
     }
 
     fn wait_for_writer(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
@@ -178,7 +179,11 @@ impl Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if !this.before.is_empty() {
             let taken = this.before.len().min(buf.remaining());

@@ -262,7 +262,9 @@ pub fn explain_type(kind: &ErrorType) -> Error {
             Error::new(Kind::UpstreamTimeout, "the upstream does not accept the connection")
         }
         ErrorType::ReadTimedout => Error::new(Kind::UpstreamTimeout, "the upstream does not answer"),
-        ErrorType::WriteTimedout => Error::new(Kind::UpstreamTimeout, "the upstream does not take the request"),
+        ErrorType::WriteTimedout => {
+            Error::new(Kind::UpstreamTimeout, "the upstream does not take the request")
+        }
         ErrorType::ConnectRefused
         | ErrorType::ConnectNoRoute
         | ErrorType::ConnectError
@@ -271,7 +273,8 @@ pub fn explain_type(kind: &ErrorType) -> Error {
         | ErrorType::TLSHandshakeFailure
         | ErrorType::InvalidCert
         | ErrorType::HandshakeError => {
-            Error::new(Kind::UpstreamUnreachable, "the upstream cannot be reached").retry_after(Duration::from_secs(1))
+            Error::new(Kind::UpstreamUnreachable, "the upstream cannot be reached")
+                .retry_after(Duration::from_secs(1))
         }
         ErrorType::InvalidHTTPHeader => {
             Error::new(Kind::UpstreamAborted, "the upstream's answer is not valid HTTP")

@@ -130,9 +130,9 @@ impl Inventory {
     /// Whether `model` still means what `then` says, by a reading that begins after this call.
     pub async fn confirm(&self, model: &str, then: &Identity) -> bool {
         self.read_since(Instant::now()).await.is_ok()
-            && self.look_up(model).is_some_and(|now| {
-                (now.digest, now.version) == (then.digest.clone(), then.version.clone())
-            })
+            && self
+                .look_up(model)
+                .is_some_and(|now| (now.digest, now.version) == (then.digest.clone(), then.version.clone()))
     }
 
     /// The epoch in force at `now`, while the view may be believed. One or two atomic loads.
@@ -230,11 +230,17 @@ impl Inventory {
             .map_err(|_| Error::new(Kind::UpstreamTimeout, "the upstream does not list its models"))??;
         let (tags, version): (Tags, Version) = (parse(&tags)?, parse(&version)?);
 
-        let models: HashMap<String, Model> = tags.models.unwrap_or_default().into_iter().map(Model::entry).collect();
+        let models: HashMap<String, Model> =
+            tags.models.unwrap_or_default().into_iter().map(Model::entry).collect();
         let before = self.view.load();
         let same = before.began.is_some() && before.models == models && *before.version == *version.version;
         let epoch = if same { before.epoch } else { before.epoch + 1 };
-        self.view.store(Arc::new(View { epoch, version: version.version.into(), models, began: Some(began) }));
+        self.view.store(Arc::new(View {
+            epoch,
+            version: version.version.into(),
+            models,
+            began: Some(began),
+        }));
         if self.changes.load(Ordering::Acquire) == changes {
             let until = began.duration_since(self.born) + 2 * self.refresh;
             self.fresh_until.store(until.as_millis() as u64, Ordering::Release);
@@ -275,8 +281,9 @@ impl Model {
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body)
-        .map_err(|_| Error::new(Kind::UpstreamAborted, "the upstream's list of models is not what Ollama sends"))
+    serde_json::from_slice(body).map_err(|_| {
+        Error::new(Kind::UpstreamAborted, "the upstream's list of models is not what Ollama sends")
+    })
 }
 
 /// The one spelling of a model's name: Ollama fills in registry, namespace and tag, and matches
@@ -302,7 +309,9 @@ mod tests {
 
     #[test]
     fn spellings_of_one_model() {
-        for spelling in ["Llama3", "llama3:latest", "registry.ollama.ai/library/llama3", "library/llama3:LATEST"] {
+        for spelling in
+            ["Llama3", "llama3:latest", "registry.ollama.ai/library/llama3", "library/llama3:LATEST"]
+        {
             assert_eq!(canonical(spelling), "llama3:latest", "{spelling}");
         }
         assert_eq!(canonical("smollm2:135m"), "smollm2:135m");

@@ -82,7 +82,8 @@ impl Target {
         let (addresses, until) = match host.parse::<IpAddr>() {
             Ok(ip) => (vec![SocketAddr::new(ip, port)], None),
             Err(_) => {
-                let unknown = || Error::new(Kind::UpstreamUnreachable, "the upstream's name cannot be resolved");
+                let unknown =
+                    || Error::new(Kind::UpstreamUnreachable, "the upstream's name cannot be resolved");
                 let found = tokio::net::lookup_host((host, port)).await.map_err(|_| unknown())?;
                 let mut addresses: Vec<_> = found.collect();
                 if addresses.is_empty() {
