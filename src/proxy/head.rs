@@ -144,11 +144,10 @@ impl<'b> Fields<'b> {
                 self.via = Some(value);
                 self.special = true;
             }
-            4 if is("host") => {
-                if self.host.replace(value).is_some() {
+            4 if is("host")
+                && self.host.replace(value).is_some() => {
                     return Err(bad("Host is given twice"));
                 }
-            }
             6 if is("origin") => {
                 self.has_origin = true;
                 self.special = true;
@@ -165,11 +164,10 @@ impl<'b> Fields<'b> {
             10 if is("connection") => self.special |= !value.eq_ignore_ascii_case(b"keep-alive"),
             13 if is("authorization") => self.note_key(bearer(value)),
             13 if is("cache-control") => self.special = true,
-            14 if is("content-length") => {
-                if self.length.replace(length(value)?).is_some() {
+            14 if is("content-length")
+                && self.length.replace(length(value)?).is_some() => {
                     return Err(bad("Content-Length is given twice"));
                 }
-            }
             _ if starts_with(name, "x-pannier-") => self.special = true,
             12 if is("x-request-id") => self.special = true,
             16 if is("content-encoding") => self.special = true,
