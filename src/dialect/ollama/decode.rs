@@ -74,7 +74,7 @@ fn table(form: Form) -> (&'static [Known], &'static str) {
 pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     let (known, asked) = table(form);
     let embeds = form.operation() == Operation::Embed;
-    let text = String::from_utf8_lossy(&body);
+    let text = fields::text(&body);
     let Some(question) = Question::read(form, known, &text)? else {
         return Ok(unreadable(form, body.clone(), !embeds));
     };

@@ -98,7 +98,7 @@ fn table(form: Form) -> &'static [Known] {
 /// # Errors
 /// `BadRequest`, as for every dialect.
 pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
-    let text = String::from_utf8_lossy(&body);
+    let text = fields::text(&body);
     let Some(question) = Question::read(form, table(form), &text)? else {
         return Ok(unreadable(form, body.clone(), false));
     };
