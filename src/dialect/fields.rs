@@ -7,6 +7,9 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
+/// A body as text. Like Go, every byte that is no UTF-8 becomes one U+FFFD.
+pub struct Text<'a>(Cow<'a, str>);
+
 /// One member, in the place where it was written.
 pub struct Field<'a> {
     /// Unescaped and otherwise as written.
@@ -25,6 +28,24 @@ pub struct Object<'a> {
     pub trailing: bool,
     /// A key has half of a surrogate pair in it, which became U+FFFD in `key`.
     pub lossy_keys: bool,
+}
+
+impl<'a> Text<'a> {
+    pub fn of(body: &'a [u8]) -> Self {
+        match std::str::from_utf8(body) {
+            Ok(text) => Text(Cow::Borrowed(text)),
+            Err(_) => Text(Cow::Owned(replaced(body, |_| true))),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the text is the body, byte for byte.
+    pub fn is_exact(&self) -> bool {
+        matches!(self.0, Cow::Borrowed(_))
+    }
 }
 
 impl<'a> Field<'a> {
@@ -95,14 +116,6 @@ fn key_text(token: &str) -> (Cow<'_, str>, bool) {
             Ok(key) => (Cow::Owned(key), true),
             Err(lone) => (Cow::Owned(without_lone(lone.as_bytes())), false),
         },
-    }
-}
-
-/// A body as text. Like Go, every byte that is no UTF-8 becomes one U+FFFD; the text is then `Owned`.
-pub fn text(body: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(body) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(replaced(body, |_| true)),
     }
 }
 
@@ -252,8 +265,9 @@ mod tests {
     fn what_is_no_unicode_is_replaced_as_go_replaces_it() {
         assert_eq!(string(r#""a\ud800b""#).as_deref(), Some("a\u{fffd}b"));
         assert_eq!(string(r#""\udc00\ud83d\ude00\ud800""#).as_deref(), Some("\u{fffd}😀\u{fffd}"));
-        assert_eq!(text(b"\"a\xe2\x82b\xff\""), "\"a\u{fffd}\u{fffd}b\u{fffd}\"");
-        assert!(matches!(text("é".as_bytes()), Cow::Borrowed("é")));
+        let text = Text::of(b"\"a\xe2\x82b\xff\"");
+        assert_eq!((text.as_str(), text.is_exact()), ("\"a\u{fffd}\u{fffd}b\u{fffd}\"", false));
+        assert!(Text::of("é".as_bytes()).is_exact());
     }
 
     #[test]
