@@ -7,6 +7,9 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
+/// A body as text. Like Go, every byte that is no UTF-8 becomes one U+FFFD.
+pub struct Text<'a>(Cow<'a, str>);
+
 /// One member, in the place where it was written.
 pub struct Field<'a> {
     /// Unescaped and otherwise as written.
@@ -25,6 +28,24 @@ pub struct Object<'a> {
     pub trailing: bool,
     /// A key has half of a surrogate pair in it, which became U+FFFD in `key`.
     pub lossy_keys: bool,
+}
+
+impl<'a> Text<'a> {
+    pub fn of(body: &'a [u8]) -> Self {
+        match std::str::from_utf8(body) {
+            Ok(text) => Text(Cow::Borrowed(text)),
+            Err(_) => Text(Cow::Owned(replaced(body, |_| true))),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the text is the body, byte for byte.
+    pub fn is_exact(&self) -> bool {
+        matches!(self.0, Cow::Borrowed(_))
+    }
 }
 
 impl<'a> Field<'a> {
@@ -93,9 +114,25 @@ fn key_text(token: &str) -> (Cow<'_, str>, bool) {
         Cow::Borrowed(_) => (Cow::Borrowed(&token[1..token.len() - 1]), true),
         Cow::Owned(bytes) => match String::from_utf8(bytes) {
             Ok(key) => (Cow::Owned(key), true),
-            Err(lone) => (Cow::Owned(String::from_utf8_lossy(lone.as_bytes()).into_owned()), false),
+            Err(lone) => (Cow::Owned(without_lone(lone.as_bytes())), false),
         },
     }
+}
+
+/// WTF-8 as text. Like Go, every lone half of a pair, which is three bytes, becomes one U+FFFD.
+fn without_lone(wtf8: &[u8]) -> String {
+    replaced(wtf8, |byte| byte == 0xed)
+}
+
+fn replaced(bytes: &[u8], counts: fn(u8) -> bool) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(
+            chunk.invalid().iter().filter(|byte| counts(**byte)).map(|_| char::REPLACEMENT_CHARACTER),
+        );
+    }
+    text
 }
 
 /// Go folds ASCII case, and the two letters outside of ASCII whose fold lies within: U+017F is `s` and
@@ -136,9 +173,9 @@ impl Visitor<'_> for Contents {
     }
 }
 
-/// A raw value that is a string, unescaped; what is no Unicode in it is replaced.
+/// A raw value that is a string, unescaped; a lone half of a surrogate pair is replaced.
 pub fn string(value: &str) -> Option<String> {
-    value.starts_with('"').then(|| String::from_utf8_lossy(&unescape(value)).into_owned())
+    value.starts_with('"').then(|| without_lone(&unescape(value)))
 }
 
 /// A raw value that is a number, as Go's `float64`.
@@ -221,6 +258,16 @@ mod tests {
         assert_eq!(unescape(r#""\ud83d\ude00""#).as_ref(), "😀".as_bytes());
         assert!(Object::read(r#"{"\ud800":1}"#).expect("an object").lossy_keys);
         assert!(!Object::read(r#"{"\u00e9":1}"#).expect("an object").lossy_keys);
+    }
+
+    /// Checked against Go 1.26's `encoding/json`.
+    #[test]
+    fn what_is_no_unicode_is_replaced_as_go_replaces_it() {
+        assert_eq!(string(r#""a\ud800b""#).as_deref(), Some("a\u{fffd}b"));
+        assert_eq!(string(r#""\udc00\ud83d\ude00\ud800""#).as_deref(), Some("\u{fffd}😀\u{fffd}"));
+        let text = Text::of(b"\"a\xe2\x82b\xff\"");
+        assert_eq!((text.as_str(), text.is_exact()), ("\"a\u{fffd}\u{fffd}b\u{fffd}\"", false));
+        assert!(Text::of("é".as_bytes()).is_exact());
     }
 
     #[test]

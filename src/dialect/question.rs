@@ -4,7 +4,7 @@
 
 use super::Form;
 use super::canon::{Canon, Numbers};
-use super::fields::{self, Field, Object};
+use super::fields::{self, Field, Object, Text};
 use crate::domain::{Call, Certainty, Error, Fingerprint, Kind, Storable};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -77,16 +77,15 @@ pub struct Reading {
 }
 
 impl<'a> Question<'a> {
-    /// Reads `text`, the body with invalid UTF-8 replaced (which is how Go reads it). `None` where it
-    /// is no JSON object.
+    /// Reads a body. `None` where it is no JSON object.
     ///
     /// # Errors
     /// `BadRequest` for a field acted on that is given twice, and for a nesting beyond 128.
-    pub fn read(form: Form, known: &[Known], text: &'a Cow<'_, str>) -> Result<Option<Self>, Error> {
-        let Some(object) = Object::read(text) else { return Ok(None) };
+    pub fn read(form: Form, known: &[Known], text: &'a Text<'_>) -> Result<Option<Self>, Error> {
+        let Some(object) = Object::read(text.as_str()) else { return Ok(None) };
         let acted_on = ACTED_ON.iter().copied().filter(|name| known.iter().any(|(other, _)| other == name));
         refuse_twin(&object, &acted_on.collect::<Vec<_>>())?;
-        let mut odd = matches!(text, Cow::Owned(_)) || object.trailing || object.lossy_keys;
+        let mut odd = !text.is_exact() || object.trailing || object.lossy_keys;
         let mut members: Vec<_> = object.fields.into_iter().map(|field| Member::new(field, known)).collect();
         for (outer, within) in ACTED_ON_WITHIN {
             let outer = members.iter().find(|member| member.role.is_some() && member.name == outer);

@@ -1,6 +1,7 @@
 //! Reads requests in Anthropic's shape.
 
 use crate::dialect::Form;
+use crate::dialect::fields::Text;
 use crate::dialect::question::Role::{Keyed, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
 use crate::domain::{Call, Error};
@@ -29,7 +30,7 @@ const MESSAGES: [Known; 13] = [
 /// `BadRequest`, as for every dialect.
 pub fn decode(body: Bytes) -> Result<Call, Error> {
     let form = Form::Messages;
-    let text = String::from_utf8_lossy(&body);
+    let text = Text::of(&body);
     let Some(question) = Question::read(form, &MESSAGES, &text)? else {
         return Ok(unreadable(form, body.clone(), false));
     };

@@ -1,7 +1,7 @@
 //! Reads native requests.
 
 use crate::dialect::Form;
-use crate::dialect::fields;
+use crate::dialect::fields::{self, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Sorted, Tristate, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
 use crate::domain::{Call, Certainty, Error, Operation};
@@ -74,7 +74,7 @@ fn table(form: Form) -> (&'static [Known], &'static str) {
 pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     let (known, asked) = table(form);
     let embeds = form.operation() == Operation::Embed;
-    let text = String::from_utf8_lossy(&body);
+    let text = Text::of(&body);
     let Some(question) = Question::read(form, known, &text)? else {
         return Ok(unreadable(form, body.clone(), !embeds));
     };

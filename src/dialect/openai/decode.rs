@@ -1,7 +1,7 @@
 //! Reads requests in OpenAI's shapes, and asks their streams for usage.
 
 use crate::dialect::Form;
-use crate::dialect::fields::{self, Object};
+use crate::dialect::fields::{self, Object, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
 use crate::domain::{Call, Certainty, Error, Operation};
@@ -98,7 +98,7 @@ fn table(form: Form) -> &'static [Known] {
 /// # Errors
 /// `BadRequest`, as for every dialect.
 pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
-    let text = String::from_utf8_lossy(&body);
+    let text = Text::of(&body);
     let Some(question) = Question::read(form, table(form), &text)? else {
         return Ok(unreadable(form, body.clone(), false));
     };
@@ -111,11 +111,13 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     };
     let reading = Reading { streamed, certainty, obstacle: obstacle(form, &question) };
     let mut call = question.call(form, body.clone(), reading);
-    if streamed && form != Form::Responses && !question.odd {
-        if let Some(place) = usage_place(&question, &text) {
-            call.body = place.splice(&text);
-            call.strip_usage = true;
-        }
+    if streamed
+        && form != Form::Responses
+        && !question.odd
+        && let Some(patch) = usage_patch(&question, text.as_str())
+    {
+        call.body = patch.splice(text.as_str());
+        call.strip_usage = true;
     }
     Ok(call)
 }
@@ -154,7 +156,7 @@ impl Patch {
 
 /// Where a stream is asked for its usage; `None` where the client asks for it already, or where
 /// `stream_options` is of a type that the upstream will refuse. `text` is what `question` was read from.
-fn usage_place(question: &Question<'_>, text: &str) -> Option<Patch> {
+fn usage_patch(question: &Question<'_>, text: &str) -> Option<Patch> {
     let within = |value: &str| {
         let start = value.as_ptr() as usize - text.as_ptr() as usize;
         start..start + value.len()
