@@ -1,0 +1,243 @@
+//! Which model answered, under which name, for whom.
+
+use super::{goes_up, stage_with};
+use crate::stage::*;
+use serde_json::json;
+
+/// A digest of one repeated digit.
+fn digest(digit: char) -> String {
+    digit.to_string().repeat(64)
+}
+
+#[tokio::test]
+async fn a_models_other_names_are_the_same_model() {
+    for (path, names) in [
+        ("/api/chat", ["SmolLM2:135M", "registry.ollama.ai/library/smollm2:135m", "library/smollm2:135m"]),
+        (
+            "/v1/chat/completions",
+            ["SmolLM2:135M", "registry.ollama.ai/library/smollm2:135m", "library/smollm2:135m"],
+        ),
+    ] {
+        let (upstream, pannier, route) = stage_with(path).await;
+        for &streamed in route.modes() {
+            pannier.ask(&route.ask(streamed)).await.fine();
+            pannier.remembered(&route.ask(streamed)).await;
+            let visits = upstream.count(path);
+            for name in names {
+                let mut body = route.body(streamed);
+                body["model"] = name.into();
+                let reply = pannier.remembered(&Ask::post(path, &body)).await;
+                let text = reply.text();
+                assert!(text.contains(&format!("\"model\":\"{name}\"")), "{path} echoes {name}: {text}");
+                assert!(!text.contains("\"model\":\"smollm2:135m\""), "{path}: {text}");
+            }
+            assert_eq!(upstream.count(path), visits, "{path}");
+        }
+    }
+    // `latest` is what a name without a tag means.
+    let (upstream, pannier, route) = stage_with("/api/embed").await;
+    upstream.models(&[("all-minilm:latest", &digest('a'))]);
+    let named = |name: &str| Ask::post(route.path, &json!({ "model": name, "input": "a" }));
+    pannier.ask(&named("all-minilm")).await.fine();
+    pannier.remembered(&named("all-minilm:latest")).await;
+    assert_eq!(upstream.count(route.path), 1);
+}
+
+const KEYS: &str = r#"
+[[auth.keys]]
+name = "ann"
+team = "red"
+key = "key-of-ann"
+[[auth.keys]]
+name = "ben"
+team = "red"
+key = "key-of-ben"
+[[auth.keys]]
+name = "cat"
+team = "blue"
+key = "key-of-cat"
+[[auth.keys]]
+name = "dan"
+key = "key-of-dan"
+"#;
+
+/// Launches with `KEYS` and a scope; asks as each and says who had to go up.
+async fn who_goes_up(scope: &str) -> Vec<&'static str> {
+    let upstream = Upstream::start().await;
+    let route = route("/api/chat");
+    upstream.always(route.path, route.acts(false));
+    let settings = format!("[auth]\nscope = \"{scope}\"\n{KEYS}");
+    let pannier = Launch::before(&upstream).file(&settings).start().await;
+    let mut went = Vec::new();
+    for who in ["ann", "ben", "cat", "dan", "", "nobody"] {
+        let ask = match who {
+            "" => route.ask(false),
+            "ben" => route.ask(false).with("x-api-key", "key-of-ben"),
+            _ => route.ask(false).with("Authorization", &format!("Bearer key-of-{who}")),
+        };
+        if goes_up(&upstream, &pannier, &ask).await {
+            went.push(who);
+            pannier.remembered(&ask).await;
+        }
+    }
+    went
+}
+
+#[tokio::test]
+async fn teams_share_among_themselves() {
+    // Keys without a team, unknown keys and no key at all are the team "default".
+    assert_eq!(who_goes_up("team").await, ["ann", "cat", "dan"]);
+}
+
+#[tokio::test]
+async fn keys_can_be_kept_apart() {
+    assert_eq!(who_goes_up("key").await, ["ann", "ben", "cat", "dan", ""]);
+}
+
+#[tokio::test]
+async fn all_can_share() {
+    assert_eq!(who_goes_up("shared").await, ["ann"]);
+}
+
+/// Nothing that a client says moves it into another scope (RELIABILITY.md C-04).
+#[tokio::test]
+async fn a_scope_cannot_be_forged() {
+    let upstream = Upstream::start().await;
+    let route = route("/api/chat");
+    upstream.always(route.path, route.acts(false));
+    let pannier = Launch::before(&upstream).file(KEYS).start().await;
+    let of_red = route.ask(false).with("Authorization", "Bearer key-of-ann");
+    pannier.ask(&of_red).await.fine();
+    pannier.remembered(&of_red).await;
+    let forged = [
+        route.ask(false).with("X-Pannier-Scope", "red"),
+        route.ask(false).with("X-Pannier-Team", "red").with("Cache-Control", "no-store"),
+        route.ask(false).with("Authorization", "key-of-ann-").with("Cache-Control", "no-store"),
+        route.ask(false).with("Authorization", "Bearer KEY-OF-ANN").with("Cache-Control", "no-store"),
+    ];
+    for ask in forged {
+        assert!(goes_up(&upstream, &pannier, &ask).await, "{:?}", ask.fields);
+    }
+}
+
+#[tokio::test]
+async fn a_new_digest_makes_old_answers_unusable() {
+    let upstream = Upstream::start().await;
+    let route = route("/api/embed");
+    upstream.always(route.path, route.acts(false));
+    upstream.always("/api/create", ndjson(&[b"{\"status\":\"success\"}\n".to_vec()]));
+    let pannier = Launch::before(&upstream).set("upstream.inventory_refresh", "100ms").start().await;
+    let ask = route.ask(false);
+    pannier.ask(&ask).await.fine();
+    pannier.remembered(&ask).await;
+
+    // Around Pannier: within the refresh.
+    upstream.models(&[("all-minilm:l6-v2", &digest('b'))]);
+    eventually("the new digest is noticed", || async {
+        goes_up(&upstream, &pannier, &ask).await.then_some(())
+    })
+    .await;
+    pannier.remembered(&ask).await;
+    // Back again: it is the same model as before, and its answer still holds.
+    upstream.models(&[("all-minilm:l6-v2", MODELS[1].1)]);
+    pause(300).await;
+    assert!(!goes_up(&upstream, &pannier, &ask).await, "entries survive an identical re-creation");
+}
+
+#[tokio::test]
+async fn a_change_through_pannier_is_noticed_at_once() {
+    let changes = [
+        ("POST", "/api/create", json!({ "model": "all-minilm:l6-v2" })),
+        ("POST", "/api/pull", json!({ "model": "all-minilm:l6-v2" })),
+        ("POST", "/api/copy", json!({ "source": "a", "destination": "all-minilm:l6-v2" })),
+        ("DELETE", "/api/delete", json!({ "model": "all-minilm:l6-v2" })),
+        ("POST", "/api/new-in-0.40", json!({})),
+    ];
+    let upstream = Upstream::start().await;
+    let route = route("/api/embed");
+    upstream.always(route.path, route.acts(false));
+    // So long that only the change itself can tell.
+    let pannier = Launch::before(&upstream).set("upstream.inventory_refresh", "1h").start().await;
+    for (number, (method, path, body)) in changes.into_iter().enumerate() {
+        upstream.always(path, ndjson(&[b"{\"status\":\"success\"}\n".to_vec()]));
+        pannier.ask(&route.ask(false)).await.fine();
+        pannier.remembered(&route.ask(false)).await;
+        upstream.models(&[("all-minilm:l6-v2", &digest(char::from(b'0' + number as u8)))]);
+        assert!(!goes_up(&upstream, &pannier, &route.ask(false)).await, "{path}: nobody knows yet");
+        let ask = Ask { method: method.into(), ..Ask::post(path, &body) };
+        pannier.ask(&ask).await.fine();
+        eventually("the change is noticed", || async {
+            goes_up(&upstream, &pannier, &route.ask(false)).await.then_some(())
+        })
+        .await;
+    }
+}
+
+/// The model was exchanged while it spoke: nobody knows which one did.
+#[tokio::test]
+async fn a_digest_that_changes_in_mid_flight_keeps_the_answer_out() {
+    let upstream = Upstream::start().await;
+    let route = route("/api/embed");
+    let gate = Gate::closed();
+    upstream.always(route.path, [vec![Act::Wait(gate.clone())], route.acts(false)].concat());
+    let pannier = Pannier::start(&upstream).await;
+    let mut wire = pannier.open().await;
+    wire.ask(&route.ask(false)).await;
+    upstream.visit(route.path, 0).await;
+    upstream.models(&[("all-minilm:l6-v2", &digest('c'))]);
+    gate.open();
+    wire.reply("POST").await.fine();
+    pause(100).await;
+    // Neither under the new digest nor, should it come back, under the old one.
+    assert!(goes_up(&upstream, &pannier, &route.ask(false)).await);
+    pannier.remembered(&route.ask(false)).await;
+    upstream.models(&MODELS);
+    eventually("the old digest is back, and has no answer", || async {
+        goes_up(&upstream, &pannier, &route.ask(false)).await.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_server_version_makes_old_answers_unusable() {
+    let upstream = Upstream::start().await;
+    let route = route("/api/chat");
+    upstream.always(route.path, route.acts(false));
+    let pannier = Launch::before(&upstream).set("upstream.inventory_refresh", "100ms").start().await;
+    pannier.ask(&route.ask(false)).await.fine();
+    pannier.remembered(&route.ask(false)).await;
+    upstream.version("0.34.0");
+    eventually("the new version is noticed", || async {
+        goes_up(&upstream, &pannier, &route.ask(false)).await.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_nothing_is_known_of_the_models_nothing_is_kept() {
+    let upstream = Upstream::start().await;
+    let route = route("/api/chat");
+    upstream.always(route.path, route.acts(false));
+    upstream.always("/api/tags", json(500, "{}"));
+    let pannier = Launch::before(&upstream).set("upstream.inventory_refresh", "100ms").start().await;
+    for _ in 0..3 {
+        assert!(goes_up(&upstream, &pannier, &route.ask(false)).await);
+        pause(50).await;
+    }
+}
+
+#[tokio::test]
+async fn the_epoch_makes_all_answers_old() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(false));
+    let pannier = Launch::before(&upstream).file("[cache]\nepoch = \"one\"\n").start().await;
+    pannier.ask(&chat.ask(false)).await.fine();
+    pannier.remembered(&chat.ask(false)).await;
+    pannier.configure("[cache]\nepoch = \"two\"\n");
+    pannier.signal("HUP");
+    eventually("the epoch is another one", || async {
+        goes_up(&upstream, &pannier, &chat.ask(false)).await.then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,360 @@
+//! Starting, reloading, ending; and what the house routes say meanwhile.
+
+use crate::stage::*;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+
+#[tokio::test]
+async fn the_house_routes_answer_on_both_ports() {
+    let upstream = Upstream::start().await;
+    let pannier = Pannier::start(&upstream).await;
+    eventually("it is ready", || async { (pannier.house("/readyz").await.status() == 200).then_some(()) })
+        .await;
+    for target in ["/livez", "/readyz", "/startupz", "/healthz", "/readyz?verbose"] {
+        for addr in [pannier.addr, pannier.admin] {
+            let reply = Wire::open(addr).await.exchange(&Ask::get(target)).await;
+            assert_eq!(reply.status(), 200, "{target} on {addr}");
+            assert!(reply.field("content-type").is_some_and(|v| v.starts_with("text/plain")), "{target}");
+            assert!(reply.field("cache-control").is_some_and(|v| v.contains("no-store")), "{target}");
+            let head = Wire::open(addr).await.exchange(&Ask::new("HEAD", target)).await;
+            assert_eq!((head.status(), head.body().len()), (200, 0), "{target} on {addr}");
+        }
+    }
+    let verbose = pannier.house("/readyz?verbose").await.text();
+    assert!(verbose.lines().any(|line| line.starts_with("[+]upstream")), "{verbose}");
+    assert!(upstream.strangers().is_empty(), "the house is not Ollama's affair");
+    let reply = pannier.house("/api/tags").await;
+    assert_eq!(reply.status(), 404, "the house listener leads nowhere else");
+}
+
+#[tokio::test]
+async fn it_starts_quickly() {
+    let upstream = Upstream::start().await;
+    let pannier = Pannier::start(&upstream).await;
+    // 100 ms is the mark of a release build on a quiet machine.
+    assert!(pannier.started_in < Duration::from_secs(2), "{:?}", pannier.started_in);
+    assert!(pannier.stdout().contains(&format!("upstream http://{}", upstream.addr)));
+}
+
+#[tokio::test]
+async fn it_serves_while_ollama_is_away() {
+    let mut upstream = Upstream::apart().await;
+    upstream.stop().await;
+    let pannier = Pannier::start(&upstream).await;
+    assert_eq!(pannier.house("/livez").await.status(), 200);
+    assert_eq!(pannier.house("/startupz").await.status(), 200);
+    let reply = pannier.ask(&route("/api/chat").ask(true)).await;
+    assert_eq!((reply.status(), reply.code()), (502, Some("upstream_unreachable")));
+    let reply = pannier.house("/readyz").await;
+    assert_eq!(reply.status(), 503);
+    assert!(pannier.house("/readyz?verbose").await.text().contains("[-]upstream"));
+
+    let addr = upstream.addr;
+    drop(upstream);
+    let _upstream = Upstream::bind(addr).await;
+    eventually("it is ready", || async { (pannier.house("/readyz").await.status() == 200).then_some(()) })
+        .await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_a_clear_error() {
+    let upstream = Upstream::start().await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let addr = taken.local_addr().expect("its address").to_string();
+    let begun = Instant::now();
+    let (status, said) = Launch::before(&upstream).listen(&addr).run().await;
+    assert_eq!(status.code(), Some(3), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(said.contains(&addr), "it says which: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+
+    let begun = Instant::now();
+    let (status, said) = Launch::before(&upstream).listen("nonsense").run().await;
+    assert!(!status.success() && begun.elapsed() < Duration::from_secs(2), "{said}");
+    assert!(said.contains("nonsense"), "{said}");
+}
+
+#[tokio::test]
+async fn wrong_settings_are_named() {
+    let upstream = Upstream::start().await;
+    let cases = [
+        ("[server]\nlisten = \"127.0.0.1:0\"\nmax_boddy = \"1MiB\"\n", ["max_boddy", "max_body"]),
+        ("[cache]\n\nmemory = \"much\"\n", ["memory", "3"]),
+        ("[cache]\ncompletions = \"sometimes\"\n", ["completions", "sometimes"]),
+        ("[cashe]\nenabled = true\n", ["cashe", "cache"]),
+        ("[cache\n", ["pannier.toml", "1"]),
+    ];
+    for (settings, words) in cases {
+        let begun = Instant::now();
+        let (status, said) = Launch::before(&upstream).file(settings).run().await;
+        assert!(!status.success() && begun.elapsed() < Duration::from_secs(2), "{settings}{said}");
+        for word in words {
+            assert!(said.contains(word), "{settings} says nothing of {word}: {said}");
+        }
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    let (status, said) = Launch::before(&upstream).set("cache.memroy", "1MiB").run().await;
+    assert!(!status.success() && said.to_lowercase().contains("memroy"), "{said}");
+}
+
+#[tokio::test]
+async fn sigterm_ends_an_idle_one_at_once() {
+    let upstream = Upstream::start().await;
+    for name in ["TERM", "INT"] {
+        let mut pannier = Launch::before(&upstream).set("server.shutdown_delay", "0").start().await;
+        let mut idle = pannier.open().await;
+        idle.exchange(&Ask::get("/api/version")).await.fine();
+        pannier.signal(name);
+        let (status, took) = pannier.ended().await;
+        assert_eq!(status.code(), Some(0), "SIG{name}");
+        assert!(took < Duration::from_secs(1), "SIG{name}: {took:?}");
+        idle.hung_up().await;
+    }
+}
+
+#[tokio::test]
+async fn streams_finish_within_the_drain() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    let gate = Gate::closed();
+    let mut acts = chat.acts(true);
+    acts.insert(3, Act::Wait(gate.clone()));
+    upstream.always(chat.path, acts);
+    let launch = Launch::before(&upstream).set("server.shutdown_delay", "300ms").set("server.drain", "8s");
+    let mut pannier = launch.start().await;
+    let mut wire = pannier.open().await;
+    wire.ask(&chat.ask(true)).await;
+    wire.head("POST").await;
+    let mut body = wire.piece().await.expect("a line");
+
+    pannier.signal("TERM");
+    let begun = Instant::now();
+    eventually("ready no more", || async { (pannier.house("/readyz").await.status() == 503).then_some(()) })
+        .await;
+    assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
+    assert_eq!(pannier.house("/livez").await.status(), 200);
+    if begun.elapsed() < Duration::from_millis(200) {
+        pannier.ask(&Ask::get("/api/version")).await.fine();
+    }
+    pause(600).await;
+    assert!(TcpStream::connect(pannier.addr).await.is_err(), "no new connections after the delay");
+    assert_eq!(pannier.house("/readyz").await.status(), 503, "the house still answers");
+    assert!(pannier.runs());
+
+    gate.open();
+    while let Ok(piece) = wire.piece().await {
+        body.extend(piece);
+    }
+    assert_eq!(body, chat.bytes(true), "to the last byte");
+    let (status, took) = pannier.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(1), "nothing more to wait for: {took:?}");
+}
+
+/// On a connection that stays open, the answer that comes while Pannier is ending says that it is the last.
+#[tokio::test]
+async fn answers_during_the_drain_close_their_connection() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    let gate = Gate::closed();
+    upstream.always(chat.path, [vec![Act::Wait(gate.clone())], chat.acts(false)].concat());
+    let mut pannier = Launch::before(&upstream).set("server.shutdown_delay", "0").start().await;
+    let mut wire = pannier.open().await;
+    wire.ask(&chat.ask(false)).await;
+    upstream.visit(chat.path, 0).await;
+    pannier.signal("TERM");
+    pause(200).await;
+    gate.open();
+    let reply = wire.reply("POST").await.fine();
+    assert_eq!(reply.body(), chat.answer);
+    assert!(reply.field("connection").is_some_and(|v| v.eq_ignore_ascii_case("close")), "{:?}", reply.head);
+    wire.hung_up().await;
+    assert_eq!(pannier.ended().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_does_not_finish_is_cut_off_at_the_drains_end() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    let mut acts = chat.acts(true);
+    acts.truncate(3);
+    acts.push(Act::Hang);
+    upstream.always(chat.path, acts);
+    let launch = Launch::before(&upstream).set("server.shutdown_delay", "0").set("server.drain", "700ms");
+    let mut pannier = launch.start().await;
+    let mut wire = pannier.open().await;
+    wire.ask(&chat.ask(true)).await;
+    wire.head("POST").await;
+    pannier.signal("TERM");
+    let (_, took) = pannier.ended().await;
+    assert!((600..1700).contains(&took.as_millis()), "{took:?}");
+    upstream.visit(chat.path, 0).await.hung_up().await;
+    // Its record is not lost.
+    let line = eventually("the line of the log", || async {
+        let stdout = pannier.stdout();
+        stdout.lines().find(|line| line.contains("\"/api/chat\"")).map(str::to_owned)
+    })
+    .await;
+    assert!(line.starts_with('{'), "{line}");
+}
+
+#[tokio::test]
+async fn a_second_signal_hurries_it() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    upstream.always(chat.path, vec![Act::Hang]);
+    let launch = Launch::before(&upstream).set("server.shutdown_delay", "0").set("server.drain", "30s");
+    let mut pannier = launch.start().await;
+    let mut wire = pannier.open().await;
+    wire.ask(&chat.ask(true)).await;
+    upstream.visit(chat.path, 0).await;
+    pannier.signal("TERM");
+    pause(300).await;
+    assert!(pannier.runs(), "it waits");
+    pannier.signal("TERM");
+    let (_, took) = pannier.ended().await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// While the delay runs, an idle one does not go before balancers have noticed.
+#[tokio::test]
+async fn the_delay_is_kept() {
+    let upstream = Upstream::start().await;
+    let mut pannier = Launch::before(&upstream).set("server.shutdown_delay", "600ms").start().await;
+    pannier.signal("TERM");
+    pause(200).await;
+    assert_eq!(pannier.house("/readyz").await.status(), 503);
+    pannier.ask(&Ask::get("/api/version")).await.fine();
+    let (status, took) = pannier.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!((200..1500).contains(&took.as_millis()), "{took:?}");
+}
+
+/// Settings under which completions are remembered, or not.
+fn completions(which: &str) -> String {
+    format!("[cache]\ncompletions = \"{which}\"\n")
+}
+
+/// Whether a new completion is remembered under the settings in force.
+async fn remembers(pannier: &Pannier, number: u64) -> bool {
+    let mut body = route("/api/chat").body(false);
+    body["options"]["seed"] = number.into();
+    let ask = Ask::post("/api/chat", &body);
+    pannier.ask(&ask).await.fine();
+    pause(60).await;
+    pannier.ask(&ask.with("Cache-Control", "only-if-cached")).await.status() == 200
+}
+
+#[tokio::test]
+async fn settings_change_on_sighup() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(false));
+    let mut pannier = Launch::before(&upstream).file(&completions("all")).start().await;
+    assert!(remembers(&pannier, 1).await);
+    pannier.configure(&completions("off"));
+    pannier.signal("HUP");
+    pause(150).await;
+    assert!(!remembers(&pannier, 2).await);
+    pannier.configure(&completions("all"));
+    pannier.signal("HUP");
+    pause(150).await;
+    assert!(remembers(&pannier, 3).await);
+    assert!(pannier.runs());
+}
+
+#[tokio::test]
+async fn settings_change_when_the_file_is_saved() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(false));
+    let pannier = Launch::before(&upstream).file(&completions("all")).start().await;
+    assert!(remembers(&pannier, 1).await);
+    pannier.configure(&completions("off"));
+    let mut number = 1;
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        number += 1;
+        if !remembers(&pannier, number).await {
+            break;
+        }
+        assert!(Instant::now() < until, "saving the file changed nothing");
+        pause(50).await;
+    }
+}
+
+#[tokio::test]
+async fn bad_settings_change_nothing_and_are_reported() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(false));
+    let mut pannier = Launch::before(&upstream).file(&completions("all")).start().await;
+    let bad = [
+        ("[cache]\ncompletions = \"off\"\nmemroy = \"1MiB\"\n", "memroy"),
+        ("[cache]\ncompletions = 7\n", "completions"),
+        ("[cache\ncompletions = \"off\"\n", "pannier.toml"),
+        // A boot key: refused by name, and with it all the rest.
+        ("[cache]\ncompletions = \"off\"\n[server]\nthreads = 7\n", "server.threads"),
+        (
+            "[cache]\ncompletions = \"off\"\n[upstream]\nconnect_timeout = \"7s\"\n",
+            "upstream.connect_timeout",
+        ),
+    ];
+    for (number, (settings, word)) in bad.into_iter().enumerate() {
+        pannier.configure(settings);
+        pannier.signal("HUP");
+        eventually("it says what is wrong", || async { pannier.output().contains(word).then_some(()) }).await;
+        assert!(remembers(&pannier, 10 + number as u64).await, "{settings}");
+        assert!(pannier.runs());
+    }
+    pannier.configure(&completions("off"));
+    pannier.signal("HUP");
+    pause(150).await;
+    assert!(!remembers(&pannier, 99).await, "a good one is taken again");
+}
+
+/// What began under the old settings ends under them.
+#[tokio::test]
+async fn a_running_stream_survives_a_reload() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    let gate = Gate::closed();
+    let mut acts = chat.acts(true);
+    acts.insert(3, Act::Wait(gate.clone()));
+    upstream.always(chat.path, acts);
+    let pannier = Launch::before(&upstream).file(&completions("all")).start().await;
+    let mut wire = pannier.open().await;
+    wire.ask(&chat.ask(true)).await;
+    wire.head("POST").await;
+    pannier.configure(&completions("off"));
+    pannier.signal("HUP");
+    pause(100).await;
+    gate.open();
+    let mut body = Vec::new();
+    while let Ok(piece) = wire.piece().await {
+        body.extend(piece);
+    }
+    assert_eq!(body, chat.bytes(true));
+}
+
+/// An upstream that is Pannier itself is noticed, at the start or at the first request, and named.
+#[tokio::test]
+async fn a_loop_is_noticed() {
+    let address = free_address().to_string();
+    let loops = |reply: &Reply| assert_eq!((reply.status(), reply.code()), (508, Some("loop_detected")));
+    let direct = tokio::spawn(Launch::new(&format!("http://{address}")).listen(&address).start()).await;
+    if let Ok(pannier) = direct {
+        for ask in [Ask::get("/api/tags"), route("/api/chat").ask(false)] {
+            loops(&pannier.ask(&ask).await);
+        }
+    }
+    // Around a corner it can only be noticed when something goes round.
+    let (here, there) = (free_address().to_string(), free_address().to_string());
+    let one = Launch::new(&format!("http://{there}")).listen(&here).start().await;
+    let _two = Launch::new(&format!("http://{here}")).listen(&there).start().await;
+    for ask in [Ask::get("/api/tags"), route("/api/chat").ask(false)] {
+        let begun = Instant::now();
+        loops(&one.ask(&ask).await);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+}

@@ -1,0 +1,230 @@
+//! The real binary, started on free ports with a data directory of its own.
+
+use super::{APART, Ask, PATIENCE, Reply, Samples, Upstream, Wire, eventually, within};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+/// How Pannier is to be started.
+pub struct Launch {
+    command: Command,
+    dir: TempDir,
+    listen: String,
+}
+
+/// A running Pannier. Dropping it kills it.
+pub struct Pannier {
+    child: Child,
+    /// The data port, and that of the house routes.
+    pub addr: SocketAddr,
+    pub admin: SocketAddr,
+    /// From starting the process to the line that says where it listens.
+    pub started_in: Duration,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+    dir: TempDir,
+}
+
+/// An address that was free a moment ago, where only those come who asked for it.
+pub fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind(APART).expect("a free port");
+    listener.local_addr().expect("its address")
+}
+
+// === impl Launch ===
+
+impl Launch {
+    pub fn new(upstream: &str) -> Launch {
+        let dir = TempDir::new().expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pannier"));
+        // Nothing of the surroundings (OLLAMA_HOST, PANNIER__…) may leak in.
+        command.env_clear().env("HOME", dir.path()).env("PATH", "/usr/bin:/bin");
+        command.arg("serve").args(["--upstream", upstream]).args(["--admin-listen", "127.0.0.1:0"]);
+        command.arg("--data-dir").arg(dir.path().join("state"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Launch { command, dir, listen: "127.0.0.1:0".into() }
+    }
+
+    pub fn before(upstream: &Upstream) -> Launch {
+        Launch::new(&format!("http://{}", upstream.addr))
+    }
+
+    /// Sets `section.key` by the environment.
+    pub fn set(mut self, key: &str, value: &str) -> Launch {
+        self.command.env(format!("PANNIER__{}", key.replace('.', "__").to_uppercase()), value);
+        self
+    }
+
+    /// Gives a settings file, which `Pannier::configure` can rewrite.
+    pub fn file(mut self, toml: &str) -> Launch {
+        let path = self.dir.path().join("pannier.toml");
+        fs::write(&path, toml).expect("write the settings");
+        self.command.arg("--config").arg(path);
+        self
+    }
+
+    pub fn listen(mut self, address: &str) -> Launch {
+        self.listen = address.into();
+        self
+    }
+
+    pub async fn start(self) -> Pannier {
+        let begun = Instant::now();
+        let (mut child, dir) = self.spawn();
+        let stdout = follow(child.stdout.take().expect("stdout is piped"));
+        let stderr = follow(child.stderr.take().expect("stderr is piped"));
+        let (addr, admin) = loop {
+            let line = stdout.lock().expect("stdout").lines().find_map(addresses);
+            if let Some(found) = line {
+                break found;
+            }
+            if let Some(status) = child.try_wait().expect("wait") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                panic!("did not start: {status}\n{}", stderr.lock().expect("stderr"));
+            }
+            assert!(begun.elapsed() < PATIENCE, "says nothing\n{}", stderr.lock().expect("stderr"));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        };
+        Pannier { child, addr, admin, started_in: begun.elapsed(), stdout, stderr, dir }
+    }
+
+    /// Runs it to its own end: for starts that must fail.
+    pub async fn run(self) -> (ExitStatus, String) {
+        let (child, _dir) = self.spawn();
+        let output = within("the process to end by itself", child.wait_with_output()).await.expect("output");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status, said.into_owned())
+    }
+
+    fn spawn(mut self) -> (Child, TempDir) {
+        self.command.args(["--listen", &self.listen]);
+        (self.command.spawn().expect("start pannier"), self.dir)
+    }
+}
+
+/// `pannier: listening on http://A (admin http://B, upstream …)`; an address of all interfaces is
+/// called on the loopback one.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let rest = line.strip_prefix("pannier: listening on http://")?;
+    let (listen, rest) = rest.split_once(" (admin http://")?;
+    let (admin, _) = rest.split_once([',', ')'])?;
+    let reachable = |text: &str| text.replace("0.0.0.0", "127.0.0.1").parse().ok();
+    Some((reachable(listen)?, reachable(admin)?))
+}
+
+fn follow(output: impl AsyncRead + Unpin + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let kept = text.clone();
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let mut text = kept.lock().expect("output");
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
+    text
+}
+
+// === impl Pannier ===
+
+impl Pannier {
+    pub async fn start(upstream: &Upstream) -> Pannier {
+        Launch::before(upstream).start().await
+    }
+
+    pub async fn open(&self) -> Wire {
+        Wire::open(self.addr).await
+    }
+
+    /// Asks on a connection of its own.
+    pub async fn ask(&self, ask: &Ask) -> Reply {
+        self.open().await.exchange(ask).await
+    }
+
+    /// Asks until the answer comes from the memory: what was stored is there a moment after the
+    /// first answer's end. Goes no further than the memory.
+    pub async fn remembered(&self, ask: &Ask) -> Reply {
+        let only = ask.clone().with("Cache-Control", "only-if-cached");
+        eventually("the answer is remembered", || async {
+            let reply = self.ask(&only).await;
+            (reply.status() == 200).then_some(())
+        })
+        .await;
+        let reply = self.ask(ask).await.fine();
+        assert!(reply.is_hit(), "remembered, and yet: {:?}", reply.cache());
+        reply
+    }
+
+    /// Asks a house route on its own listener.
+    pub async fn house(&self, target: &str) -> Reply {
+        Wire::open(self.admin).await.exchange(&Ask::get(target)).await
+    }
+
+    pub async fn metrics(&self) -> Samples {
+        Samples::parse(self.house("/metrics").await.fine().text())
+    }
+
+    /// Waits until the samples called `name` with these labels sum up to `value`.
+    pub async fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Samples {
+        let what = format!("{name}{labels:?} = {value}");
+        let until = Instant::now() + Duration::from_secs(3);
+        loop {
+            let samples = self.metrics().await;
+            let sum = samples.sum(name, labels);
+            if sum == value {
+                return samples;
+            }
+            assert!(Instant::now() < until, "{what}, but it is {sum}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().expect("stdout").clone()
+    }
+
+    /// All that it has written so far.
+    pub fn output(&self) -> String {
+        self.stdout() + &self.stderr.lock().expect("stderr")
+    }
+
+    /// Rewrites the settings file that `Launch::file` gave.
+    pub fn configure(&self, toml: &str) {
+        let path: PathBuf = self.dir.path().join("pannier.toml");
+        fs::write(path, toml).expect("write the settings");
+    }
+
+    /// Sends it a signal by name: `TERM`, `HUP` …
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it still runs");
+        let sent = std::process::Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status();
+        assert!(sent.expect("sh").success(), "kill -{name}");
+    }
+
+    /// How it ended, and how long it took from now.
+    pub async fn ended(&mut self) -> (ExitStatus, Duration) {
+        let begun = Instant::now();
+        let status = within("the process to end", self.child.wait()).await.expect("wait");
+        (status, begun.elapsed())
+    }
+
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_none()
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let id = self.child.id().expect("it still runs");
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("read its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
+    }
+}
