@@ -80,7 +80,7 @@ impl Launch {
         let stdout = follow(child.stdout.take().expect("stdout is piped"));
         let stderr = follow(child.stderr.take().expect("stderr is piped"));
         let (addr, admin) = loop {
-            let line = stdout.lock().expect("stdout").lines().find_map(addresses);
+            let line = stderr.lock().expect("stderr").lines().find_map(addresses);
             if let Some(found) = line {
                 break found;
             }
