@@ -315,6 +315,29 @@ fn the_watcher_is_woken_by_whoever_leaves_last() {
     });
 }
 
+/// Whoever leaves as soon as the last chunk is there takes nothing from those who come later.
+#[test]
+fn a_held_trip_comes_to_its_end_though_all_leave() {
+    under_many_schedules(|| async {
+        let (sky, aloft) = (Sky::new(ROOMY, LOST), Aloft::default());
+        let ended = Arc::new(AtomicUsize::new(0));
+        let (trip, end) = (aloft.trip(), ended.clone());
+        let mut hasty = seat(sky.join(1, nothing, |pen| async move {
+            let _trip = trip;
+            pen.head(0);
+            pen.hold();
+            pen.push(Bytes::from_static(b"a")).await;
+            yield_now().await;
+            pen.seal();
+            end.fetch_add(1, Ordering::SeqCst);
+        }));
+        let leaver = spawn(async move { assert_eq!(read(&mut hasty, 2).await, (b"a".to_vec(), None)) });
+        leaver.await.unwrap();
+        is_quiet(&sky, &aloft).await;
+        assert_eq!(ended.load(Ordering::SeqCst), 1, "called off");
+    });
+}
+
 /// Those on board read on; whoever comes later has a trip of his own.
 #[test]
 fn a_closed_flight_is_boarded_by_nobody() {

@@ -15,6 +15,7 @@ use pingora::prelude::http_proxy;
 use pingora::server::configuration::ServerConf;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Everything that serves.
 pub struct House {
@@ -23,6 +24,8 @@ pub struct House {
     pub front: Arc<Front>,
     pub log: Arc<AccessLog>,
     pub readiness: Arc<Readiness>,
+    /// Set when the end begins.
+    pub draining: Arc<AtomicBool>,
     pub admin: axum::Router,
 }
 
@@ -31,6 +34,7 @@ const RECALL_SHARE: usize = 4;
 
 impl House {
     pub fn build(config: &Config, listen: SocketAddr, admin_listen: SocketAddr) -> anyhow::Result<Self> {
+        let draining = Arc::new(AtomicBool::new(false));
         let instance = format!("pannier-{:016x}", fastrand::u64(..));
         let policy = Arc::new(ArcSwap::from_pointee(policy(config, 0)));
         let metrics = Arc::new(Metrics::new());
@@ -62,6 +66,7 @@ impl House {
             instance: instance.clone(),
             metrics: metrics.clone(),
             sinks: sinks.clone(),
+            draining: draining.clone(),
         };
         let pingora = ServerConf {
             upstream_keepalive_pool_size: config.upstream.idle_connections.max(1),
@@ -78,6 +83,7 @@ impl House {
             patience: patience(&config.server),
             metrics: metrics.clone(),
             sinks,
+            draining: draining.clone(),
         };
         let front = Front {
             door: Arc::new(door),
@@ -86,7 +92,7 @@ impl House {
         };
         let readiness = Arc::new(Readiness::new(move || client.is_up()));
         let admin = admin::router(admin::Parts { metrics, readiness: readiness.clone() });
-        Ok(House { policy, way, front: Arc::new(front), log, readiness, admin })
+        Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin })
     }
 }
 

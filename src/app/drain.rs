@@ -8,14 +8,19 @@ use super::build::House;
 use super::reload::Reload;
 use crate::proxy::{self, Front};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// After a failed accept (no descriptor left, mostly) it is tried again this much later.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// What was cut off has this long to leave its record.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What ends Pannier.
 struct Signals {
@@ -48,12 +53,20 @@ pub async fn serve(
             tracing::error!(%error, "the admin listener failed");
         }
     });
-    let most = Arc::new(Semaphore::new(server.max_connections));
-    let accepting = tokio::spawn(accept(data, house.front.clone(), connections.clone(), most, closed));
+    let cut = CancellationToken::new();
+    let entrance = Entrance {
+        front: house.front.clone(),
+        connections: connections.clone(),
+        most: Arc::new(Semaphore::new(server.max_connections)),
+        closed,
+        cut: cut.clone(),
+    };
+    let accepting = tokio::spawn(entrance.accept(data));
     house.readiness.start();
 
     let hasty = signals.first().await;
     house.readiness.drain();
+    house.draining.store(true, Ordering::Relaxed);
     tracing::info!("stopping: not ready any more");
     if !hasty {
         signals.or_after(server.shutdown_delay).await;
@@ -65,6 +78,8 @@ pub async fn serve(
         () = connections.wait() => {}
         () = signals.or_after(server.drain) => {
             tracing::warn!(connections = connections.len(), "stopping: cutting off what still runs");
+            cut.cancel();
+            let _ = tokio::time::timeout(LAST_WORDS, connections.wait()).await;
         }
     }
     let _ = stop.send(true);
@@ -72,26 +87,34 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(
-    listener: TcpListener,
+/// Where connections come in, and what each is given.
+struct Entrance {
     front: Arc<Front>,
     connections: TaskTracker,
     most: Arc<Semaphore>,
+    /// Idle connections are closed.
     closed: watch::Receiver<bool>,
-) {
-    // While there are too many, the next one waits in the kernel's queue.
-    while let Ok(permit) = most.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((io, _)) => {
-                let (front, closed) = (front.clone(), closed.clone());
-                connections.spawn(async move {
-                    proxy::serve(front, io, closed).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(BREATH).await;
+    /// All are.
+    cut: CancellationToken,
+}
+
+impl Entrance {
+    async fn accept(self, listener: TcpListener) {
+        // While there are too many, the next one waits in the kernel's queue.
+        while let Ok(permit) = self.most.clone().acquire_owned().await {
+            match listener.accept().await {
+                Ok((io, _)) => {
+                    let served = proxy::serve(self.front.clone(), io, self.closed.clone());
+                    let cut = self.cut.clone();
+                    self.connections.spawn(async move {
+                        cut.run_until_cancelled(served).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(BREATH).await;
+                }
             }
         }
     }

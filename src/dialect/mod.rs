@@ -86,6 +86,16 @@ impl Scanner {
         }
     }
 
+    /// Whether the mark of completion has been seen: a reader need not wait for what may follow.
+    /// Whole answers carry none; theirs is the length.
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Scanner::Ollama(s) => s.has_ended(),
+            Scanner::OpenAi(s) => s.has_ended(),
+            Scanner::Anthropic(s) => s.has_ended(),
+        }
+    }
+
     /// What was seen. `whole` is the complete body where it was kept; without it a whole answer's
     /// usage is looked for in its last 4 KiB, which the scanner keeps. Called once, at the end or
     /// when the stream broke off (`complete` is then false, and tokens are estimated from frames).
@@ -112,4 +122,10 @@ pub fn cut(form: Form, streamed: bool, frames: &[Bytes], model: &str) -> Option<
         }
         Form::Messages => anthropic::cut(streamed, frames, model),
     }
+}
+
+/// Whether a native answer says that another server made it (OLLAMA.md §1.8): such answers are never
+/// kept. A key with its quotes cannot stand inside a JSON string.
+pub fn is_remote(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"\"remote_host\":").is_some()
 }

@@ -114,6 +114,11 @@ impl<F: Format> Observer<F> {
         }
     }
 
+    /// See [`Scanner::has_ended`](super::Scanner::has_ended).
+    pub fn has_ended(&self) -> bool {
+        self.tally.marked
+    }
+
     /// See [`Scanner::finish`](super::Scanner::finish).
     pub fn finish(&mut self, whole: Option<&[u8]>) -> Observed {
         let Observer { format, intake, tally } = self;

@@ -29,12 +29,14 @@ pub enum Kind {
     /// The upstream is Pannier itself.
     Loop,
     Internal,
+    /// Pannier is being stopped, and had no time left for this one.
+    Stopping,
     /// The client left; recorded, never sent.
     ClientGone,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 20] = [
         Kind::BadRequest,
         Kind::Unauthenticated,
         Kind::Forbidden,
@@ -53,6 +55,7 @@ impl Kind {
         Kind::NotCached,
         Kind::Loop,
         Kind::Internal,
+        Kind::Stopping,
         Kind::ClientGone,
     ];
 
@@ -70,7 +73,7 @@ impl Kind {
             Kind::Unsupported => 415,
             Kind::ExpectationFailed => 417,
             Kind::RateLimited => 429,
-            Kind::Overloaded => 503,
+            Kind::Overloaded | Kind::Stopping => 503,
             Kind::UpstreamUnreachable | Kind::UpstreamAborted => 502,
             Kind::UpstreamTimeout | Kind::NotCached => 504,
             Kind::Loop => 508,
@@ -100,6 +103,7 @@ impl Kind {
             Kind::NotCached => "not_cached",
             Kind::Loop => "loop_detected",
             Kind::Internal => "internal",
+            Kind::Stopping => "stopping",
             Kind::ClientGone => "client_gone",
         }
     }

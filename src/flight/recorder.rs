@@ -37,6 +37,12 @@ impl<K: Eq + Hash, H, E: Clone> Recorder<K, H, E> {
         poll_fn(|cx| self.recording.poll_room(cx)).await;
     }
 
+    /// All of the answer is here but for its end, which its readers may not wait for: they have what they wanted.
+    /// From here the trip is not called off. To be said before the last chunk is pushed.
+    pub fn hold(&self) {
+        self.recording.hold();
+    }
+
     /// The recording is complete. From here the trip is not called off, and the flight can be joined until the
     /// recorder is dropped: put the answer into the cache in between, and no equal request falls through the gap.
     pub fn seal(&self) {

@@ -50,6 +50,8 @@ struct State<H, E> {
     /// `None` while it grows.
     end: Option<Result<(), E>>,
     readers: Readers,
+    /// The answer has come, but for its end: nobody's leaving calls the trip off any more.
+    held: bool,
     /// Calls the trip off; `None` once it has ended.
     trip: Option<AbortHandle>,
     /// The writer, where it waits for the slowest reader.
@@ -94,6 +96,7 @@ impl<H, E> Recording<H, E> {
             kept: 0,
             length: 0,
             end: None,
+            held: false,
             readers: Readers { slots: vec![Some(Reader::default())], ..Readers::default() },
             trip: None,
             writer: None,
@@ -106,7 +109,7 @@ impl<H, E> Recording<H, E> {
     pub(super) fn admit(&self) -> Option<usize> {
         let mut state = lock(&self.state);
         let readable = match &state.end {
-            None => !state.readers.is_empty(),
+            None => state.held || !state.readers.is_empty(),
             Some(end) => end.is_ok(),
         };
         (readable && !self.is_outgrown(&state)).then(|| state.readers.sit())
@@ -162,6 +165,11 @@ impl<H, E> Recording<H, E> {
         drop(state);
         drop(stale);
         Poll::Pending
+    }
+
+    /// From now on nobody's leaving calls the trip off.
+    pub(super) fn hold(&self) {
+        lock(&self.state).held = true;
     }
 
     /// Ends the recording and tells the readers. The first end stands.
@@ -270,7 +278,7 @@ impl<H, E> Drop for Recording<H, E> {
 
 impl<H, E> State<H, E> {
     fn is_abandoned(&self) -> bool {
-        self.end.is_none() && self.readers.is_empty()
+        self.end.is_none() && !self.held && self.readers.is_empty()
     }
 
     /// Drops the chunks that every reader has read, and returns their bytes.

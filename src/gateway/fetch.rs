@@ -117,7 +117,7 @@ impl Order<'_> {
             version: &identity.version,
             digest: &identity.digest,
             path: self.request.form.path(),
-            query: self.request.query(),
+            query: &self.request.query(),
             streamed: self.call.streamed,
             fingerprint: self.call.fingerprint,
         })

@@ -152,10 +152,11 @@ impl Gateway {
 }
 
 impl Request<'_> {
-    /// What follows the question mark, or nothing.
-    fn query(&self) -> &[u8] {
-        let query = self.target.iter().position(|&byte| byte == b'?').map(|at| &self.target[at + 1..]);
-        query.unwrap_or_default()
+    /// What follows the question mark, less `ts`: a signature's time makes no other question.
+    fn query(&self) -> Vec<u8> {
+        let Some(mark) = memchr::memchr(b'?', &self.target) else { return Vec::new() };
+        let pairs = self.target[mark + 1..].split(|&byte| byte == b'&');
+        pairs.filter(|pair| !pair.starts_with(b"ts=")).collect::<Vec<_>>().join(&b'&')
     }
 
     /// `call` as it goes upstream.

@@ -55,6 +55,9 @@ struct Books {
     began: Instant,
     status: u16,
     scanner: Option<Scanner>,
+    /// What the head says of the body's length, and how much of it has come.
+    length: Option<u64>,
+    received: u64,
     observed: Option<Observed>,
     first_byte: Option<Duration>,
     first_token: Option<Duration>,
@@ -79,6 +82,7 @@ pub async fn travel(way: Arc<Way>, plan: Plan, recorder: Record) {
     let streamed = is_framed(&head.headers);
     books.status = head.status.as_u16();
     books.scanner = Some(Scanner::new(plan.form, streamed));
+    books.length = content_length(&head.headers);
     let keep = plan.keep.as_ref().filter(|_| is_keepable(&head));
     if keep.is_none() {
         // Nobody later may find this answer: those who are in already share it.
@@ -90,6 +94,9 @@ pub async fn travel(way: Arc<Way>, plan: Plan, recorder: Record) {
         match incoming.chunk().await {
             Ok(Some(piece)) => {
                 books.read(&piece);
+                if books.is_all_there() {
+                    recorder.hold();
+                }
                 recorder.push(piece).await;
             }
             Ok(None) => break,
@@ -100,23 +107,23 @@ pub async fn travel(way: Arc<Way>, plan: Plan, recorder: Record) {
     let body = pieces.as_deref().map(joined);
     let observed = books.close(body.as_deref());
     let _ = shown.observed.set(observed);
-    let entry = match (keep, body) {
-        (Some(keep), Some(body)) if observed.complete && !observed.failed => {
-            entry(&plan, keep, &shown, body, observed, books.began.elapsed())
-        }
-        _ => None,
-    };
-    if entry.is_none() {
+    if !observed.complete {
         recorder.close();
     }
     recorder.seal();
-    // The reader has its answer; whether it may be remembered is asked behind its back. Until the
-    // recorder goes, whoever asks the same thing gets this very recording.
-    if let (Some(keep), Some(entry)) = (keep, entry)
+    // The readers have their answer; whether it may be remembered is found out behind their backs. Until
+    // the recorder goes, whoever asks the same thing gets this very recording.
+    let (Some(keep), Some(body)) = (keep, body) else { return };
+    if observed.complete
+        && let Some(entry) = entry(&plan, keep, &shown, body, observed, books.began.elapsed())
         && way.inventory.confirm(&plan.model, &keep.identity).await
     {
         way.memory.put(keep.key, Arc::new(entry));
     }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Whether the body comes in frames, by what its type says.
@@ -145,7 +152,7 @@ fn entry(
     observed: Observed,
     took: Duration,
 ) -> Option<Entry> {
-    if body.len() > keep.terms.max_entry || u32::try_from(body.len()).is_err() {
+    if body.len() > keep.terms.max_entry || u32::try_from(body.len()).is_err() || dialect::is_remote(&body) {
         return None;
     }
     let frames = if head.streamed { ends(plan.form, &body) } else { Box::default() };
@@ -190,6 +197,8 @@ impl Books {
             began: Instant::now(),
             status: 0,
             scanner: None,
+            length: None,
+            received: 0,
             observed: None,
             first_byte: None,
             first_token: None,
@@ -200,9 +209,16 @@ impl Books {
     fn read(&mut self, piece: &[u8]) {
         let now = self.began.elapsed();
         self.first_byte.get_or_insert(now);
+        self.received += piece.len() as u64;
         if self.scanner.as_mut().is_some_and(|scanner| scanner.feed(piece)) {
             self.first_token.get_or_insert(now);
         }
+    }
+
+    /// A reader may leave now with all that it wanted.
+    fn is_all_there(&self) -> bool {
+        self.length.is_some_and(|length| self.received >= length)
+            || self.scanner.as_ref().is_some_and(Scanner::has_ended)
     }
 
     /// The answer has come to its clean end.

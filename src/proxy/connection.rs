@@ -23,6 +23,9 @@ use tokio::sync::watch;
 
 /// How much is read at once.
 const READ: usize = 8 << 10;
+/// How long the next piece of a body may take that the memory might answer; then the road takes over,
+/// which knows how slow a body may be.
+const BODY_WAIT: Duration = Duration::from_millis(100);
 /// How much of a refused request is read and thrown away, so that the client sees the refusal before
 /// it sees the connection closed; and how long that may take.
 const LINGER: usize = 1 << 20;
@@ -121,6 +124,7 @@ impl Connection {
             }
             let idle = self.read.is_empty();
             let until = match (idle, deadline) {
+                (false, _) if wanted > 0 => Instant::now() + BODY_WAIT,
                 (true, _) => Instant::now() + patience.idle,
                 (false, Some(deadline)) => deadline,
                 (false, None) => *deadline.insert(Instant::now() + patience.head),
@@ -159,7 +163,7 @@ impl Connection {
         let Ok(Reading::Head(head)) = Head::read(&self.read, 0, self.front.door.head_limits) else {
             return None;
         };
-        let arrival = match self.front.door.admit(&head, started) {
+        let arrival = match self.front.door.admit(&head, &self.read, started) {
             Ok(arrival) => arrival,
             Err(error) => {
                 self.refuse(error).await;

@@ -1,7 +1,7 @@
 //! Who may come in, and as what: the host's name, loops, the route, the key.
 
 use super::Config;
-use super::head::{Head, Limits, Reading};
+use super::head::{Head, Limits, Reading, is_fit_id};
 use super::hosts::Hosts;
 use super::wire::{Patience, Troubles};
 use crate::dialect::{self, Handling};
@@ -10,6 +10,7 @@ use crate::gateway::{self, Body, Policy};
 use crate::telemetry::{Metrics, Sinks};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The routes of Pannier's own that the data port passes on to the admin listener.
@@ -27,6 +28,8 @@ pub struct Door {
     pub patience: Patience,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
+    /// The end has begun: connections bear no further request.
+    pub draining: Arc<AtomicBool>,
 }
 
 /// How long a connection may be quiet.
@@ -74,9 +77,16 @@ impl Door {
         self.hosts.admit(host, &policy.allowed_hosts)
     }
 
+    /// Whether the end has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// `read` begins with the head's own bytes.
+    ///
     /// # Errors
     /// `Forbidden` for a foreign host's name, `Loop` for a request that has been here before.
-    pub fn admit(&self, head: &Head<'_>, started: Instant) -> Result<Arrival, Error> {
+    pub fn admit(&self, head: &Head<'_>, read: &[u8], started: Instant) -> Result<Arrival, Error> {
         let policy = self.policy.load();
         if !self.knows_host(head.host, &policy) {
             return Err(Error::new(
@@ -84,9 +94,8 @@ impl Door {
                 "this host name is not allowed here; access.allowed_hosts in Pannier's settings allows it",
             ));
         }
-        let here_before =
-            head.via.is_some_and(|via| memchr::memmem::find(via, self.instance.as_bytes()).is_some());
-        if here_before {
+        // `Via` carries this process's name, which is random and stands nowhere else.
+        if memchr::memmem::find(&read[..head.len], self.instance.as_bytes()).is_some() {
             return Err(Error::new(Kind::Loop, "the upstream of this Pannier is this Pannier"));
         }
         let now = SystemTime::now();
@@ -118,10 +127,12 @@ impl Door {
         let now = SystemTime::now();
         let id = RequestId::new(now);
         let generous = Limits { bytes: usize::MAX, fields: usize::MAX };
-        let (method, route) = match Head::read(read, 0, generous) {
-            Ok(Reading::Head(head)) => (method_label(head.method), self.route(&head).0),
-            _ => ("other", dialect_of_line(read)),
+        let (method, route, own) = match Head::read(read, 0, generous) {
+            Ok(Reading::Head(head)) => (method_label(head.method), self.route(&head).0, head.request_id),
+            _ => ("other", dialect_of_line(read), None),
         };
+        let own = own.filter(|own| is_fit_id(own)).map(String::from_utf8_lossy);
+        let shown = own.unwrap_or_else(|| id.to_string().into());
         let reply = gateway::refuse(error, route, id);
         let mut answer = format!("HTTP/1.1 {}\r\n", reply.status).into_bytes();
         for (name, value) in &reply.headers {
@@ -136,7 +147,7 @@ impl Door {
         let date = super::date::Date::at(now);
         let date = String::from_utf8_lossy(&date);
         let rest = format!(
-            "date: {date}\r\nx-request-id: {id}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "date: {date}\r\nx-request-id: {shown}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
         answer.extend_from_slice(rest.as_bytes());

@@ -1,5 +1,6 @@
 //! Between Pingora's session and the gateway's requests and replies.
 
+use super::head::origin_form;
 use super::road::{REQUEST_ID, Road, Way, is_same_origin};
 use super::wire::Trouble;
 use crate::dialect::Form;
@@ -40,7 +41,7 @@ pub async fn answer(road: &Road, session: &mut Session, way: &mut Way, form: For
         started: arrival.started,
         form,
         route: arrival.route,
-        target: Bytes::copy_from_slice(head.raw_path()),
+        target: Bytes::copy_from_slice(origin_form(&String::from_utf8_lossy(head.raw_path())).as_bytes()),
         consumer: arrival.consumer.clone(),
         own_key: arrival.own_key,
         origin: headers.get(header::ORIGIN).filter(|_| !is_same_origin(head)).cloned(),
@@ -55,9 +56,12 @@ pub async fn answer(road: &Road, session: &mut Session, way: &mut Way, form: For
     match answered {
         Ok(Reply { status, headers, body: Body::Live(live) }) => {
             let reply = Reply { status, headers, body: Body::Whole(Bytes::new()) };
-            send_live(session, way, reply, *live).await
+            send_live(road, session, way, reply, *live).await
         }
-        Ok(reply) => send_whole(session, way, reply).await.map(|()| Sent::Whole),
+        Ok(reply) => {
+            road.close_if_draining(session);
+            send_whole(session, way, reply).await.map(|()| Sent::Whole)
+        }
         Err(error) => refuse(session, way, error).await,
     }
 }
@@ -178,6 +182,7 @@ pub async fn send_whole(session: &mut Session, way: &mut Way, reply: Reply) -> p
 
 /// Writes an answer as it comes, and gives it up as soon as the client has left.
 async fn send_live(
+    road: &Road,
     session: &mut Session,
     way: &mut Way,
     reply: Reply,
@@ -196,6 +201,7 @@ async fn send_live(
     if !headers.contains_key(header::CONTENT_LENGTH) {
         frame_by(&mut head, session)?;
     }
+    road.close_if_draining(session);
     session.write_response_header(Box::new(head), false).await?;
     loop {
         let piece = tokio::select! {
@@ -222,6 +228,8 @@ async fn send_live(
                     let _ = session.write_response_body(Some(frame), false).await;
                 }
                 way.error = Some(error);
+                // What was held back goes out, and then the end that is none.
+                session.shutdown().await;
                 return Ok(Sent::Broken);
             }
         }

@@ -36,8 +36,8 @@ pub struct Head<'b> {
     pub host: &'b [u8],
     /// The presented API key, when there is exactly one field that presents one.
     pub key: Option<&'b [u8]>,
-    /// What `Via` says, of each field one.
-    pub via: Option<&'b [u8]>,
+    /// The client's own name for the request.
+    pub request_id: Option<&'b [u8]>,
     pub has_origin: bool,
     /// Nothing in it asks for more than the plain answer: HTTP/1.1, a length, no field that changes what
     /// is to be done (PINGORA.md calls it spotless).
@@ -107,16 +107,30 @@ impl<'b> Head<'b> {
             framing: fields.framing(),
             host: fields.host.unwrap_or_default(),
             key: fields.key,
-            via: fields.via,
+            request_id: fields.request_id,
             has_origin: fields.has_origin,
             plain: !fields.special && version == 1 && matches!(fields.framing(), Framing::Length(_)),
         })
     }
 
-    /// Without the query.
+    /// Without the query, and without the authority that an absolute target begins with.
     pub fn path(&self) -> &'b str {
-        self.target.split_once('?').map_or(self.target, |(path, _)| path)
+        let target = origin_form(self.target);
+        target.split_once('?').map_or(target, |(path, _)| path)
     }
+}
+
+/// Path and query of a target that may be an absolute URI (RFC 9112 §3.2.2).
+pub fn origin_form(target: &str) -> &str {
+    match target.strip_prefix("http://") {
+        Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        None => target,
+    }
+}
+
+/// Whether a client's own name for its request may be repeated to it.
+pub fn is_fit_id(id: &[u8]) -> bool {
+    (1..=128).contains(&id.len()) && id.iter().all(|&b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// What the fields say, gathered in one pass.
@@ -126,7 +140,7 @@ struct Fields<'b> {
     length: Option<u64>,
     chunked: bool,
     key: Option<&'b [u8]>,
-    via: Option<&'b [u8]>,
+    request_id: Option<&'b [u8]>,
     has_origin: bool,
     /// A field stands there that the shortest way does not understand.
     special: bool,
@@ -140,14 +154,10 @@ impl<'b> Fields<'b> {
         }
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
-            3 if is("via") => {
-                self.via = Some(value);
-                self.special = true;
+            3 if is("via") => self.special = true,
+            4 if is("host") && self.host.replace(value).is_some() => {
+                return Err(bad("Host is given twice"));
             }
-            4 if is("host")
-                && self.host.replace(value).is_some() => {
-                    return Err(bad("Host is given twice"));
-                }
             6 if is("origin") => {
                 self.has_origin = true;
                 self.special = true;
@@ -164,12 +174,14 @@ impl<'b> Fields<'b> {
             10 if is("connection") => self.special |= !value.eq_ignore_ascii_case(b"keep-alive"),
             13 if is("authorization") => self.note_key(bearer(value)),
             13 if is("cache-control") => self.special = true,
-            14 if is("content-length")
-                && self.length.replace(length(value)?).is_some() => {
-                    return Err(bad("Content-Length is given twice"));
-                }
+            14 if is("content-length") && self.length.replace(length(value)?).is_some() => {
+                return Err(bad("Content-Length is given twice"));
+            }
             _ if starts_with(name, "x-pannier-") => self.special = true,
-            12 if is("x-request-id") => self.special = true,
+            12 if is("x-request-id") => {
+                self.request_id = Some(value);
+                self.special = true;
+            }
             16 if is("content-encoding") => self.special = true,
             17 if is("transfer-encoding") => {
                 self.special = true;

@@ -41,7 +41,11 @@ impl Lane {
     /// `read` begins with `head`.
     pub fn glance(&self, door: &Door, head: &Head<'_>, read: &[u8]) -> Glance {
         let Framing::Length(length @ ..=LARGEST_BODY) = head.framing else { return Glance::Road };
-        if !head.plain || head.method != "POST" || !Form::ALL.iter().any(|form| form.path() == head.target) {
+        if door.is_draining()
+            || !head.plain
+            || head.method != "POST"
+            || !Form::ALL.iter().any(|form| form.path() == head.target)
+        {
             return Glance::Road;
         }
         let total = head.len + length as usize;

@@ -3,12 +3,13 @@
 
 use super::door::{Arrival, Errand};
 use super::downstream::{self, Sent};
+use super::head::{is_fit_id, origin_form};
 use super::wire::Trouble;
 use crate::dialect::Handling;
 use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
 use crate::gateway::{self, Gateway};
 use crate::telemetry::{Held, Metrics, Sinks};
-use crate::upstream::{self, Client};
+use crate::upstream::{self, CREDENTIALS, Client, end_to_end};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -20,6 +21,7 @@ use pingora::{BError, ErrorSource, ErrorType};
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// Names the request in every answer.
@@ -36,6 +38,17 @@ pub struct Road {
     pub instance: String,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
+    /// The end has begun.
+    pub draining: Arc<AtomicBool>,
+}
+
+impl Road {
+    /// The last answer on a connection says so.
+    pub fn close_if_draining(&self, session: &mut Session) {
+        if self.draining.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
+        }
+    }
 }
 
 /// One request's way: its record being written.
@@ -49,10 +62,12 @@ pub struct Way {
     /// How often an address of the upstream was tried in vain.
     tried: usize,
     held: Option<Held>,
+    /// Where the record goes; taken when it has gone.
+    sinks: Option<Sinks>,
 }
 
 impl Way {
-    fn new() -> Self {
+    fn new(sinks: Sinks) -> Self {
         let record = Record {
             id: RequestId([0; 16]),
             at: SystemTime::UNIX_EPOCH,
@@ -70,11 +85,19 @@ impl Way {
             total: std::time::Duration::ZERO,
             observed: None,
         };
-        Way { record, arrival: None, request_id: None, error: None, tried: 0, held: None }
+        Way { record, arrival: None, request_id: None, error: None, tried: 0, held: None, sinks: Some(sinks) }
     }
 
     fn errand(&self) -> Errand {
         self.arrival.as_ref().map_or(Errand::Upstream(Handling::Forward), |arrival| arrival.errand)
+    }
+
+    /// Hands the record over, once.
+    fn write(&mut self) {
+        if let Some(sinks) = self.sinks.take() {
+            sinks.record(&self.record);
+        }
+        self.held = None;
     }
 
     /// What goes into `X-Request-Id`.
@@ -90,7 +113,7 @@ impl ProxyHttp for Road {
     type CTX = Way;
 
     fn new_ctx(&self) -> Way {
-        Way::new()
+        Way::new(self.sinks.clone())
     }
 
     /// None: nothing is compressed here, and nothing else is done to a body.
@@ -107,7 +130,7 @@ impl ProxyHttp for Road {
         record.consumer = Some(arrival.consumer.clone());
         way.held = Some(self.metrics.in_flight(arrival.route));
         way.arrival = Some(*arrival);
-        way.request_id = session.get_header(&REQUEST_ID).filter(|id| is_fit(id)).cloned();
+        way.request_id = session.get_header(&REQUEST_ID).filter(|id| is_fit_id(id.as_bytes())).cloned();
     }
 
     async fn request_filter(&self, session: &mut Session, way: &mut Way) -> pingora::Result<bool> {
@@ -149,13 +172,19 @@ impl ProxyHttp for Road {
             request.remove_header(&header::ORIGIN);
         }
         let target = self.client.target();
-        if !target.base_path().is_empty() {
-            let full = [target.base_path().as_bytes(), request.raw_path()].concat();
-            request.set_raw_path(&full)?;
+        let asked = String::from_utf8_lossy(session.req_header().raw_path());
+        let full = [target.base_path(), origin_form(&asked)].concat();
+        if *full != *asked {
+            request.set_raw_path(full.as_bytes())?;
         }
-        if way.arrival.as_ref().is_some_and(|arrival| arrival.own_key) {
-            request.remove_header(&header::AUTHORIZATION);
-            request.remove_header("x-api-key");
+        let own_key = way.arrival.as_ref().is_some_and(|arrival| arrival.own_key);
+        for credential in CREDENTIALS {
+            // Pannier's own keys stay here. Others go on, also where `Connection` names their field:
+            // nobody may have a credential dropped on the way.
+            request.remove_header(&credential);
+            for value in session.req_header().headers.get_all(&credential).iter().filter(|_| !own_key) {
+                request.append_header(credential.clone(), value.clone())?;
+            }
         }
         request.insert_header(header::HOST, target.authority())?;
         request.append_header(header::VIA, format!("1.1 {}", self.instance))?;
@@ -164,10 +193,17 @@ impl ProxyHttp for Road {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         way: &mut Way,
     ) -> pingora::Result<()> {
+        let kept = end_to_end(&response.headers);
+        let hop_by_hop = |name: &&HeaderName| !kept.contains_key(*name) && *name != header::TRANSFER_ENCODING;
+        let dropped: Vec<HeaderName> = response.headers.keys().filter(hop_by_hop).cloned().collect();
+        for name in dropped {
+            response.remove_header(&name);
+        }
+        self.close_if_draining(session);
         response.insert_header(REQUEST_ID, way.request_id())?;
         Ok(())
     }
@@ -232,7 +268,7 @@ impl ProxyHttp for Road {
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&pingora::Error>, way: &mut Way) {
-        if let (Errand::Upstream(Handling::ForwardAndRefresh), _) = (way.errand(), ()) {
+        if way.errand() == Errand::Upstream(Handling::ForwardAndRefresh) {
             self.gateway.models_may_have_changed();
         }
         if let Some(e) = e
@@ -253,8 +289,21 @@ impl ProxyHttp for Road {
             (Some(error), Some(status)) => (status, Ending::Broken(error.kind)),
             (Some(error), None) => (error.kind.status(), Ending::Refused(error.kind)),
         };
-        self.sinks.record(record);
-        way.held = None;
+        way.write();
+    }
+}
+
+impl Drop for Way {
+    /// A request that was cut off in its middle, at the end of the drain or by a panic, leaves its record
+    /// all the same. One that never arrived leaves none.
+    fn drop(&mut self) {
+        if self.arrival.is_some() && self.sinks.is_some() {
+            let record = &mut self.record;
+            record.total = record.started.elapsed();
+            record.status = if record.status == 0 { Kind::Stopping.status() } else { record.status };
+            record.ending = Ending::Broken(Kind::Stopping);
+            self.write();
+        }
     }
 }
 
@@ -282,10 +331,4 @@ pub fn is_same_origin(request: &RequestHeader) -> bool {
     let origin = origin.as_bytes();
     let bare = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
     bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host.as_bytes()))
-}
-
-/// Whether a client's own request id may be repeated.
-fn is_fit(id: &HeaderValue) -> bool {
-    let id = id.as_bytes();
-    (1..=128).contains(&id.len()) && id.iter().all(|&b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }

@@ -47,7 +47,9 @@ pub struct Client {
 
 #[derive(Debug, Clone, Copy)]
 struct Timeouts {
+    first_byte: Option<Duration>,
     between_bytes: Option<Duration>,
+    write: Option<Duration>,
     idle: Option<Duration>,
 }
 
@@ -58,6 +60,9 @@ pub struct Incoming {
     session: Option<HttpSession>,
     head: Head,
 }
+
+/// The fields that present an API key.
+pub const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
 
 /// The fields that speak of one connection only (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -82,7 +87,9 @@ impl Client {
             connector: Connector::new(Some(options)),
             target,
             timeouts: Timeouts {
+                first_byte: off_if_zero(config.first_byte_timeout),
                 between_bytes: off_if_zero(config.between_bytes_timeout),
+                write: off_if_zero(config.write_timeout),
                 idle: off_if_zero(config.idle_timeout),
             },
             via: HeaderValue::try_from(format!("1.1 {instance}")).expect("an instance is plain ASCII"),
@@ -152,6 +159,8 @@ impl Client {
     }
 
     async fn exchange(&self, mut session: HttpSession, call: &UpstreamCall) -> Result<HttpSession, BError> {
+        session.read_timeout = self.timeouts.first_byte;
+        session.write_timeout = self.timeouts.write;
         session.write_request_header(Box::new(self.head_of(call)?)).await?;
         // An upstream may answer before it has read everything, and close: its answer counts.
         let written = session.write_body(&call.body).await;
@@ -235,6 +244,8 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        // Nobody may have a credential dropped on the way by naming it there.
+        .filter(|name| !CREDENTIALS.contains(name))
         .collect();
     let mut kept = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
@@ -288,9 +299,10 @@ pub fn explain_type(kind: &ErrorType) -> Error {
 /// `own_key`: the presented key is Pannier's, not the upstream's.
 pub fn outgoing(headers: &HeaderMap, own_key: bool) -> HeaderMap {
     const ANEW: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::ORIGIN];
-    const KEYS: [HeaderName; 2] = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
     let stays = |name: &HeaderName| {
-        ANEW.contains(name) || (own_key && KEYS.contains(name)) || name.as_str().starts_with("x-pannier-")
+        ANEW.contains(name)
+            || (own_key && CREDENTIALS.contains(name))
+            || name.as_str().starts_with("x-pannier-")
     };
     let mut kept = end_to_end(headers);
     let dropped: Vec<HeaderName> = kept.keys().filter(|name| stays(name)).cloned().collect();

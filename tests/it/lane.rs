@@ -100,7 +100,9 @@ async fn every_miss_is_the_same_down_both() {
             let road = road.ask(&by_road(&route.ask(streamed))).await.fine();
             same(&lane, &road, &what);
             assert_eq!(lane.body(), road.body(), "{what}");
-            assert_eq!(lane.pieces, road.pieces, "{what}: chunk by chunk");
+            if streamed {
+                assert_eq!(lane.pieces, road.pieces, "{what}: chunk by chunk");
+            }
         }
     }
 }

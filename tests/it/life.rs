@@ -33,7 +33,7 @@ async fn it_starts_quickly() {
     let pannier = Pannier::start(&upstream).await;
     // 100 ms is the mark of a release build on a quiet machine.
     assert!(pannier.started_in < Duration::from_secs(2), "{:?}", pannier.started_in);
-    assert!(pannier.stdout().contains(&format!("upstream http://{}", upstream.addr)));
+    assert!(pannier.output().contains(&format!("upstream http://{}", upstream.addr)));
 }
 
 #[tokio::test]

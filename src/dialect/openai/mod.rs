@@ -49,6 +49,7 @@ fn names(kind: Kind) -> (&'static str, &'static str) {
         | Kind::UpstreamTimeout
         | Kind::Loop
         | Kind::Internal
+        | Kind::Stopping
         | Kind::ClientGone => ("api_error", kind.code()),
     }
 }

@@ -42,8 +42,8 @@ fn matters(path: &str) -> Vec<(&'static str, Value)> {
             ("logprobs", true.into()),
             ("top_logprobs", 3.into()),
             ("format", "json".into()),
-            ("format", json!({ "type": "object", "properties": { "a": {}, "b": {} } })),
-            ("format", json!({ "type": "object", "properties": { "b": {}, "a": {} } })),
+            ("format", json!({ "type": "object", "properties": { "§1a": {}, "§2b": {} } })),
+            ("format", json!({ "type": "object", "properties": { "§1b": {}, "§2a": {} } })),
             ("unknown", 1.into()),
             ("unknown", 2.into()),
         ]
@@ -76,8 +76,8 @@ fn matters(path: &str) -> Vec<(&'static str, Value)> {
                     "messages",
                     json!([{ "role": "user", "content": "hi" }, { "role": "user", "content": "Say" }]),
                 ),
-                ("tools", tool("a", "b")),
-                ("tools", tool("b", "a")),
+                ("tools", tool("§1a", "§2b")),
+                ("tools", tool("§1b", "§2a")),
             ]);
             all
         }
@@ -128,8 +128,8 @@ fn matters(path: &str) -> Vec<(&'static str, Value)> {
                     json!([{ "role": "user", "content": [
                         { "type": "image_url", "image_url": { "url": "data:image/png;base64,aG8=" } }] }]),
                 ),
-                ("tools", tool("a", "b")),
-                ("tools", tool("b", "a")),
+                ("tools", tool("§1a", "§2b")),
+                ("tools", tool("§1b", "§2a")),
                 ("response_format", json!({ "type": "json_object" })),
                 (
                     "response_format",
@@ -240,6 +240,11 @@ fn reversed(body: &Value) -> String {
     format!("\r\n{{{}}}\n", texts.join(","))
 }
 
+/// `body` as text. `serde_json` sorts keys, and order can matter: `§1` and `§2` put some first.
+fn in_order(body: &Value) -> String {
+    body.to_string().replace("§1", "").replace("§2", "")
+}
+
 async fn every_field_counts(path: &str) {
     let (upstream, pannier, route) = stage_with(path).await;
     let question = route.body(false);
@@ -273,13 +278,10 @@ async fn every_field_counts(path: &str) {
     for (field, value) in matters(path) {
         let mut body = question.clone();
         body[field] = value;
-        let text = body.to_string();
+        let text = in_order(&body);
         assert!(!seen.contains(&text), "listed twice: {text}");
-        assert!(
-            goes_up(&upstream, &pannier, &Ask::post(path, &body)).await,
-            "{path} {field} {}",
-            body[field]
-        );
+        let ask = Ask::new("POST", path).bytes(text.clone());
+        assert!(goes_up(&upstream, &pannier, &ask).await, "{path} {field} {text}");
         seen.push(text);
     }
     let mut body = question.clone();
