@@ -35,13 +35,13 @@ supply-chain: ## licences, bans and known holes of what is built in, where cargo
 
 bench: ## every benchmark, written into docs/benchmarks.md
 	@deploy/prerequisites.sh bench
-	cargo bench --locked
+	cargo bench --locked --bench '*'
 
 fmt: ## format everything
 	cargo fmt
 
 docs: ## write what is generated: docs/configuration.md, and the code's own documentation
-	PANNIER_WRITE_DOCS=1 cargo test --locked --quiet --test docs
+	cargo run --locked --quiet -- config --docs >docs/configuration.md
 	cargo doc --locked --no-deps
 
 ollama: ## a real Ollama with small models, at OLLAMA_HOST or 127.0.0.1:11434

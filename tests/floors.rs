@@ -34,9 +34,9 @@ const ALL_BELOW: &[&str] = &["*"];
 
 /// A crate, and the only places below `src/` that may name it.
 const FRAMEWORKS: &[(&str, &[&str])] = &[
-    ("pingora", &["proxy/", "upstream/client.rs", "app.rs"]),
+    ("pingora", &["proxy/", "upstream/client.rs", "app/"]),
     ("axum", &["admin/"]),
-    ("anyhow", &["main.rs", "cli/", "app.rs", "config/"]),
+    ("anyhow", &["main.rs", "cli/", "app/", "config/"]),
 ];
 
 #[test]

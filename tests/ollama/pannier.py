@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 
 LISTENING = re.compile(r"pannier: listening on (http://\S+) \(admin (http://[^,\s]+), upstream [^)]+\)")
+HITS = {"family": "pannier_cache_requests_total", "result": "hit"}
+TOKENS = "pannier_llm_tokens_total"
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -62,12 +64,16 @@ class Pannier:
                 total += float(sample[3])
         return total
 
-    def hits(self):
-        return self.total("pannier_cache_requests_total", result="hit")
+    def settled(self, expected, family, **labels):
+        """The same sum, as soon as it is `expected`: a record is written behind the last byte of its answer."""
+        deadline = time.monotonic() + 2
+        while (total := self.total(family, **labels)) != expected and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return total
 
-    def tokens(self, kind):
-        """Tokens of that kind (input, output) that Ollama itself has reported."""
-        return self.total("pannier_llm_tokens_total", type=kind, source="upstream")
+    def used(self, kind, expected):
+        """Tokens of that kind (input, output) that Ollama itself has reported, once they are `expected`."""
+        return self.settled(expected, TOKENS, type=kind, source="upstream")
 
 
 class Running:

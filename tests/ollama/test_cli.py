@@ -41,7 +41,7 @@ def ask(url):
 def sorted_lines(url, *arguments):
     """Ollama does not keep an order among what changed in one second, nor among parameters."""
     code, said, complaint = run(url, *arguments)
-    return [code, sorted(said.splitlines()), complaint]
+    return [code, sorted(line.strip() for line in said.splitlines()), complaint]
 
 
 def list_models(url):

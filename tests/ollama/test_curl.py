@@ -44,10 +44,10 @@ def post(url, target, body, *options):
     return curl(url, target, "--data-binary", json.dumps(body), *options)
 
 
-def without_length(answer):
-    """Durations and times are longer or shorter texts each time, and the length with them."""
-    answer["headers"] = [field for field in answer["headers"] if field[0] != "content-length"]
-    return answer
+def without_framing(answer):
+    """A remembered answer is whole: its length is known where Ollama's was not. And times are longer or shorter."""
+    framing = {"content-length", "transfer-encoding"}
+    return answer | {"headers": [field for field in answer["headers"] if field[0] not in framing]}
 
 
 def head_root(url):
@@ -80,7 +80,7 @@ def wrong_method_v1(url):
 
 def preflight(url):
     asked = ["Origin: " + ORIGIN, "Access-Control-Request-Method: POST"]
-    return curl(url, "/api/chat", "--request", "OPTIONS", *(f"--header={header}" for header in asked))
+    return curl(url, "/api/chat", "--request", "OPTIONS", "--header", asked[0], "--header", asked[1])
 
 
 def options_without_origin(url):
@@ -88,15 +88,16 @@ def options_without_origin(url):
 
 
 def foreign_origin(url):
-    return curl(url, "/api/tags", "--header=Origin: http://evil.example")
+    return curl(url, "/api/tags", "--header", "Origin: http://evil.example")
 
 
 def foreign_host(url):
-    return curl(url, "/api/tags", "--header=Host: evil.example")
+    """The guard is Pannier's own, since Ollama sees another Host: it refuses as Ollama would, but says why."""
+    return curl(url, "/api/tags", "--header", "Host: evil.example")["status"]
 
 
 def local_host_name(url):
-    return curl(url, "/api/version", "--header=Host: pannier.localhost:1234")
+    return curl(url, "/api/version", "--header", "Host: pannier.localhost:1234")
 
 
 def double_slash(url):
@@ -136,34 +137,34 @@ def missing_blob(url):
 
 
 def wrong_blob(url):
-    return curl(url, f"/api/blobs/sha256:{'0' * 64}", "--data-binary", "x" * 100_000, "--header=Expect: 100-continue")
+    return curl(url, f"/api/blobs/sha256:{'0' * 64}", "--data-binary", "x" * 100_000, "--header", "Expect: 100-continue")
 
 
 def chat(url):
     body = {"model": TEXT, "stream": False, "messages": [{"role": "user", "content": QUESTION}]}
     body["options"] = {"temperature": 0, "num_predict": 12}
-    return without_length(post(url, "/api/chat", body))
+    return without_framing(post(url, "/api/chat", body))
 
 
 def chat_streamed(url):
     body = {"model": TEXT, "messages": [{"role": "user", "content": QUESTION}]}
     body["options"] = {"temperature": 0, "num_predict": 12}
-    return post(url, "/api/chat", body)
+    return without_framing(post(url, "/api/chat", body))
 
 
 def chat_with_origin(url):
     body = {"model": TEXT, "messages": [{"role": "user", "content": QUESTION}]}
     body["options"] = {"temperature": 0, "num_predict": 5}
-    return post(url, "/api/chat", body, f"--header=Origin: {ORIGIN}")
+    return without_framing(post(url, "/api/chat", body, "--header", f"Origin: {ORIGIN}"))
 
 
 def embed(url):
     body = {"model": EMBEDDING, "input": ["a llama", "a basket"]}
-    return without_length(post(url, "/api/embed", body))
+    return without_framing(post(url, "/api/embed", body))
 
 
 def embeddings_v1(url):
-    return post(url, "/v1/embeddings", {"model": EMBEDDING, "input": "a llama"})
+    return without_framing(post(url, "/v1/embeddings", {"model": EMBEDDING, "input": "a llama"}))
 
 
 CALLS = [
