@@ -14,9 +14,9 @@ python=$clients/venv/bin/python
 openai_js=7.55.0
 
 skip() { # WHY
-  printf '\n%s\n' "==================================================================================" \
-    "SKIPPED: the walks on a real Ollama and with the real clients" "because $1" \
-    "==================================================================================" >&2
+  local rule; rule=$(printf '=%.0s' {1..82})
+  printf '\n%s\n' "$rule" >&2
+  printf '%s\n' "SKIPPED: the walks on a real Ollama and with the real clients" "because $1" "$rule" >&2
   exit 0
 }
 
