@@ -1,0 +1,51 @@
+# Every command of this house. They install what they need where they may, and say what is missing elsewhere.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test ci lint supply-chain bench fmt docs ollama ollama-down
+
+help: ## this list
+	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Pannier on port 8000 in front of the Ollama on 11434; ARGS="--upstream ..." for more
+	@deploy/prerequisites.sh build
+	cargo run --release --locked -- serve $(ARGS)
+
+test: ## the whole suite, also on a real Ollama and with real clients
+	@deploy/prerequisites.sh test
+	@tests/run.sh
+
+ci: lint supply-chain test ## all that a change must pass
+
+lint: ## formatting, clippy, the documentation's links
+	@deploy/prerequisites.sh build
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
+
+supply-chain: ## licences, bans and known holes of what is built in, where cargo-deny is installed
+	@if cargo deny --version >/dev/null 2>&1; then \
+	  cargo deny --locked check bans licenses sources; \
+	  if cargo deny fetch db; then cargo deny --locked check --disable-fetch advisories; \
+	  else echo "SKIPPED: the check for known holes: their list cannot be fetched"; fi; \
+	else \
+	  echo "SKIPPED: the supply chain's check: no cargo-deny (cargo install --locked cargo-deny)"; \
+	fi
+
+bench: ## every benchmark, written into docs/benchmarks.md
+	@deploy/prerequisites.sh bench
+	cargo bench --locked --bench '*'
+
+fmt: ## format everything
+	cargo fmt
+
+docs: ## write what is generated: docs/configuration.md, and the code's own documentation
+	cargo run --locked --quiet -- config --docs >docs/configuration.md
+	cargo doc --locked --no-deps
+
+ollama: ## a real Ollama with small models, at OLLAMA_HOST or 127.0.0.1:11434
+	@tests/ollama/real.sh up
+
+ollama-down: ## stop the Ollama that `make ollama` started
+	@tests/ollama/real.sh down

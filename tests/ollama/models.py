@@ -1,0 +1,78 @@
+"""The models that the tests talk to, and those that they make on the real Ollama for themselves."""
+
+import os
+from pathlib import Path
+
+import ollama
+
+from pannier import REPOSITORY
+
+TEXT = "smollm2:135m"
+EMBEDDING = "all-minilm"
+PICTURES = "toycolour"
+# Made by the tests, and removed by them.
+TOOLS = "pannier-test-tools"
+STEADY = "pannier-test-steady"
+LONG = "pannier-test-long"
+
+QUESTION = "What is the capital of France?"
+COLOUR = " is the color of the picture. What is the color of the picture?"
+GREEDY = {"temperature": 0, "seed": 7, "num_predict": 24}
+
+WEATHER = {
+    "name": "get_weather",
+    "description": "the weather of a city",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+WEATHER_TOOL = {"type": "function", "function": WEATHER}
+WEATHER_QUESTION = "What is the weather in Paris?"
+
+
+def picture(colour):
+    """A picture of nothing but this colour."""
+    assets = os.environ.get("PANNIER_TEST_ASSETS") or REPOSITORY.parent / "shared/assets"
+    return Path(assets) / f"vision/{colour}.png"
+
+
+# smollm2 knows no tools. With this template, an example and no randomness it reliably writes one call.
+_TOOLS_TEMPLATE = """\
+{{- if .System }}<|im_start|>system
+{{ .System }}<|im_end|>
+{{ end }}{{- if .Tools }}<|im_start|>system
+{{ .Tools }}<|im_end|>
+{{ end }}{{- range .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}{{ range .ToolCalls }}{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}{{ end }}<|im_end|>
+{{ end }}<|im_start|>assistant
+"""
+_TOOLS_SYSTEM = (
+    "You call functions. You answer with nothing but JSON like "
+    '{"name": "get_weather", "arguments": {"city": "Berlin"}}.'
+)
+
+
+def _example(city):
+    return [
+        {"role": "user", "content": f"What is the weather in {city}?"},
+        {"role": "assistant", "content": f'{{"name": "get_weather", "arguments": {{"city": "{city}"}}}}'},
+    ]
+
+
+def make(url):
+    """Creates the tests' own models. One thread each: on few cores more are slower and starve the tests."""
+    client = ollama.Client(url)
+    steady = {"temperature": 0, "seed": 7, "num_thread": 1}
+    client.create(
+        TOOLS,
+        from_=TEXT,
+        template=_TOOLS_TEMPLATE,
+        system=_TOOLS_SYSTEM,
+        messages=_example("Berlin") + _example("Madrid"),
+        parameters=steady,
+    )
+    client.create(STEADY, from_=TEXT, parameters=steady | {"num_predict": 24})
+    client.create(LONG, from_=TEXT, parameters=steady | {"num_predict": 4000, "num_ctx": 8192})
+
+
+def remove(url):
+    for name in (TOOLS, STEADY, LONG):
+        ollama.Client(url).delete(name)

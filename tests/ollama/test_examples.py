@@ -1,0 +1,36 @@
+"""The first scripts that a newcomer runs do what they say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pannier import REPOSITORY
+
+EXAMPLES = REPOSITORY / "examples"
+WITH = {
+    ".py": [sys.executable],
+    ".sh": ["bash"],
+    ".cjs": [os.environ.get("NODE_BIN", "node")],
+}
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in WITH))
+def test_an_example_runs(example, start):
+    if example.startswith("langchain"):
+        pytest.importorskip("langchain_ollama")
+    if example.endswith(".cjs") and "NODE_PATH" not in os.environ:
+        pytest.skip("no node with the openai package")
+    path = f"{Path(os.environ['OLLAMA_BIN']).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [*WITH[Path(example).suffix], EXAMPLES / example],
+        env=os.environ | {"PANNIER_URL": start().url, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
