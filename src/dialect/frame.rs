@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::{memchr, memchr_iter};
 
 /// A frame longer than this is not waited for. Ollama's own client gives up at 8 MB a line.
-pub const LONGEST: usize = 8 << 20;
+pub const LONGEST: usize = 4 << 20;
 
 /// What ends a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

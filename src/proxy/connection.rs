@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 /// How much is read at once.
 const READ: usize = 8 << 10;
-/// How long the next piece of a body may take that the memory might answer; then the road takes over,
+/// How long a body may take to come that the memory might answer; then the road takes over,
 /// which knows how slow a body may be.
 const BODY_WAIT: Duration = Duration::from_millis(100);
 /// How much of a refused request is read and thrown away, so that the client sees the refusal before
@@ -98,6 +98,7 @@ impl Connection {
     async fn next_head(&mut self) -> Next {
         let mut looked_at = 0;
         let mut wanted = 0;
+        let mut late = None;
         let limits = self.front.door.head_limits;
         let patience = self.front.door.head_patience;
         let mut deadline = (!self.read.is_empty()).then(|| Instant::now() + patience.head);
@@ -124,7 +125,7 @@ impl Connection {
             }
             let idle = self.read.is_empty();
             let until = match (idle, deadline) {
-                (false, _) if wanted > 0 => Instant::now() + BODY_WAIT,
+                (false, _) if wanted > 0 => *late.get_or_insert_with(|| Instant::now() + BODY_WAIT),
                 (true, _) => Instant::now() + patience.idle,
                 (false, Some(deadline)) => deadline,
                 (false, None) => *deadline.insert(Instant::now() + patience.head),

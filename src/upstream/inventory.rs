@@ -24,8 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_REFRESH: Duration = Duration::from_secs(10);
 /// Two readings for the sake of storing are at least this far apart.
 const CONFIRM_PACE: Duration = Duration::from_millis(20);
-/// For so long after a failed reading nobody tries again.
-const SULK: Duration = Duration::from_millis(250);
 
 /// What one name means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,14 +199,14 @@ impl Inventory {
     }
 
     /// Makes sure that the view is of a reading that began at or after `moment`. One reading at a
-    /// time serves all who wait.
+    /// time serves all who wait, also when it fails.
     async fn read_since(&self, moment: Instant) -> Result<(), Error> {
         let mut last = self.reading.lock().await;
         if self.view.load().began.is_some_and(|began| began >= moment) {
             return Ok(());
         }
         if let Some((when, error)) = &last.failed
-            && when.elapsed() < SULK
+            && *when >= moment
         {
             return Err(error.clone());
         }

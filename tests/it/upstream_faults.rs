@@ -107,8 +107,7 @@ async fn u02_connecting_goes_nowhere() {
         let reply = pannier.ask(&route(path).ask(false)).await;
         let took = begun.elapsed();
         is_own_error(&reply, path, 504, &["upstream_timeout"]);
-        // Whoever comes while the last attempt is fresh is told at once what it came to.
-        assert!(took.as_millis() < 1200, "{took:?}");
+        assert!((400..1200).contains(&took.as_millis()), "{took:?}");
     }
     let reply = pannier.ask(&Ask::get("/api/tags")).await;
     is_own_error(&reply, "/api/tags", 504, &["upstream_timeout"]);

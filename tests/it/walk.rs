@@ -110,5 +110,6 @@ async fn a_reload_under_load() {
 
     // The last settings are in force: "all" remembers.
     let body = json!({ "model": "smollm2:135m", "prompt": "after", "stream": false });
-    assert!(pannier.remembered(&Ask::post("/api/generate", &body)).await.is_hit());
+    let ask = Ask::post("/api/generate", &body);
+    eventually("it is remembered again", || async { pannier.ask(&ask).await.is_hit().then_some(()) }).await;
 }
