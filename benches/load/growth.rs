@@ -34,7 +34,7 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
             }
         });
         filled = entries;
-        let (standings, dropped) = rounds::compete(ground, &contenders, &workload, Picking::Any(entries));
+        let (standings, dropped) = rounds::compete(ground, &mut contenders, &workload, Picking::Any(entries));
         for (kind, error) in dropped {
             results.fail(&format!("{entries} entries, {}", kind.label()), &error);
         }

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
+use tokio::time::timeout;
 
 use crate::client::{Parsed, Reading, read_answer};
 use crate::contender::{Contender, Kind};
@@ -29,11 +30,11 @@ pub fn stampede(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let workload = Workload::slow();
     for _ in 0..ground.options.rounds() {
-        let stampede = ground.quiet.sample(&[&pannier.process, &ground.stub], || {
+        let stampede = ground.quiet.sample(&[&pannier.process, &ground.stub.process], || {
             let request = workload.request(pannier.kind, pannier.port, ground.fresh(1));
             let before = ground.upstream_calls(workload.path)?;
-            let all = tokio::time::timeout(PATIENCE, all_at_once(pannier.port, request));
-            let served = runtime.block_on(async { all.await.context("not all were served in time")? })?;
+            let all = async { timeout(PATIENCE, all_at_once(pannier.port, request)).await };
+            let served = runtime.block_on(all).context("not all were served in time")??;
             judge(&served, ground.upstream_calls(workload.path)? - before)
         })?;
         eprintln!("  {stampede:?}");

@@ -113,6 +113,14 @@ impl Process {
         self.members.iter().map(|pid| resident(*pid)).sum()
     }
 
+    /// An error in dealing with it, with its last words if it has ended.
+    pub fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        match self.child.try_wait() {
+            Ok(Some(status)) => error.context(format!("it ended ({status}): {}", self.last_words())),
+            Ok(None) | Err(_) => error,
+        }
+    }
+
     /// Forgets what it logged, so that minutes of access log do not fill the disk.
     pub fn trim_log(&self) -> anyhow::Result<()> {
         Ok(File::options().write(true).open(&self.log)?.set_len(0)?)

@@ -15,27 +15,27 @@ const ASKED: u64 = 500;
 pub fn hits(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let kinds =
         [Kind::Direct, Kind::NginxProxy, Kind::NginxCache, Kind::Bare, Kind::PannierRoad, Kind::Pannier];
-    let contenders = start(ground, &kinds, results);
+    let mut contenders = start(ground, &kinds, results);
     let picking = Picking::Rotate(ASKED);
-    results.small = Some(table(ground, &contenders, Workload::small(), picking, results));
-    results.embedding = Some(table(ground, &contenders, Workload::embedding(), picking, results));
-    results.long = Some(table(ground, &contenders, Workload::long(), picking, results));
+    results.small = Some(table(ground, &mut contenders, Workload::small(), picking, results));
+    results.embedding = Some(table(ground, &mut contenders, Workload::embedding(), picking, results));
+    results.long = Some(table(ground, &mut contenders, Workload::long(), picking, results));
     Ok(())
 }
 
 /// A route that is passed on unread.
 pub fn forwarded(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
-    let contenders =
+    let mut contenders =
         start(ground, &[Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::Pannier], results);
-    results.forwarded = Some(table(ground, &contenders, Workload::show(), Picking::Fresh, results));
+    results.forwarded = Some(table(ground, &mut contenders, Workload::show(), Picking::Fresh, results));
     Ok(())
 }
 
 /// A route that is read, with a body that was never seen before: decoded, keyed, fetched, recorded, kept.
 pub fn misses(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
-    let contenders =
+    let mut contenders =
         start(ground, &[Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::Pannier], results);
-    results.misses = Some(table(ground, &contenders, Workload::small(), Picking::Fresh, results));
+    results.misses = Some(table(ground, &mut contenders, Workload::small(), Picking::Fresh, results));
     Ok(())
 }
 
@@ -47,7 +47,7 @@ fn start(ground: &Ground, kinds: &[Kind], results: &mut Results) -> Vec<Contende
 
 fn table(
     ground: &Ground,
-    contenders: &[Contender],
+    contenders: &mut [Contender],
     workload: Workload,
     picking: Picking,
     results: &mut Results,
