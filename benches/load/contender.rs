@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
+use crate::client::Connection;
 use crate::ground::{self, Ground};
 use crate::nginx;
 use crate::process::{Launch, Process, free_port};
@@ -78,6 +81,14 @@ impl Contender {
         let launch =
             Launch { name: kind.label(), program: &program, args, env, core, port, ready, dir: &dir };
         Ok(Contender { kind, port, process: Process::start(launch)? })
+    }
+
+    /// How often a stub has been asked for `path`.
+    pub fn calls(&self, path: &str) -> anyhow::Result<u64> {
+        let request = format!("GET /stub/counts HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port);
+        let answer = Connection::open(self.port)?.exchange(request.as_bytes())?;
+        let counts: serde_json::Value = serde_json::from_slice(&answer.body)?;
+        counts[path].as_u64().with_context(|| format!("the stub does not count {path}"))
     }
 
     /// Those of `kinds` that start. What keeps one from starting is returned beside them.

@@ -7,7 +7,6 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
-use crate::client::Connection;
 use crate::contender::{Contender, Kind};
 use crate::machine::Quiet;
 use crate::options::Options;
@@ -54,14 +53,6 @@ impl Ground {
     /// The first of `many` numbers that no request has carried yet.
     pub fn fresh(&self, many: u64) -> u64 {
         self.fresh.replace(self.fresh.get() + many)
-    }
-
-    /// How often the stub has been asked for `path`.
-    pub fn upstream_calls(&self, path: &str) -> anyhow::Result<u64> {
-        let request = format!("GET /stub/counts HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.stub.port);
-        let answer = Connection::open(self.stub.port)?.exchange(request.as_bytes())?;
-        let counts: serde_json::Value = serde_json::from_slice(&answer.body)?;
-        counts[path].as_u64().with_context(|| format!("the stub does not count {path}"))
     }
 }
 

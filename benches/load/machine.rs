@@ -51,6 +51,7 @@ impl Quiet {
                 self.thrown.set(self.thrown.get() + attempt);
                 return Ok(value);
             }
+            eprintln!("  disturbed: others used {foreign:.2} cores");
             if quietest.as_ref().is_none_or(|(least, _)| foreign < *least) {
                 quietest = Some((foreign, value));
             }

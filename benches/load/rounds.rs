@@ -83,11 +83,11 @@ pub fn sample(
 ) -> anyhow::Result<Sample> {
     contender.process.trim_log()?;
     ground.quiet.sample(&[&contender.process, &ground.stub.process], || {
-        let calls_before = ground.upstream_calls(workload.path)?;
+        let calls_before = ground.stub.calls(workload.path)?;
         let cpu_before = contender.process.processor_time();
         let tally = wrk::run(ground, contender, workload, picking)?;
         let cpu = contender.process.processor_time().saturating_sub(cpu_before);
-        let calls = ground.upstream_calls(workload.path)? - calls_before;
+        let calls = ground.stub.calls(workload.path)? - calls_before;
         check(origin(contender.kind, picking), calls as f64 / tally.requests)?;
         Ok(Sample {
             requests_per_second: tally.requests / tally.seconds,
