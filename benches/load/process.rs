@@ -15,6 +15,8 @@ use crate::client::Connection;
 /// What Linux counts the time of a process in, on every machine that this is likely to run on.
 const TICKS_PER_SECOND: u64 = 100;
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
+/// Characters of each line that are quoted of a server that ended.
+const LAST_WORDS: usize = 160;
 
 /// What is to be started.
 pub struct Launch<'a> {
@@ -126,9 +128,11 @@ impl Process {
         Ok(File::options().write(true).open(&self.log)?.set_len(0)?)
     }
 
+    /// The last lines of its log, cut to what fits into an error.
     fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let mut lines: Vec<&str> = log.lines().rev().take(3).collect();
+        let mut lines: Vec<String> =
+            log.lines().rev().take(3).map(|line| line.chars().take(LAST_WORDS).collect()).collect();
         lines.reverse();
         if lines.is_empty() { "it said nothing".to_owned() } else { lines.join(" / ") }
     }
