@@ -78,8 +78,10 @@ impl Contender {
         let env = if kind.is_pannier() { pannier_env(settings) } else { Vec::new() };
         // Pannier's own answer counts as its first one; the others can only pass one on.
         let ready = if kind.is_pannier() { "/livez" } else { "/api/version" };
-        let launch =
-            Launch { name: kind.label(), program: &program, args, env, core, port, ready, dir: &dir };
+        // Workers outlive an nginx that is killed; everything else has none.
+        let end = if matches!(kind, Kind::NginxProxy | Kind::NginxCache) { "TERM" } else { "KILL" };
+        let name = kind.label();
+        let launch = Launch { name, program: &program, args, env, core, port, ready, dir: &dir, end };
         Ok(Contender { kind, port, process: Process::start(launch)? })
     }
 

@@ -16,6 +16,8 @@ use crate::process::{Launch, Process, free_port};
 const TOKEN_INTERVAL_MS: u64 = 2;
 /// A thousand streams are three thousand sockets, and the stub holds some besides.
 const OPEN_FILES: usize = 16_384;
+/// Attempts to remove the bench's folder under the servers' hands.
+const REMOVALS: usize = 100;
 
 pub struct Ground {
     pub options: Options,
@@ -69,6 +71,7 @@ pub fn start_stub(dir: &Path, kind: Kind, core: usize) -> anyhow::Result<Contend
         port,
         ready: "/api/version",
         dir,
+        end: "KILL",
     })?;
     Ok(Contender { kind, port, process })
 }
@@ -98,7 +101,12 @@ fn leave_nothing_behind(dir: &Path) {
     std::thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            let _ = std::fs::remove_dir_all(&dir);
+            // The servers still write into it: what they add between two looks is there for the next one.
+            for _ in 0..REMOVALS {
+                if std::fs::remove_dir_all(&dir).is_ok() {
+                    break;
+                }
+            }
             std::process::exit(130);
         }
     });

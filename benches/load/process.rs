@@ -32,6 +32,8 @@ pub struct Launch<'a> {
     pub ready: &'a str,
     /// Where its log goes.
     pub dir: &'a Path,
+    /// The signal that ends it and its workers at once, sent when the bench dies before it.
+    pub end: &'a str,
 }
 
 pub struct Process {
@@ -69,7 +71,7 @@ impl Process {
         let output = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "taskset", "-c", &launch.core.to_string()])
+            .args(["--pdeathsig", launch.end, "taskset", "-c", &launch.core.to_string()])
             .arg(launch.program)
             .args(&launch.args)
             .env_clear()
