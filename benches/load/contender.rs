@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
+use crate::client::Connection;
 use crate::ground::{self, Ground};
 use crate::nginx;
 use crate::process::{Launch, Process, free_port};
@@ -12,8 +15,10 @@ pub const API_KEY: &str = "sk-bench-4f1d0c7a9e";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The stub upstream itself.
+    /// A stub upstream in the place of the server under test, on its core.
     Direct,
+    /// The stub upstream that all the others ask, on the core of its client.
+    Beside,
     NginxProxy,
     NginxCache,
     Bare,
@@ -35,6 +40,7 @@ impl Kind {
     pub fn label(self) -> &'static str {
         match self {
             Kind::Direct => "the stub itself",
+            Kind::Beside => "the stub, on the client's core",
             Kind::NginxProxy => "nginx, proxy",
             Kind::NginxCache => "nginx, cache hit",
             Kind::Bare => "bare hyper, hash + look-up",
@@ -62,9 +68,8 @@ impl Contender {
     /// Starts it. `settings` are Pannier's own, beyond what every run sets; the others have none.
     pub fn start(ground: &Ground, kind: Kind, settings: &[(&str, &str)]) -> anyhow::Result<Contender> {
         let core = ground.options.server_core;
-        if kind == Kind::Direct {
-            let (process, port) = ground::start_stub(ground.dir(), "direct", core)?;
-            return Ok(Contender { kind, port, process });
+        if matches!(kind, Kind::Direct | Kind::Beside) {
+            return ground::start_stub(ground.dir(), kind, core);
         }
         let port = free_port()?;
         let dir = ground.dir().join(format!("{kind:?}-{port}"));
@@ -73,9 +78,19 @@ impl Contender {
         let env = if kind.is_pannier() { pannier_env(settings) } else { Vec::new() };
         // Pannier's own answer counts as its first one; the others can only pass one on.
         let ready = if kind.is_pannier() { "/livez" } else { "/api/version" };
-        let launch =
-            Launch { name: kind.label(), program: &program, args, env, core, port, ready, dir: &dir };
+        // Workers outlive an nginx that is killed; everything else has none.
+        let end = if matches!(kind, Kind::NginxProxy | Kind::NginxCache) { "TERM" } else { "KILL" };
+        let name = kind.label();
+        let launch = Launch { name, program: &program, args, env, core, port, ready, dir: &dir, end };
         Ok(Contender { kind, port, process: Process::start(launch)? })
+    }
+
+    /// How often a stub has been asked for `path`.
+    pub fn calls(&self, path: &str) -> anyhow::Result<u64> {
+        let request = format!("GET /stub/counts HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port);
+        let answer = Connection::open(self.port)?.exchange(request.as_bytes())?;
+        let counts: serde_json::Value = serde_json::from_slice(&answer.body)?;
+        counts[path].as_u64().with_context(|| format!("the stub does not count {path}"))
     }
 
     /// Those of `kinds` that start. What keeps one from starting is returned beside them.
@@ -102,11 +117,11 @@ impl Contender {
 fn command(ground: &Ground, kind: Kind, port: u16, dir: &Path) -> anyhow::Result<(PathBuf, Vec<OsString>)> {
     let myself = std::env::current_exe()?;
     let port_text = port.to_string();
-    let upstream = ground.stub_port.to_string();
+    let upstream = ground.stub.port.to_string();
     Ok(match kind {
         Kind::NginxProxy | Kind::NginxCache => {
             let config = dir.join("nginx.conf");
-            let text = nginx::config(dir, port, ground.stub_port, kind == Kind::NginxCache);
+            let text = nginx::config(dir, port, ground.stub.port, kind == Kind::NginxCache);
             std::fs::write(&config, text)?;
             let args: [OsString; 6] = [
                 "-p".into(),
@@ -122,7 +137,7 @@ fn command(ground: &Ground, kind: Kind, port: u16, dir: &Path) -> anyhow::Result
         Kind::PassThrough => {
             (myself, ["--pass-through", &port_text, "--upstream", &upstream].map(Into::into).to_vec())
         }
-        Kind::Direct => (myself, vec!["--stub".into(), port_text.into()]),
+        Kind::Direct | Kind::Beside => (myself, vec!["--stub".into(), port_text.into()]),
         Kind::Pannier | Kind::PannierRoad => {
             let listen = format!("127.0.0.1:{port}");
             let admin = format!("127.0.0.1:{}", free_port()?);

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
-use crate::client::Connection;
+use crate::contender::{Contender, Kind};
 use crate::machine::Quiet;
 use crate::options::Options;
 use crate::process::{Launch, Process, free_port};
@@ -16,12 +16,14 @@ use crate::process::{Launch, Process, free_port};
 const TOKEN_INTERVAL_MS: u64 = 2;
 /// A thousand streams are three thousand sockets, and the stub holds some besides.
 const OPEN_FILES: usize = 16_384;
+/// Attempts to remove the bench's folder under the servers' hands.
+const REMOVALS: usize = 100;
 
 pub struct Ground {
     pub options: Options,
     pub quiet: Quiet,
-    pub stub: Process,
-    pub stub_port: u16,
+    /// The upstream of all contenders.
+    pub stub: Contender,
     dir: TempDir,
     /// The next number that no request has carried yet.
     fresh: Cell<u64>,
@@ -39,11 +41,11 @@ impl Ground {
         settle(options.load_core)?;
         let dir = scratch()?;
         leave_nothing_behind(dir.path());
-        let (stub, stub_port) = start_stub(dir.path(), "stub", options.load_core)?;
+        let stub = start_stub(dir.path(), Kind::Beside, options.load_core)?;
         let quiet = Quiet::new(options.retakes());
         // Numbers below are for the requests that are asked again and again.
         let fresh = Cell::new(10_000_000);
-        Ok(Ground { options, quiet, stub, stub_port, dir, fresh })
+        Ok(Ground { options, quiet, stub, dir, fresh })
     }
 
     pub fn dir(&self) -> &Path {
@@ -54,22 +56,14 @@ impl Ground {
     pub fn fresh(&self, many: u64) -> u64 {
         self.fresh.replace(self.fresh.get() + many)
     }
-
-    /// How often the stub has been asked for `path`.
-    pub fn upstream_calls(&self, path: &str) -> anyhow::Result<u64> {
-        let request = format!("GET /stub/counts HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.stub_port);
-        let answer = Connection::open(self.stub_port)?.exchange(request.as_bytes())?;
-        let counts: serde_json::Value = serde_json::from_slice(&answer.body)?;
-        counts[path].as_u64().with_context(|| format!("the stub does not count {path}"))
-    }
 }
 
 /// A stub upstream on `core`.
-pub fn start_stub(dir: &Path, name: &str, core: usize) -> anyhow::Result<(Process, u16)> {
+pub fn start_stub(dir: &Path, kind: Kind, core: usize) -> anyhow::Result<Contender> {
     let port = free_port()?;
     let args = ["--stub", &port.to_string(), "--token-interval-ms", &TOKEN_INTERVAL_MS.to_string()];
     let process = Process::start(Launch {
-        name,
+        name: kind.label(),
         program: &std::env::current_exe()?,
         args: args.map(Into::into).to_vec(),
         env: Vec::new(),
@@ -77,8 +71,9 @@ pub fn start_stub(dir: &Path, name: &str, core: usize) -> anyhow::Result<(Proces
         port,
         ready: "/api/version",
         dir,
+        end: "KILL",
     })?;
-    Ok((process, port))
+    Ok(Contender { kind, port, process })
 }
 
 /// Puts this process, and with it wrk, on `core`, and lets it and its children open enough files.
@@ -106,7 +101,12 @@ fn leave_nothing_behind(dir: &Path) {
     std::thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            let _ = std::fs::remove_dir_all(&dir);
+            // The servers still write into it: what they add between two looks is there for the next one.
+            for _ in 0..REMOVALS {
+                if std::fs::remove_dir_all(&dir).is_ok() {
+                    break;
+                }
+            }
             std::process::exit(130);
         }
     });

@@ -13,7 +13,10 @@ use crate::wrk::Picking;
 
 /// Room for all entries with what each of them needs beside its answer.
 const MEMORY: (&str, &str) = ("PANNIER__CACHE__MEMORY", "6GiB");
-const FILLERS: u64 = 16;
+/// Clients that fill at the same time.
+const FILLERS: usize = 16;
+/// Entries after which the server's log is cut.
+const AT_ONCE: usize = 100_000;
 
 pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let sizes: &[u64] = match (ground.options.quick, ground.options.full) {
@@ -34,7 +37,7 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
             }
         });
         filled = entries;
-        let (standings, dropped) = rounds::compete(ground, &contenders, &workload, Picking::Any(entries));
+        let (standings, dropped) = rounds::compete(ground, &mut contenders, &workload, Picking::Any(entries));
         for (kind, error) in dropped {
             results.fail(&format!("{entries} entries, {}", kind.label()), &error);
         }
@@ -51,26 +54,31 @@ fn step(contenders: &[Contender], entries: u64, standing: Standing) -> Step {
     Step { entries, standing, resident_bytes }
 }
 
-/// Asks for each number from `from` to `to`, by several clients at once; the first thousand twice, for the
-/// sake of those that came before the model's digest was known.
+/// Asks for each number from `from` to `to`; the first thousand twice, for the sake of those that came
+/// before the model's digest was known.
 fn fill(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
     eprintln!("  {}: filling up to {to}", contender.kind.label());
     for _ in 0..if from == 0 { 2 } else { 1 } {
-        std::thread::scope(|scope| {
-            let fillers: Vec<_> = (0..FILLERS)
-                .map(|first| {
-                    scope.spawn(move || {
-                        ask_each(contender, workload, (from + first..to).step_by(FILLERS as usize))
-                    })
-                })
-                .collect();
-            fillers.into_iter().try_for_each(|filler| match filler.join() {
-                Ok(done) => done,
-                Err(_) => anyhow::bail!("a filler panicked"),
-            })
-        })?;
+        for start in (from..to).step_by(AT_ONCE) {
+            contender.process.trim_log()?;
+            fill_slice(contender, workload, start, to.min(start + AT_ONCE as u64))?;
+        }
     }
     Ok(())
+}
+
+/// By several clients at once.
+fn fill_slice(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
+    std::thread::scope(|scope| {
+        let fillers: Vec<_> = (0..FILLERS)
+            .map(|first| (from + first as u64..to).step_by(FILLERS))
+            .map(|numbers| scope.spawn(|| ask_each(contender, workload, numbers)))
+            .collect();
+        fillers.into_iter().try_for_each(|filler| match filler.join() {
+            Ok(done) => done,
+            Err(_) => anyhow::bail!("a filler panicked"),
+        })
+    })
 }
 
 fn ask_each(

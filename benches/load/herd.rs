@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
+use tokio::time::timeout;
 
 use crate::client::{Parsed, Reading, read_answer};
 use crate::contender::{Contender, Kind};
@@ -24,17 +25,28 @@ struct Served {
     body: Vec<u8>,
 }
 
+/// Pannier, and for comparison the stub itself: what that takes is the client's own work and the sleep.
 pub fn stampede(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
-    let pannier = Contender::start(ground, Kind::Pannier, &[])?;
+    for kind in [Kind::Direct, Kind::Pannier] {
+        if let Err(error) = stampedes(ground, kind, results) {
+            results.fail(&format!("1,000 identical at once, {}", kind.label()), &error);
+        }
+    }
+    Ok(())
+}
+
+fn stampedes(ground: &Ground, kind: Kind, results: &mut Results) -> anyhow::Result<()> {
+    let contender = Contender::start(ground, kind, &[])?;
+    let upstream = if kind == Kind::Direct { &contender } else { &ground.stub };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let workload = Workload::slow();
     for _ in 0..ground.options.rounds() {
-        let stampede = ground.quiet.sample(&[&pannier.process, &ground.stub], || {
-            let request = workload.request(pannier.kind, pannier.port, ground.fresh(1));
-            let before = ground.upstream_calls(workload.path)?;
-            let all = tokio::time::timeout(PATIENCE, all_at_once(pannier.port, request));
-            let served = runtime.block_on(async { all.await.context("not all were served in time")? })?;
-            judge(&served, ground.upstream_calls(workload.path)? - before)
+        let stampede = ground.quiet.sample(&[&contender.process, &ground.stub.process], || {
+            let request = workload.request(kind, contender.port, ground.fresh(1));
+            let before = upstream.calls(workload.path)?;
+            let all = async { timeout(PATIENCE, all_at_once(contender.port, request)).await };
+            let served = runtime.block_on(all).context("not all were served in time")??;
+            judge(kind, &served, upstream.calls(workload.path)? - before)
         })?;
         eprintln!("  {stampede:?}");
         results.herd.push(stampede);
@@ -79,12 +91,13 @@ async fn ask(
     }
 }
 
-fn judge(served: &[Served], upstream_calls: u64) -> anyhow::Result<Stampede> {
+fn judge(kind: Kind, served: &[Served], upstream_calls: u64) -> anyhow::Result<Stampede> {
     let leader = served.first().context("nobody asked")?;
     let mut waits: Vec<Duration> = served.iter().map(|one| one.waited).collect();
     waits.sort_unstable();
     let quantile_ms = |part| quantile(&waits, part).map_or(0.0, |wait| wait.as_secs_f64() * 1e3);
     Ok(Stampede {
+        kind,
         upstream_calls,
         leader_ms: leader.waited.as_secs_f64() * 1e3,
         p50_ms: quantile_ms(0.5),

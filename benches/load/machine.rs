@@ -51,6 +51,7 @@ impl Quiet {
                 self.thrown.set(self.thrown.get() + attempt);
                 return Ok(value);
             }
+            eprintln!("  disturbed: others used {foreign:.2} cores");
             if quietest.as_ref().is_none_or(|(least, _)| foreign < *least) {
                 quietest = Some((foreign, value));
             }
@@ -110,7 +111,7 @@ fn busy() -> Duration {
 pub fn describe() -> Vec<(&'static str, String)> {
     vec![
         ("processor", cpu_model()),
-        ("cores", std::thread::available_parallelism().map_or(0, usize::from).to_string()),
+        ("cores", cores()),
         ("memory", memory()),
         ("kernel", said_by("uname", &["-sr"])),
         ("nginx", said_by("nginx", &["-v"])),
@@ -126,6 +127,12 @@ fn cpu_model() -> String {
     model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
 }
 
+/// All of them, also those that this process has been kept off.
+fn cores() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("processor")).count().to_string()
+}
+
 fn memory() -> String {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib: Option<f64> = text
@@ -139,5 +146,6 @@ fn said_by(program: &str, args: &[&str]) -> String {
     let Ok(output) = Command::new(program).args(args).output() else { return "unknown".to_owned() };
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    said.lines().next().unwrap_or("unknown").trim_start_matches("nginx version: ").to_owned()
+    let line = said.lines().next().unwrap_or("unknown").trim_start_matches("nginx version: ");
+    line.split(" Copyright").next().unwrap_or(line).to_owned()
 }

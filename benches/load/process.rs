@@ -15,6 +15,8 @@ use crate::client::Connection;
 /// What Linux counts the time of a process in, on every machine that this is likely to run on.
 const TICKS_PER_SECOND: u64 = 100;
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
+/// Characters of each line that are quoted of a server that ended.
+const LAST_WORDS: usize = 160;
 
 /// What is to be started.
 pub struct Launch<'a> {
@@ -30,6 +32,8 @@ pub struct Launch<'a> {
     pub ready: &'a str,
     /// Where its log goes.
     pub dir: &'a Path,
+    /// The signal that ends it and its workers at once, sent when the bench dies before it.
+    pub end: &'a str,
 }
 
 pub struct Process {
@@ -67,7 +71,7 @@ impl Process {
         let output = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "taskset", "-c", &launch.core.to_string()])
+            .args(["--pdeathsig", launch.end, "taskset", "-c", &launch.core.to_string()])
             .arg(launch.program)
             .args(&launch.args)
             .env_clear()
@@ -113,14 +117,24 @@ impl Process {
         self.members.iter().map(|pid| resident(*pid)).sum()
     }
 
+    /// An error in dealing with it, with its last words if it has ended.
+    pub fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        match self.child.try_wait() {
+            Ok(Some(status)) => error.context(format!("it ended ({status}): {}", self.last_words())),
+            Ok(None) | Err(_) => error,
+        }
+    }
+
     /// Forgets what it logged, so that minutes of access log do not fill the disk.
     pub fn trim_log(&self) -> anyhow::Result<()> {
         Ok(File::options().write(true).open(&self.log)?.set_len(0)?)
     }
 
+    /// The last lines of its log, cut to what fits into an error.
     fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let mut lines: Vec<&str> = log.lines().rev().take(3).collect();
+        let mut lines: Vec<String> =
+            log.lines().rev().take(3).map(|line| line.chars().take(LAST_WORDS).collect()).collect();
         lines.reverse();
         if lines.is_empty() { "it said nothing".to_owned() } else { lines.join(" / ") }
     }

@@ -24,8 +24,6 @@ const METHOD: &str = include_str!("method.md");
 /// Prints the goals, and writes the page if this was a whole run or a place for it was named.
 pub fn publish(ground: &Ground, results: &Results) -> anyhow::Result<()> {
     let page = page(ground, results);
-    let goals = goal_table(results);
-    println!("\n{goals}");
     let place = match &ground.options.out {
         Some(place) => place.clone(),
         None if ground.options.is_complete() => {
@@ -37,6 +35,7 @@ pub fn publish(ground: &Ground, results: &Results) -> anyhow::Result<()> {
         }
     };
     write(&place, &page)?;
+    println!("\n{}", goal_table(ground, results));
     println!("written: {}", place.display());
     Ok(())
 }
@@ -51,7 +50,7 @@ fn write(place: &PathBuf, page: &str) -> anyhow::Result<()> {
 fn page(ground: &Ground, results: &Results) -> String {
     let mut page = HEAD.to_owned();
     page += "## Goals\n\n";
-    page += &goal_table(results);
+    page += &goal_table(ground, results);
     page += "\n## Memory hits\n\nRequests a second on one core, median of the rounds.\n\n";
     let hits = [&results.small, &results.embedding, &results.long];
     for table in hits.into_iter().flatten() {
@@ -81,10 +80,18 @@ fn page(ground: &Ground, results: &Results) -> String {
     page
 }
 
-fn goal_table(results: &Results) -> String {
+fn goal_table(ground: &Ground, results: &Results) -> String {
     let mut table = "| what | goal | measured | verdict |\n|---|---|---|---|\n".to_owned();
     for goal in goals::all(results) {
         let _ = writeln!(table, "| {} | {} | {} | {} |", goal.what, goal.bound, goal.measured, goal.verdict);
+    }
+    let (disturbed, taken) = (ground.quiet.disturbed.get(), ground.quiet.taken.get());
+    if disturbed > 0 {
+        let _ = writeln!(
+            table,
+            "\n{disturbed} of {taken} samples were disturbed by others on this machine: trust the CPU more than \
+             requests a second and latencies."
+        );
     }
     table
 }
@@ -162,14 +169,14 @@ fn latencies(title: &str, all: &[Series]) -> String {
 
 fn herd(results: &Results) -> String {
     let mut text = "## 1,000 identical requests at once\n\nThe upstream takes 200 ms. The leader is the client \
-                    that asked first.\n\n| round | upstream calls | leader ms | p50 ms | p99 ms | all equal |\n\
-                    |--:|--:|--:|--:|--:|---|\n"
+                    that asked first.\n\n| server | upstream calls | leader ms | p50 ms | p99 ms | all equal |\n\
+                    |---|--:|--:|--:|--:|---|\n"
         .to_owned();
-    for (round, stampede) in results.herd.iter().enumerate() {
+    for stampede in &results.herd {
         let _ = writeln!(
             text,
             "| {} | {} | {:.1} | {:.1} | {:.1} | {} |",
-            round + 1,
+            stampede.kind.label(),
             stampede.upstream_calls,
             stampede.leader_ms,
             stampede.p50_ms,

@@ -50,6 +50,7 @@ pub struct Series {
 /// Many identical requests at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Stampede {
+    pub kind: Kind,
     pub upstream_calls: u64,
     pub leader_ms: f64,
     pub p50_ms: f64,

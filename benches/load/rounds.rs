@@ -42,7 +42,7 @@ fn warm_up(contender: &Contender, workload: &Workload, picking: Picking) -> anyh
 /// All rounds of one workload. A contender that fails drops out, and its reason is returned with its kind.
 pub fn compete(
     ground: &Ground,
-    contenders: &[Contender],
+    contenders: &mut [Contender],
     workload: &Workload,
     picking: Picking,
 ) -> (Vec<Standing>, Vec<(Kind, anyhow::Error)>) {
@@ -50,7 +50,7 @@ pub fn compete(
         contenders.iter().map(|contender| Standing { kind: contender.kind, samples: Vec::new() }).collect();
     let mut dropped: Vec<(Kind, anyhow::Error)> = Vec::new();
     for round in 1..=ground.options.rounds() {
-        for (contender, standing) in contenders.iter().zip(&mut standings) {
+        for (contender, standing) in contenders.iter_mut().zip(&mut standings) {
             if dropped.iter().any(|(kind, _)| *kind == contender.kind) {
                 continue;
             }
@@ -66,7 +66,7 @@ pub fn compete(
                     );
                     standing.samples.push(sample);
                 }
-                Err(error) => dropped.push((contender.kind, error)),
+                Err(error) => dropped.push((contender.kind, contender.process.explain(error))),
             }
         }
     }
@@ -82,12 +82,12 @@ pub fn sample(
     picking: Picking,
 ) -> anyhow::Result<Sample> {
     contender.process.trim_log()?;
-    ground.quiet.sample(&[&contender.process, &ground.stub], || {
-        let calls_before = ground.upstream_calls(workload.path)?;
+    ground.quiet.sample(&[&contender.process, &ground.stub.process], || {
+        let calls_before = ground.stub.calls(workload.path)?;
         let cpu_before = contender.process.processor_time();
         let tally = wrk::run(ground, contender, workload, picking)?;
         let cpu = contender.process.processor_time().saturating_sub(cpu_before);
-        let calls = ground.upstream_calls(workload.path)? - calls_before;
+        let calls = ground.stub.calls(workload.path)? - calls_before;
         check(origin(contender.kind, picking), calls as f64 / tally.requests)?;
         Ok(Sample {
             requests_per_second: tally.requests / tally.seconds,
@@ -100,7 +100,7 @@ pub fn sample(
 
 fn origin(kind: Kind, picking: Picking) -> Origin {
     match (kind, picking) {
-        (Kind::Direct | Kind::Bare, _) => Origin::Itself,
+        (Kind::Direct | Kind::Beside | Kind::Bare, _) => Origin::Itself,
         (Kind::NginxProxy | Kind::PassThrough, _) | (_, Picking::Fresh) => Origin::Upstream,
         (Kind::NginxCache | Kind::Pannier | Kind::PannierRoad, _) => Origin::Memory,
     }

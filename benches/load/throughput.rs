@@ -10,49 +10,43 @@ use crate::wrk::Picking;
 /// Different requests that are asked over and over: more than one, as a cache has, and few enough that
 /// all of them stay in it.
 const ASKED: u64 = 500;
+/// Those that let a request through which they do not know.
+const THROUGH: [Kind; 4] = [Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::Pannier];
 
 /// What is already in memory, in three sizes.
 pub fn hits(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let kinds =
         [Kind::Direct, Kind::NginxProxy, Kind::NginxCache, Kind::Bare, Kind::PannierRoad, Kind::Pannier];
-    let contenders = start(ground, &kinds, results);
     let picking = Picking::Rotate(ASKED);
-    results.small = Some(table(ground, &contenders, Workload::small(), picking, results));
-    results.embedding = Some(table(ground, &contenders, Workload::embedding(), picking, results));
-    results.long = Some(table(ground, &contenders, Workload::long(), picking, results));
+    results.small = Some(table(ground, &kinds, Workload::small(), picking, results));
+    results.embedding = Some(table(ground, &kinds, Workload::embedding(), picking, results));
+    results.long = Some(table(ground, &kinds, Workload::long(), picking, results));
     Ok(())
 }
 
 /// A route that is passed on unread.
 pub fn forwarded(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
-    let contenders =
-        start(ground, &[Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::Pannier], results);
-    results.forwarded = Some(table(ground, &contenders, Workload::show(), Picking::Fresh, results));
+    results.forwarded = Some(table(ground, &THROUGH, Workload::show(), Picking::Fresh, results));
     Ok(())
 }
 
 /// A route that is read, with a body that was never seen before: decoded, keyed, fetched, recorded, kept.
 pub fn misses(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
-    let contenders =
-        start(ground, &[Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::Pannier], results);
-    results.misses = Some(table(ground, &contenders, Workload::small(), Picking::Fresh, results));
+    results.misses = Some(table(ground, &THROUGH, Workload::small(), Picking::Fresh, results));
     Ok(())
 }
 
-fn start(ground: &Ground, kinds: &[Kind], results: &mut Results) -> Vec<Contender> {
-    let (contenders, failed) = Contender::start_all(ground, kinds, &[]);
-    results.failures.extend(failed.into_iter().map(|(kind, why)| (kind.label().to_owned(), why)));
-    contenders
-}
-
+/// All rounds of one workload, on servers that have just been started.
 fn table(
     ground: &Ground,
-    contenders: &[Contender],
+    kinds: &[Kind],
     workload: Workload,
     picking: Picking,
     results: &mut Results,
 ) -> Table {
-    let (standings, dropped) = rounds::compete(ground, contenders, &workload, picking);
+    let (mut contenders, failed) = Contender::start_all(ground, kinds, &[]);
+    results.failures.extend(failed.into_iter().map(|(kind, why)| (kind.label().to_owned(), why)));
+    let (standings, dropped) = rounds::compete(ground, &mut contenders, &workload, picking);
     for (kind, error) in dropped {
         results.fail(&format!("{}, {}", workload.title, kind.label()), &error);
     }
