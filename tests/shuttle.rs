@@ -331,7 +331,10 @@ fn a_held_trip_comes_to_its_end_though_all_leave() {
             pen.seal();
             end.fetch_add(1, Ordering::SeqCst);
         }));
-        let leaver = spawn(async move { assert_eq!(read(&mut hasty, 2).await, (b"a".to_vec(), None)) });
+        let leaver = spawn(async move {
+            assert_eq!(read(&mut hasty, 2).await, (b"a".to_vec(), None));
+            assert!(hasty.is_held());
+        });
         leaver.await.unwrap();
         is_quiet(&sky, &aloft).await;
         assert_eq!(ended.load(Ordering::SeqCst), 1, "called off");

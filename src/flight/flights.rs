@@ -211,6 +211,11 @@ impl<H, E: Clone> Seat<H, E> {
         self.joined
     }
 
+    /// Whether all of the answer is there but for its end: whoever has read it all has what there is.
+    pub fn is_held(&self) -> bool {
+        self.recording.is_held()
+    }
+
     /// The next event, as soon as there is one. Cancel safe: an event is taken or it is not.
     pub async fn next(&mut self) -> Event<H, E> {
         poll_fn(|cx| self.recording.poll_take(self.slot, cx)).await

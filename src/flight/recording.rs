@@ -172,6 +172,10 @@ impl<H, E> Recording<H, E> {
         lock(&self.state).held = true;
     }
 
+    pub(super) fn is_held(&self) -> bool {
+        lock(&self.state).held
+    }
+
     /// Ends the recording and tells the readers. The first end stands.
     pub(super) fn end(&self, end: Result<(), E>) {
         let mut state = lock(&self.state);

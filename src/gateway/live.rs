@@ -79,6 +79,18 @@ impl Live {
         self.strip.is_some()
     }
 
+    /// Waits for the end of an answer of which nothing but the end is missing: a client that leaves then
+    /// has had all of it. `None` when more is missing.
+    pub async fn ending(&mut self) -> Option<Piece> {
+        if !self.seat.is_held() {
+            return None;
+        }
+        match self.next().await {
+            Piece::Body(_) => None,
+            end => Some(end),
+        }
+    }
+
     /// Whether an error may be told in the stream: it comes in frames, and the last one is whole.
     pub fn may_tell_error(&self) -> bool {
         self.at_frame_end && self.head.as_ref().is_some_and(|head| head.streamed)

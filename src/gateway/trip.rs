@@ -114,11 +114,16 @@ pub async fn travel(way: Arc<Way>, plan: Plan, recorder: Record) {
     // The readers have their answer; whether it may be remembered is found out behind their backs. Until
     // the recorder goes, whoever asks the same thing gets this very recording.
     let (Some(keep), Some(body)) = (keep, body) else { return };
-    if observed.complete
-        && let Some(entry) = entry(&plan, keep, &shown, body, observed, books.began.elapsed())
-        && way.inventory.confirm(&plan.model, &keep.identity).await
-    {
+    if !observed.complete {
+        return tracing::debug!(route = plan.route.template, "not kept: the answer is not complete");
+    }
+    let Some(entry) = entry(&plan, keep, &shown, body, observed, books.began.elapsed()) else {
+        return tracing::debug!(route = plan.route.template, "not kept: the answer is not fit for a replay");
+    };
+    if way.inventory.confirm(&plan.model, &keep.identity).await {
         way.memory.put(keep.key, Arc::new(entry));
+    } else {
+        tracing::debug!(route = plan.route.template, "not kept: the model may have changed meanwhile");
     }
 }
 

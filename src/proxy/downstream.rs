@@ -207,7 +207,7 @@ async fn send_live(
         let piece = tokio::select! {
             biased;
             piece = live.next() => piece,
-            gone = gone(session) => Piece::Broken(gone),
+            gone = gone(session) => live.ending().await.unwrap_or(Piece::Broken(gone)),
         };
         match piece {
             Piece::Body(piece) => {
@@ -219,7 +219,8 @@ async fn send_live(
             }
             Piece::End(observed) => {
                 way.record.observed = observed;
-                session.write_response_body(None, true).await?;
+                // To a client that has left with all of it, this says nothing any more.
+                let _ = session.write_response_body(None, true).await;
                 return Ok(Sent::Whole);
             }
             Piece::Broken(error) => {

@@ -122,6 +122,11 @@ impl Inventory {
         {
             return if self.client.is_up() && error.kind != Kind::Loop { Ok(None) } else { Err(error) };
         }
+        if let Some(known) = self.look_up(model) {
+            return Ok(Some(known));
+        }
+        // It may have come behind our back, and is asked for just now.
+        let _ = self.read_since(Instant::now()).await;
         Ok(self.look_up(model))
     }
 
