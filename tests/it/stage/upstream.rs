@@ -447,7 +447,13 @@ async fn perform_watched(
                     visit.gone.send_replace(Some(Instant::now()));
                     break Ok(Next::Close);
                 },
-                done = &mut performing => break done,
+                done = &mut performing => {
+                    // A write that fails tells of the leaving as well.
+                    if done.is_err() {
+                        visit.gone.send_replace(Some(Instant::now()));
+                    }
+                    break done;
+                }
             }
         }
     };
