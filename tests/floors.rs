@@ -34,7 +34,7 @@ const ALL_BELOW: &[&str] = &["*"];
 
 /// A crate, and the only places below `src/` that may name it.
 const FRAMEWORKS: &[(&str, &[&str])] = &[
-    ("pingora", &["proxy/", "upstream/client.rs", "app/"]),
+    ("pingora", &["proxy/", "upstream/client.rs", "upstream/target.rs", "app/"]),
     ("axum", &["admin/"]),
     ("anyhow", &["main.rs", "cli/", "app/", "config/"]),
 ];

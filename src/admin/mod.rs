@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Router, middleware};
 use std::sync::Arc;
+use tokio::net::TcpListener;
 
 /// What the house routes speak about.
 #[derive(Clone)]
@@ -47,8 +48,16 @@ pub fn is_house(path: &str) -> bool {
     HOUSE.iter().any(|house| house.path == path)
 }
 
+/// Serves the house on `listener` until it is dropped.
+///
+/// # Errors
+/// Only when the listener fails for good.
+pub async fn serve(listener: TcpListener, parts: Parts) -> std::io::Result<()> {
+    axum::serve(listener, router(parts)).await
+}
+
 /// The whole face: house routes, and a problem for everything else. Nothing of it may be kept by a cache.
-pub fn router(parts: Parts) -> Router {
+fn router(parts: Parts) -> Router {
     HOUSE
         .iter()
         .fold(Router::new(), |router, house| router.route(house.path, (house.answer)()))

@@ -26,73 +26,85 @@ pub struct House {
     pub readiness: Arc<Readiness>,
     /// Set when the end begins.
     pub draining: Arc<AtomicBool>,
-    pub admin: axum::Router,
+    pub admin: admin::Parts,
 }
-
-/// Of `cache.memory`, the part that the shortest way to the entries may take.
-const RECALL_SHARE: usize = 4;
 
 impl House {
     pub fn build(config: &Config, listen: SocketAddr, admin_listen: SocketAddr) -> anyhow::Result<Self> {
-        let draining = Arc::new(AtomicBool::new(false));
         let instance = format!("pannier-{:016x}", fastrand::u64(..));
         let policy = Arc::new(ArcSwap::from_pointee(policy(config, 0)));
+        let draining = Arc::new(AtomicBool::new(false));
         let metrics = Arc::new(Metrics::new());
         let log = AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())?;
         let log = Arc::new(log);
-        let sinks: [Arc<dyn RecordSink>; 2] = [metrics.clone(), log.clone()];
-        let sinks = Sinks::new(sinks);
 
-        let target = Arc::new(Target::new(&config.upstream));
-        let client = Client::new(target, &config.upstream, &instance);
-        let recall = config.cache.memory / RECALL_SHARE;
-        let way = Arc::new(Way {
-            inventory: Inventory::new(client.clone(), config.upstream.inventory_refresh),
-            origins: Origins::new(client.clone()),
-            memory: Memory::new((config.cache.memory - recall) as u64, metrics.clone()),
-            flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
-            metrics: metrics.clone(),
-            sinks: sinks.clone(),
-            client: client.clone(),
-        });
-        let gateway = Arc::new(Gateway::new(policy.clone(), way.clone(), recall as u64));
+        let way = way(config, &instance, &metrics, &log);
+        let recall = recall_share(config) as u64;
+        let gateway = Arc::new(Gateway::new(policy.clone(), way.clone(), recall));
         show_sizes(&metrics, &way, &gateway);
 
-        let road = Road {
-            gateway: gateway.clone(),
-            client: client.clone(),
-            admin: reachable(admin_listen),
-            max_body: config.server.max_body as u64,
-            instance: instance.clone(),
-            metrics: metrics.clone(),
-            sinks: sinks.clone(),
-            draining: draining.clone(),
-        };
-        let pingora = ServerConf {
-            upstream_keepalive_pool_size: config.upstream.idle_connections.max(1),
-            max_retries: 4,
-            ..ServerConf::default()
-        };
-        let door = Door {
+        let door = Arc::new(Door {
             policy: policy.clone(),
             hosts: Hosts::new(listen),
-            instance,
+            instance: instance.clone(),
             is_house: admin::is_house,
             head_limits: head_limits(&config.server),
             head_patience: HeadPatience::new(&config.server),
             patience: patience(&config.server),
             metrics: metrics.clone(),
-            sinks,
+            sinks: way.sinks.clone(),
+            draining: draining.clone(),
+        });
+        let road = Road {
+            gateway: gateway.clone(),
+            client: way.client.clone(),
+            admin: reachable(admin_listen),
+            max_body: config.server.max_body as u64,
+            instance,
+            metrics: metrics.clone(),
+            sinks: way.sinks.clone(),
             draining: draining.clone(),
         };
-        let front = Front {
-            door: Arc::new(door),
-            lane: Lane { gateway, log: log.clone() },
-            proxy: Arc::new(http_proxy(&Arc::new(pingora), road)),
-        };
+        let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
+        let front =
+            Front { door, lane: Lane { gateway, log: config.log.access.then(|| log.clone()) }, proxy };
+        let client = way.client.clone();
         let readiness = Arc::new(Readiness::new(move || client.is_up()));
-        let admin = admin::router(admin::Parts { metrics, readiness: readiness.clone() });
+        let admin = admin::Parts { metrics, readiness: readiness.clone() };
         Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin })
+    }
+}
+
+/// The way upstream, and what is remembered of it.
+fn way(config: &Config, instance: &str, metrics: &Arc<Metrics>, log: &Arc<AccessLog>) -> Arc<Way> {
+    let target = Arc::new(Target::new(&config.upstream));
+    let client = Client::new(target, &config.upstream, instance);
+    let mut sinks: Vec<Arc<dyn RecordSink>> = vec![metrics.clone()];
+    if config.log.access {
+        sinks.push(log.clone());
+    }
+    Arc::new(Way {
+        inventory: Inventory::new(client.clone(), config.upstream.inventory_refresh),
+        origins: Origins::new(client.clone()),
+        memory: Memory::new((config.cache.memory - recall_share(config)) as u64, metrics.clone()),
+        flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
+        metrics: metrics.clone(),
+        sinks: Sinks::new(sinks),
+        client,
+    })
+}
+
+/// Of `cache.memory`, the part that the shortest way to the entries may take: a quarter.
+fn recall_share(config: &Config) -> usize {
+    config.cache.memory / 4
+}
+
+fn pingora(config: &Config) -> ServerConf {
+    ServerConf {
+        upstream_keepalive_pool_size: config.upstream.idle_connections.max(1),
+        // One for each address of the upstream's name, and one for a kept connection that was dead.
+        max_retries: 4,
+        ..ServerConf::default()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::build::House;
 use super::reload::Reload;
+use crate::admin;
 use crate::proxy::{self, Front};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,21 +40,10 @@ pub async fn serve(
     server: &proxy::Config,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let (stop, stopped) = watch::channel(false);
     let (close, closed) = watch::channel(false);
-    let connections = TaskTracker::new();
-    let inventory = house.way.inventory.clone();
-    let background = TaskTracker::new();
-    let refreshed = stopped.clone();
-    background.spawn(async move { inventory.run(refreshed).await });
-    background.spawn(reload.run(stopped.clone()));
-    let router = house.admin.clone();
-    background.spawn(async move {
-        if let Err(error) = axum::serve(admin, router).await {
-            tracing::error!(%error, "the admin listener failed");
-        }
-    });
+    let (stop, stopped) = watch::channel(false);
     let cut = CancellationToken::new();
+    let connections = TaskTracker::new();
     let entrance = Entrance {
         front: house.front.clone(),
         connections: connections.clone(),
@@ -62,12 +52,13 @@ pub async fn serve(
         cut: cut.clone(),
     };
     let accepting = tokio::spawn(entrance.accept(data));
+    start_background(&house, admin, reload, stopped);
     house.readiness.start();
 
     let hasty = signals.first().await;
+    tracing::info!("stopping: not ready any more");
     house.readiness.drain();
     house.draining.store(true, Ordering::Relaxed);
-    tracing::info!("stopping: not ready any more");
     if !hasty {
         signals.or_after(server.shutdown_delay).await;
     }
@@ -85,6 +76,20 @@ pub async fn serve(
     let _ = stop.send(true);
     house.log.close();
     Ok(())
+}
+
+/// What runs beside the requests, until `stopped`.
+fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: watch::Receiver<bool>) {
+    let inventory = house.way.inventory.clone();
+    let stop = stopped.clone();
+    tokio::spawn(async move { inventory.run(stop).await });
+    tokio::spawn(reload.run(stopped));
+    let parts = house.admin.clone();
+    tokio::spawn(async move {
+        if let Err(error) = admin::serve(admin, parts).await {
+            tracing::error!(%error, "the admin listener failed");
+        }
+    });
 }
 
 /// Where connections come in, and what each is given.

@@ -2,7 +2,7 @@
 
 use crate::domain::Observed;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderName, HeaderValue};
 use std::time::{Duration, Instant};
 
 /// An answer as the upstream gave it, and what making it had cost.
@@ -12,7 +12,7 @@ pub struct Entry {
     /// Where the frames of a streamed answer end; empty for a whole one.
     pub frames: Box<[u32]>,
     /// Fields that belong to the answer itself: its type, and what it says of caching.
-    pub headers: HeaderMap,
+    pub headers: Box<[(HeaderName, HeaderValue)]>,
     /// The model's name as it stands in `body`.
     pub model: Box<str>,
     pub observed: Observed,

@@ -59,14 +59,13 @@ mod tests {
     use super::*;
     use crate::domain::Observed;
     use bytes::Bytes;
-    use http::HeaderMap;
     use std::time::Duration;
 
     fn entry(ttl: Duration, stored: Instant) -> Arc<Entry> {
         Arc::new(Entry {
             body: Bytes::from_static(b"{}"),
             frames: Box::new([]),
-            headers: HeaderMap::new(),
+            headers: Box::default(),
             model: "m".into(),
             observed: Observed::default(),
             took: Duration::ZERO,

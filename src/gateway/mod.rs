@@ -1,6 +1,7 @@
 //! The life of a request for an answer. The conductor: it says in which order things happen, and does
 //! none of them itself.
 
+mod books;
 mod error;
 mod fetch;
 mod live;

@@ -36,7 +36,7 @@ impl Rendition {
         let streamed = !entry.frames.is_empty();
         let content_len = template.body.len();
         let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
-        for (name, value) in &entry.headers {
+        for (name, value) in entry.headers.iter() {
             field(&mut head, name.as_str(), value.as_bytes());
         }
         let (template, own) = if streamed {

@@ -94,7 +94,7 @@ pub fn remembered(entry: &Arc<Entry>, order: &Order<'_>, record: &Record) -> Res
     template.fill(&mut body, SystemTime::now(), record.id.seed());
     let body = Bytes::from(body);
     let age = entry.age(Instant::now());
-    let mut headers = entry.headers.clone();
+    let mut headers: HeaderMap = entry.headers.iter().cloned().collect();
     headers.insert(CACHE_STATUS, hit(entry.ttl.saturating_sub(age)));
     headers.insert(header::AGE, age.as_secs().into());
     let body =

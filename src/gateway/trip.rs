@@ -1,17 +1,18 @@
 //! One trip upstream: a task that writes a recording, keeps the books, and remembers the answer.
 //!
 //! It outlives the client who began it. When its last reader has left it is dropped in mid-flight,
-//! which closes the socket; the books are kept by a guard, so that this trip is counted as well.
+//! which closes the socket; its books are written all the same.
 
 use super::Way;
+use super::books::Books;
 use super::fetch::FlightKey;
 use crate::cache::{CacheKey, Entry, Terms};
-use crate::dialect::{self, Form, Scanner, frame};
-use crate::domain::{CallFacts, Error, Kind, Observed, Route, Source, Trip};
+use crate::dialect::{self, Form, frame};
+use crate::domain::{CallFacts, Error, Observed, Route};
 use crate::flight::Recorder;
 use crate::upstream::{Head, Identity, UpstreamCall};
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -46,89 +47,82 @@ pub struct TripHead {
     pub observed: Arc<OnceLock<Observed>>,
 }
 
-/// Keeps one trip's books; writes them when it is dropped, whatever happened.
-struct Books {
-    way: Arc<Way>,
-    route: Route,
-    facts: CallFacts,
-    estimated_prompt_tokens: u64,
-    began: Instant,
-    status: u16,
-    scanner: Option<Scanner>,
-    /// What the head says of the body's length, and how much of it has come.
-    length: Option<u64>,
-    received: u64,
-    observed: Option<Observed>,
-    first_byte: Option<Duration>,
-    first_token: Option<Duration>,
-    /// What the trip ends with unless it says otherwise: everybody left.
-    error: Option<Kind>,
-}
-
 type Record = Recorder<FlightKey, TripHead, Error>;
+
+/// An answer that has come to its clean end.
+struct Arrived {
+    head: TripHead,
+    /// The whole body, where it was kept.
+    body: Option<Bytes>,
+    observed: Observed,
+    took: Duration,
+}
 
 /// Goes there, and comes back with whatever there is.
 pub async fn travel(way: Arc<Way>, plan: Plan, recorder: Record) {
     let mut books = Books::open(&way, &plan);
-    let fail = |books: &mut Books, error: Error| {
-        books.error = Some(error.kind);
-        recorder.fail(error);
-    };
-    let mut incoming = match way.client.send(&plan.call).await {
-        Ok(incoming) => incoming,
-        Err(error) => return fail(&mut books, error),
-    };
+    match follow(&way, &plan, &recorder, &mut books).await {
+        Ok(arrived) => {
+            // The readers have their answer; whether it may be remembered is found out behind their
+            // backs. Until the recorder goes, whoever asks the same thing gets this very recording.
+            drop(books);
+            if let Err(why) = remember(&way, &plan, arrived).await {
+                tracing::debug!(route = plan.route.template, why, "an answer is not kept");
+            }
+        }
+        Err(error) => {
+            books.fail(error.kind);
+            recorder.fail(error);
+        }
+    }
+}
+
+/// Records the answer up to its clean end.
+async fn follow(way: &Arc<Way>, plan: &Plan, recorder: &Record, books: &mut Books) -> Result<Arrived, Error> {
+    let mut incoming = way.client.send(&plan.call).await?;
     let head = incoming.head().clone();
     let streamed = is_framed(&head.headers);
-    books.status = head.status.as_u16();
-    books.scanner = Some(Scanner::new(plan.form, streamed));
-    books.length = content_length(&head.headers);
-    let keep = plan.keep.as_ref().filter(|_| is_keepable(&head));
-    if keep.is_none() {
+    books.head(plan.form, &head, streamed);
+    let keeps = plan.keep.is_some() && is_keepable(&head);
+    if !keeps {
         // Nobody later may find this answer: those who are in already share it.
         recorder.close();
     }
-    let shown = TripHead { head, streamed, observed: Arc::default() };
-    recorder.head(shown.clone());
-    loop {
-        match incoming.chunk().await {
-            Ok(Some(piece)) => {
-                books.read(&piece);
-                if books.is_all_there() {
-                    recorder.hold();
-                }
-                recorder.push(piece).await;
-            }
-            Ok(None) => break,
-            Err(error) => return fail(&mut books, error),
+    let head = TripHead { head, streamed, observed: Arc::default() };
+    recorder.head(head.clone());
+    while let Some(piece) = incoming.chunk().await? {
+        books.read(&piece);
+        if books.is_all_there() {
+            recorder.hold();
         }
+        recorder.push(piece).await;
     }
-    let pieces = keep.and_then(|_| recorder.chunks());
+    let pieces = if keeps { recorder.chunks() } else { None };
     let body = pieces.as_deref().map(joined);
     let observed = books.close(body.as_deref());
-    let _ = shown.observed.set(observed);
+    let _ = head.observed.set(observed);
     if !observed.complete {
         recorder.close();
     }
     recorder.seal();
-    // The readers have their answer; whether it may be remembered is found out behind their backs. Until
-    // the recorder goes, whoever asks the same thing gets this very recording.
-    let (Some(keep), Some(body)) = (keep, body) else { return };
-    if !observed.complete {
-        return tracing::debug!(route = plan.route.template, "not kept: the answer is not complete");
-    }
-    let Some(entry) = entry(&plan, keep, &shown, body, observed, books.began.elapsed()) else {
-        return tracing::debug!(route = plan.route.template, "not kept: the answer is not fit for a replay");
-    };
-    if way.inventory.confirm(&plan.model, &keep.identity).await {
-        way.memory.put(keep.key, Arc::new(entry));
-    } else {
-        tracing::debug!(route = plan.route.template, "not kept: the model may have changed meanwhile");
-    }
+    Ok(Arrived { head, body, observed, took: books.elapsed() })
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// Puts an answer into the memory, when it is fit for it and the model is still the same.
+///
+/// # Errors
+/// Why not.
+async fn remember(way: &Way, plan: &Plan, arrived: Arrived) -> Result<(), &'static str> {
+    let (Some(keep), Some(_)) = (&plan.keep, &arrived.body) else { return Ok(()) };
+    if !arrived.observed.complete {
+        return Err("it is not complete");
+    }
+    let entry = entry(plan, keep, arrived).ok_or("it is not fit for a replay")?;
+    if !way.inventory.confirm(&plan.model, &keep.identity).await {
+        return Err("the model may have changed meanwhile");
+    }
+    way.memory.put(keep.key, Arc::new(entry));
+    Ok(())
 }
 
 /// Whether the body comes in frames, by what its type says.
@@ -149,23 +143,13 @@ fn joined(pieces: &[Bytes]) -> Bytes {
     }
 }
 
-fn entry(
-    plan: &Plan,
-    keep: &Keep,
-    head: &TripHead,
-    body: Bytes,
-    observed: Observed,
-    took: Duration,
-) -> Option<Entry> {
-    if body.len() > keep.terms.max_entry || u32::try_from(body.len()).is_err() || dialect::is_remote(&body) {
-        return None;
-    }
+fn entry(plan: &Plan, keep: &Keep, arrived: Arrived) -> Option<Entry> {
+    let Arrived { head, body, observed, took } = arrived;
+    let body = body.filter(|body| body.len() <= keep.terms.max_entry && !dialect::is_remote(body))?;
+    u32::try_from(body.len()).ok()?;
     let frames = if head.streamed { ends(plan.form, &body) } else { Box::default() };
-    let belongs = [header::CONTENT_TYPE, header::CACHE_CONTROL];
-    let headers =
-        belongs.into_iter().filter_map(|name| Some((name.clone(), head.head.headers.get(name)?.clone())));
     let entry = Entry {
-        headers: headers.collect(),
+        headers: lasting(&head.head.headers),
         frames,
         body,
         model: plan.model.as_str().into(),
@@ -179,6 +163,16 @@ fn entry(
     Some(entry)
 }
 
+/// The fields that belong to the answer itself. Copied: a field shares the memory of the whole head that
+/// it came in.
+fn lasting(headers: &HeaderMap) -> Box<[(HeaderName, HeaderValue)]> {
+    let copied = |name: HeaderName| {
+        let value = HeaderValue::from_bytes(headers.get(&name)?.as_bytes()).ok()?;
+        Some((name, value))
+    };
+    [header::CONTENT_TYPE, header::CACHE_CONTROL].into_iter().filter_map(copied).collect()
+}
+
 /// Where each frame of `body` ends.
 fn ends(form: Form, body: &Bytes) -> Box<[u32]> {
     let mut end = 0;
@@ -188,78 +182,4 @@ fn ends(form: Form, body: &Bytes) -> Box<[u32]> {
         end
     });
     past.collect()
-}
-
-// === impl Books ===
-
-impl Books {
-    fn open(way: &Arc<Way>, plan: &Plan) -> Self {
-        Books {
-            way: way.clone(),
-            route: plan.route,
-            facts: plan.facts.clone(),
-            estimated_prompt_tokens: plan.estimated_prompt_tokens,
-            began: Instant::now(),
-            status: 0,
-            scanner: None,
-            length: None,
-            received: 0,
-            observed: None,
-            first_byte: None,
-            first_token: None,
-            error: Some(Kind::ClientGone),
-        }
-    }
-
-    fn read(&mut self, piece: &[u8]) {
-        let now = self.began.elapsed();
-        self.first_byte.get_or_insert(now);
-        self.received += piece.len() as u64;
-        if self.scanner.as_mut().is_some_and(|scanner| scanner.feed(piece)) {
-            self.first_token.get_or_insert(now);
-        }
-    }
-
-    /// A reader may leave now with all that it wanted.
-    fn is_all_there(&self) -> bool {
-        self.length.is_some_and(|length| self.received >= length)
-            || self.scanner.as_ref().is_some_and(Scanner::has_ended)
-    }
-
-    /// The answer has come to its clean end.
-    fn close(&mut self, whole: Option<&[u8]>) -> Observed {
-        self.error = None;
-        let observed = self.observe(whole);
-        self.observed = Some(observed);
-        observed
-    }
-
-    fn observe(&mut self, whole: Option<&[u8]>) -> Observed {
-        let mut observed = self.scanner.as_mut().map(|scanner| scanner.finish(whole)).unwrap_or_default();
-        let produced = observed.complete || observed.content_frames > 0;
-        if observed.usage.source != Source::Upstream && produced && self.status == 200 {
-            observed.usage.source = Source::Estimated;
-            observed.usage.prompt = self.estimated_prompt_tokens;
-        }
-        observed
-    }
-}
-
-impl Drop for Books {
-    fn drop(&mut self) {
-        let observed = match self.observed {
-            Some(observed) => observed,
-            None => self.observe(None),
-        };
-        self.way.sinks.trip(&Trip {
-            route: self.route,
-            call: self.facts.clone(),
-            status: self.status,
-            observed,
-            first_byte: self.first_byte,
-            first_token: self.first_token,
-            total: self.began.elapsed(),
-            error: self.error,
-        });
-    }
 }

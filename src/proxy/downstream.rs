@@ -4,7 +4,7 @@ use super::head::origin_form;
 use super::road::{REQUEST_ID, Road, Way, is_same_origin};
 use super::wire::Trouble;
 use crate::dialect::Form;
-use crate::domain::{Error, Kind};
+use crate::domain::{Error, Kind, Observed};
 use crate::gateway::{self, Body, Live, Piece, Reply, Request};
 use crate::upstream::end_to_end;
 use bytes::{Bytes, BytesMut};
@@ -203,6 +203,32 @@ async fn send_live(
     }
     road.close_if_draining(session);
     session.write_response_header(Box::new(head), false).await?;
+    match send_pieces(session, way, &mut live).await? {
+        Ok(observed) => {
+            way.record.observed = observed;
+            // To a client that has left with all of it, this says nothing any more.
+            let _ = session.write_response_body(None, true).await;
+            Ok(Sent::Whole)
+        }
+        Err(error) => {
+            if error.kind != Kind::ClientGone && live.may_tell_error() {
+                let frame = gateway::frame(&error, way.record.route, way.record.id);
+                let _ = session.write_response_body(Some(frame), false).await;
+            }
+            way.error = Some(error);
+            // What was held back goes out, and then the end that is none.
+            session.shutdown().await;
+            Ok(Sent::Broken)
+        }
+    }
+}
+
+/// Writes the body piece by piece, up to its end or its breaking off.
+async fn send_pieces(
+    session: &mut Session,
+    way: &mut Way,
+    live: &mut Live,
+) -> pingora::Result<Result<Option<Observed>, Error>> {
     loop {
         let piece = tokio::select! {
             biased;
@@ -217,22 +243,8 @@ async fn send_live(
                     return Err(e);
                 }
             }
-            Piece::End(observed) => {
-                way.record.observed = observed;
-                // To a client that has left with all of it, this says nothing any more.
-                let _ = session.write_response_body(None, true).await;
-                return Ok(Sent::Whole);
-            }
-            Piece::Broken(error) => {
-                if error.kind != Kind::ClientGone && live.may_tell_error() {
-                    let frame = gateway::frame(&error, way.record.route, way.record.id);
-                    let _ = session.write_response_body(Some(frame), false).await;
-                }
-                way.error = Some(error);
-                // What was held back goes out, and then the end that is none.
-                session.shutdown().await;
-                return Ok(Sent::Broken);
-            }
+            Piece::End(observed) => return Ok(Ok(observed)),
+            Piece::Broken(error) => return Ok(Err(error)),
         }
     }
 }

@@ -19,7 +19,8 @@ const LARGEST_BODY: u64 = 256 << 10;
 /// The way from a head to a remembered answer.
 pub struct Lane {
     pub gateway: Arc<Gateway>,
-    pub log: Arc<AccessLog>,
+    /// None while no access log is wanted.
+    pub log: Option<Arc<AccessLog>>,
 }
 
 /// What a look at a head and what came with it shows.
@@ -81,8 +82,8 @@ impl Lane {
         let body = recalled.write(&fresh, out);
         let total = started.elapsed();
         recalled.alias.counters.count(total, received as u64, body as u64);
-        if self.log.wants(CacheOutcome::Hit) {
-            self.log.write(&Record {
+        if let Some(log) = self.log.as_ref().filter(|log| log.wants(CacheOutcome::Hit)) {
+            log.write(&Record {
                 id,
                 at: now,
                 started,

@@ -1,0 +1,122 @@
+//! One trip's books: what passes is read on its way, and written down when the trip ends, whatever ended it.
+
+use super::Way;
+use super::trip::Plan;
+use crate::dialect::{Form, Scanner};
+use crate::domain::{CallFacts, Kind, Observed, Route, Source, Trip};
+use crate::upstream::Head;
+use http::{HeaderMap, header};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Keeps one trip's books; writes them when it is dropped, whatever happened.
+pub struct Books {
+    way: Arc<Way>,
+    route: Route,
+    facts: CallFacts,
+    estimated_prompt_tokens: u64,
+    began: Instant,
+    status: u16,
+    scanner: Option<Scanner>,
+    /// What the head says of the body's length, and how much of it has come.
+    length: Option<u64>,
+    received: u64,
+    observed: Option<Observed>,
+    first_byte: Option<Duration>,
+    first_token: Option<Duration>,
+    /// What the trip ends with unless it says otherwise: everybody left.
+    error: Option<Kind>,
+}
+
+impl Books {
+    pub fn open(way: &Arc<Way>, plan: &Plan) -> Self {
+        Books {
+            way: way.clone(),
+            route: plan.route,
+            facts: plan.facts.clone(),
+            estimated_prompt_tokens: plan.estimated_prompt_tokens,
+            began: Instant::now(),
+            status: 0,
+            scanner: None,
+            length: None,
+            received: 0,
+            observed: None,
+            first_byte: None,
+            first_token: None,
+            error: Some(Kind::ClientGone),
+        }
+    }
+
+    /// The answer's head has come.
+    pub fn head(&mut self, form: Form, head: &Head, streamed: bool) {
+        self.status = head.status.as_u16();
+        self.length = content_length(&head.headers);
+        self.scanner = Some(Scanner::new(form, streamed));
+    }
+
+    /// The trip has failed.
+    pub fn fail(&mut self, kind: Kind) {
+        self.error = Some(kind);
+    }
+
+    /// How long the trip has taken so far.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub fn read(&mut self, piece: &[u8]) {
+        let now = self.began.elapsed();
+        self.first_byte.get_or_insert(now);
+        self.received += piece.len() as u64;
+        if self.scanner.as_mut().is_some_and(|scanner| scanner.feed(piece)) {
+            self.first_token.get_or_insert(now);
+        }
+    }
+
+    /// A reader may leave now with all that it wanted.
+    pub fn is_all_there(&self) -> bool {
+        self.length.is_some_and(|length| self.received >= length)
+            || self.scanner.as_ref().is_some_and(Scanner::has_ended)
+    }
+
+    /// The answer has come to its clean end.
+    pub fn close(&mut self, whole: Option<&[u8]>) -> Observed {
+        self.error = None;
+        let observed = self.observe(whole);
+        self.observed = Some(observed);
+        observed
+    }
+
+    fn observe(&mut self, whole: Option<&[u8]>) -> Observed {
+        let mut observed = self.scanner.as_mut().map(|scanner| scanner.finish(whole)).unwrap_or_default();
+        let produced = observed.complete || observed.content_frames > 0;
+        if observed.usage.source != Source::Upstream && produced && self.status == 200 {
+            observed.usage.source = Source::Estimated;
+            observed.usage.prompt = self.estimated_prompt_tokens;
+        }
+        observed
+    }
+}
+
+impl Drop for Books {
+    fn drop(&mut self) {
+        let observed = match self.observed {
+            Some(observed) => observed,
+            None => self.observe(None),
+        };
+        self.way.sinks.trip(&Trip {
+            route: self.route,
+            call: self.facts.clone(),
+            status: self.status,
+            observed,
+            first_byte: self.first_byte,
+            first_token: self.first_token,
+            total: self.began.elapsed(),
+            error: self.error,
+        });
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
