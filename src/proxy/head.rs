@@ -2,7 +2,8 @@
 //! the upstream will take it for, or there is no request.
 
 use crate::domain::{Error, Kind};
-use httparse::{EMPTY_HEADER, Header, Status};
+use httparse::{Header, Status};
+use std::mem::MaybeUninit;
 
 /// The most fields that a head may ever have, whatever the settings say.
 const MOST_FIELDS: usize = 256;
@@ -68,9 +69,9 @@ impl<'b> Head<'b> {
         if len > limits.bytes {
             return Err(too_large());
         }
-        let mut fields = [EMPTY_HEADER; MOST_FIELDS];
-        let mut request = httparse::Request::new(&mut fields);
-        match request.parse(&bytes[..len]) {
+        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(&bytes[..len], &mut fields) {
             Ok(Status::Complete(_)) => {}
             Ok(Status::Partial) => return Err(bad("the head is incomplete")),
             Err(httparse::Error::TooManyHeaders) => return Err(too_large()),

@@ -9,7 +9,7 @@ use crate::dialect::Handling;
 use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
 use crate::gateway::{self, Gateway};
 use crate::telemetry::{Held, Metrics, Sinks};
-use crate::upstream::{self, CREDENTIALS, Client, end_to_end};
+use crate::upstream::{self, CREDENTIALS, Client, strip_hop_by_hop};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -197,12 +197,7 @@ impl ProxyHttp for Road {
         response: &mut ResponseHeader,
         way: &mut Way,
     ) -> pingora::Result<()> {
-        let kept = end_to_end(&response.headers);
-        let hop_by_hop = |name: &&HeaderName| !kept.contains_key(*name) && *name != header::TRANSFER_ENCODING;
-        let dropped: Vec<HeaderName> = response.headers.keys().filter(hop_by_hop).cloned().collect();
-        for name in dropped {
-            response.remove_header(&name);
-        }
+        strip_hop_by_hop(response);
         self.close_if_draining(session);
         response.insert_header(REQUEST_ID, way.request_id())?;
         Ok(())

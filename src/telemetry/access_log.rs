@@ -36,6 +36,9 @@ struct Sampler {
 const QUEUE: usize = 4096;
 /// Bytes that are gathered into one write while more records wait.
 const BATCH: usize = 64 * 1024;
+/// The writer sleeps so long after each batch: waking it for every line would cost the requests more
+/// than the lines do.
+const NAP: Duration = Duration::from_millis(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 impl AccessLog {
@@ -146,10 +149,14 @@ fn write_all(
             }
             next = if batch.len() < BATCH { records.try_recv().ok() } else { None };
         }
+        let full = batch.len() >= BATCH;
         if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
             lost.inc_by(lines);
         }
         batch.clear();
+        if !ended && !full {
+            thread::sleep(NAP);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::v1::Connector;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, ErrorType};
@@ -236,17 +236,19 @@ impl Incoming {
     }
 }
 
+/// Takes the fields out of an answer that speak of one connection only; its framing stays.
+pub fn strip_hop_by_hop(answer: &mut ResponseHeader) {
+    for name in named_by_connection(&answer.headers) {
+        answer.remove_header(&name);
+    }
+    for name in HOP_BY_HOP.iter().filter(|name| **name != header::TRANSFER_ENCODING) {
+        answer.remove_header(name);
+    }
+}
+
 /// `headers` without those that speak of one connection only, and those that `Connection` names.
 pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        // Nobody may have a credential dropped on the way by naming it there.
-        .filter(|name| !CREDENTIALS.contains(name))
-        .collect();
+    let named = named_by_connection(headers);
     let mut kept = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
         if !HOP_BY_HOP.contains(name) && !named.contains(name) {
@@ -254,6 +256,21 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         }
     }
     kept
+}
+
+/// The fields that `Connection` names as its own.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|name| !name.eq_ignore_ascii_case("close") && !name.eq_ignore_ascii_case("keep-alive"))
+        .filter_map(|name| HeaderName::try_from(name).ok())
+        // Nobody may have a credential dropped on the way by naming it there.
+        .filter(|name| !CREDENTIALS.contains(name))
+        .collect()
 }
 
 /// Whether the connection was closed or reset before a byte of an answer came.

@@ -22,6 +22,8 @@ const LARGEST: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often names are read again while nobody asks.
 const IDLE_REFRESH: Duration = Duration::from_secs(10);
+/// For a name that is in no list the names are read again, so often at the most.
+const UNKNOWN_PACE: Duration = Duration::from_millis(200);
 /// Two readings for the sake of storing are at least this far apart.
 const CONFIRM_PACE: Duration = Duration::from_millis(20);
 
@@ -125,8 +127,10 @@ impl Inventory {
         if let Some(known) = self.look_up(model) {
             return Ok(Some(known));
         }
-        // It may have come behind our back, and is asked for just now.
-        let _ = self.read_since(Instant::now()).await;
+        // It may have come behind our back just now. Names that nobody knows are asked about seldom.
+        if let Some(since) = Instant::now().checked_sub(UNKNOWN_PACE) {
+            let _ = self.read_since(since).await;
+        }
         Ok(self.look_up(model))
     }
 

@@ -7,7 +7,9 @@ mod inventory;
 mod origins;
 mod target;
 
-pub use client::{CREDENTIALS, Client, Head, Incoming, UpstreamCall, end_to_end, explain_type, outgoing};
+pub use client::{
+    CREDENTIALS, Client, Head, Incoming, UpstreamCall, end_to_end, explain_type, outgoing, strip_hop_by_hop,
+};
 pub use inventory::{Identity, Inventory};
 pub use origins::{Origins, Verdict, is_cors};
 pub use target::Target;
