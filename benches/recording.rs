@@ -13,7 +13,8 @@ use tokio::task::yield_now;
 const CHUNKS: usize = 1_000;
 const READERS: [usize; 3] = [1, 64, 500];
 const TOKEN: Bytes = Bytes::from_static(&[b'x'; 120]);
-const LIMITS: Limits = Limits { max_recording: 64 << 20, window: 1 << 20, max_flights: 4_096 };
+const LIMITS: Limits =
+    Limits { max_recording: 64 << 20, window: 1 << 20, max_recorded: usize::MAX, max_flights: 4_096 };
 
 fn main() {
     divan::main();

@@ -40,8 +40,9 @@ type Pen = Recorder<u8, usize, &'static str>;
 
 const SCHEDULES: usize = 2_000;
 const LOST: &str = "lost";
-const ROOMY: Limits = Limits { max_recording: 1 << 20, window: 1 << 10, max_flights: 64 };
-const NARROW: Limits = Limits { max_recording: 2, window: 1, max_flights: 64 };
+const ROOMY: Limits =
+    Limits { max_recording: 1 << 20, window: 1 << 10, max_recorded: usize::MAX, max_flights: 64 };
+const NARROW: Limits = Limits { max_recording: 2, window: 1, max_recorded: usize::MAX, max_flights: 64 };
 
 /// Plays a story under many schedules: half drawn evenly, half with few but deliberate preemptions.
 fn under_many_schedules<Story: Future<Output = ()> + 'static>(story: fn() -> Story) {

@@ -12,7 +12,7 @@ use crate::workload::Workload;
 use crate::wrk::Picking;
 
 /// Room for all entries with what each of them needs beside its answer.
-const MEMORY: (&str, &str) = ("PANNIER__CACHE__MEMORY", "6GiB");
+const MEMORY: (&str, &str) = ("PANNIER__MEMORY__CAPACITY", "6GiB");
 /// Clients that fill at the same time.
 const FILLERS: usize = 16;
 /// Entries after which the server's log is cut.

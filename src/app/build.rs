@@ -66,8 +66,8 @@ impl House {
             draining: draining.clone(),
         };
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
-        let front =
-            Front { door, lane: Lane { gateway, log: config.log.access.then(|| log.clone()) }, proxy };
+        let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
+        let front = Front { door, lane, proxy };
         let client = way.client.clone();
         let readiness = Arc::new(Readiness::new(move || client.is_up()));
         let admin = admin::Parts { metrics, readiness: readiness.clone() };
@@ -86,7 +86,7 @@ fn way(config: &Config, instance: &str, metrics: &Arc<Metrics>, log: &Arc<Access
     Arc::new(Way {
         inventory: Inventory::new(client.clone(), config.upstream.inventory_refresh),
         origins: Origins::new(client.clone()),
-        memory: Memory::new((config.cache.memory - recall_share(config)) as u64, metrics.clone()),
+        memory: Memory::new((config.memory.capacity - recall_share(config)) as u64, metrics.clone()),
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
         sinks: Sinks::new(sinks),
@@ -94,9 +94,9 @@ fn way(config: &Config, instance: &str, metrics: &Arc<Metrics>, log: &Arc<Access
     })
 }
 
-/// Of `cache.memory`, the part that the shortest way to the entries may take: a quarter.
+/// Of `memory.capacity`, the part that the shortest way to the entries may take: a quarter.
 fn recall_share(config: &Config) -> usize {
-    config.cache.memory / 4
+    config.memory.capacity / 4
 }
 
 fn pingora(config: &Config) -> ServerConf {
@@ -114,8 +114,8 @@ pub fn policy(config: &Config, generation: u64) -> Policy {
 }
 
 fn limits(config: &Config) -> Limits {
-    let crate::flight::Config { max_recording, window, max_flights } = config.flight;
-    Limits { max_recording, window, max_flights }
+    let crate::flight::Config { max_recording, window, max_recorded, max_flights } = config.flight;
+    Limits { max_recording, window, max_recorded, max_flights }
 }
 
 fn head_limits(server: &proxy::Config) -> proxy::Limits {

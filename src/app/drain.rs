@@ -8,9 +8,9 @@ use super::build::House;
 use super::reload::Reload;
 use crate::admin;
 use crate::proxy::{self, Front};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -47,10 +47,12 @@ pub async fn serve(
     let entrance = Entrance {
         front: house.front.clone(),
         connections: connections.clone(),
-        most: Arc::new(Semaphore::new(server.max_connections)),
+        most: Arc::new(Semaphore::new(server.max_connections.min(Semaphore::MAX_PERMITS))),
         closed,
         cut: cut.clone(),
+        quiet: Quiet::default(),
     };
+    let quiet = entrance.quiet.clone();
     let accepting = tokio::spawn(entrance.accept(data));
     start_background(&house, admin, reload, stopped);
     house.readiness.start();
@@ -60,7 +62,11 @@ pub async fn serve(
     house.readiness.drain();
     house.draining.store(true, Ordering::Relaxed);
     if !hasty {
-        signals.or_after(server.shutdown_delay).await;
+        tokio::select! {
+            () = signals.or_after(server.shutdown_delay) => {}
+            // Nobody is here to be told, and nobody was of late.
+            () = quiet.lasts(&connections, server.shutdown_delay) => {}
+        }
     }
     accepting.abort();
     let _ = close.send(true);
@@ -76,6 +82,28 @@ pub async fn serve(
     let _ = stop.send(true);
     house.log.close();
     Ok(())
+}
+
+/// Since when no client has been connected.
+#[derive(Clone, Default)]
+struct Quiet(Arc<Mutex<Option<Instant>>>);
+
+impl Quiet {
+    /// A client has gone.
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Resolves when nobody is connected, and nobody has been for `time`.
+    async fn lasts(&self, connections: &TaskTracker, time: Duration) {
+        let seen_within = || {
+            let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            last.is_some_and(|last| last.elapsed() < time)
+        };
+        while !connections.is_empty() || seen_within() {
+            tokio::time::sleep(BREATH).await;
+        }
+    }
 }
 
 /// What runs beside the requests, until `stopped`.
@@ -101,6 +129,7 @@ struct Entrance {
     closed: watch::Receiver<bool>,
     /// All are.
     cut: CancellationToken,
+    quiet: Quiet,
 }
 
 impl Entrance {
@@ -110,9 +139,10 @@ impl Entrance {
             match listener.accept().await {
                 Ok((io, _)) => {
                     let served = proxy::serve(self.front.clone(), io, self.closed.clone());
-                    let cut = self.cut.clone();
+                    let (cut, quiet) = (self.cut.clone(), self.quiet.clone());
                     self.connections.spawn(async move {
                         cut.run_until_cancelled(served).await;
+                        quiet.note();
                         drop(permit);
                     });
                 }

@@ -4,14 +4,20 @@ use crate::domain::{Operation, units};
 use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
+/// `[memory]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// Bytes of all remembered answers together.
+    #[serde(deserialize_with = "units::size")]
+    pub capacity: usize,
+}
+
 /// `[cache]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub enabled: bool,
-    /// Bytes.
-    #[serde(deserialize_with = "units::size")]
-    pub memory: usize,
     /// Bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_entry: usize,

@@ -9,7 +9,7 @@ mod key;
 mod memory;
 mod policy;
 
-pub use config::{Completions, Config, Rule};
+pub use config::{Completions, Config, MemoryConfig, Rule};
 pub use directives::Directives;
 pub use entry::Entry;
 pub use key::{CacheKey, Parts};

@@ -25,7 +25,9 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
     check_cache(&config.cache, &mut found);
     check_positive(
         &[
+            ("memory.capacity", config.memory.capacity),
             ("flight.max_recording", config.flight.max_recording),
+            ("flight.max_recorded", config.flight.max_recorded),
             ("flight.window", config.flight.window),
             ("flight.max_flights", config.flight.max_flights),
         ],
@@ -120,7 +122,7 @@ fn check_auth(auth: &auth::Config, found: &mut Vec<Finding>) {
 }
 
 fn check_cache(cache: &cache::Config, found: &mut Vec<Finding>) {
-    check_positive(&[("cache.memory", cache.memory), ("cache.max_entry", cache.max_entry)], found);
+    check_positive(&[("cache.max_entry", cache.max_entry)], found);
     for (index, rule) in cache.rules.iter().enumerate() {
         let mut fault = |message: &str| found.push(("cache.rules", format!("rule {}: {message}", index + 1)));
         if let Some(model) = &rule.model {

@@ -53,11 +53,11 @@ mod tests {
         let other = loaded(&[
             ("PANNIER__SERVER__LISTEN", "127.0.0.1:9"),
             ("PANNIER__FLIGHT__WINDOW", "2MiB"),
-            ("PANNIER__CACHE__MEMORY", "2MiB"),
+            ("PANNIER__CACHE__MAX_ENTRY", "2MiB"),
             ("PANNIER__AUTH__KEYS", "[{ name = 'a', key = 'k' }]"),
         ]);
         let changed = difference(&old, &other);
         assert_eq!(changed.boot, ["server.listen", "flight.window"]);
-        assert_eq!(changed.live, ["auth.keys", "cache.memory"]);
+        assert_eq!(changed.live, ["auth.keys", "cache.max_entry"]);
     }
 }

@@ -33,6 +33,7 @@ pub struct Config {
     pub access: proxy::Access,
     pub auth: auth::Config,
     pub upstream: upstream::Config,
+    pub memory: cache::MemoryConfig,
     pub cache: cache::Config,
     pub flight: flight::Config,
     pub log: telemetry::LogConfig,

@@ -68,12 +68,12 @@ fn the_reference_page_is_fresh() {
 
 #[test]
 fn a_file_wins_over_the_defaults_and_its_lines_are_known() {
-    let file = File::with("[cache]\nmemory = \"1GiB\"\n\n[upstream]\n  first_byte_timeout = 90\n");
+    let file = File::with("[memory]\ncapacity = \"1GiB\"\n\n[upstream]\n  first_byte_timeout = 90\n");
     let loaded = file.load().ok().unwrap();
-    assert_eq!(loaded.config.cache.memory, 1 << 30);
+    assert_eq!(loaded.config.memory.capacity, 1 << 30);
     assert_eq!(loaded.config.upstream.first_byte_timeout, Duration::from_secs(90));
     assert_eq!(loaded.config.cache.max_entry, 16 << 20);
-    assert!(origin(&loaded, "cache.memory").ends_with("/pannier.toml:2"));
+    assert!(origin(&loaded, "memory.capacity").ends_with("/pannier.toml:2"));
     assert!(origin(&loaded, "upstream.first_byte_timeout").ends_with("/pannier.toml:5"));
     assert_eq!(origin(&loaded, "cache.max_entry"), "default");
 }
@@ -157,7 +157,7 @@ fn keys_outside_of_sections_are_sent_where_they_belong() {
 
 #[test]
 fn half_a_file_is_a_problem_with_a_place() {
-    for (text, place) in [("[cache]\nmemory = ", "pannier.toml:2:"), ("[cach", "pannier.toml:1:")] {
+    for (text, place) in [("[cache]\nmax_entry = ", "pannier.toml:2:"), ("[cach", "pannier.toml:1:")] {
         let found = problems(File::with(text).load());
         assert!(found[0].starts_with(place), "{found:?}");
     }
@@ -223,7 +223,7 @@ fn a_variable_is_toml_where_that_fits_and_else_a_text() {
 #[test]
 fn a_bad_variable_is_named_with_what_was_perhaps_meant() {
     let environment = [
-        ("PANNIER__CACHE__MEMROY", "1GiB"),
+        ("PANNIER__MEMORY__CAPACTIY", "1GiB"),
         ("PANNIER__LOG__ACCESS", "maybe"),
         ("PANNIER__QQQQQQQQ", "1"),
         ("PANNIER__SERVER__MAX_HEADERS", "-3"),
@@ -231,8 +231,8 @@ fn a_bad_variable_is_named_with_what_was_perhaps_meant() {
     assert_eq!(
         problems(sources(&environment).load()),
         [
-            "PANNIER__CACHE__MEMROY: no setting has this name; did you mean `PANNIER__CACHE__MEMORY`?",
             "PANNIER__LOG__ACCESS: log.access: invalid type: string \"maybe\", expected a boolean",
+            "PANNIER__MEMORY__CAPACTIY: no setting has this name; did you mean `PANNIER__MEMORY__CAPACITY`?",
             "PANNIER__QQQQQQQQ: no setting has this name",
             "PANNIER__SERVER__MAX_HEADERS: server.max_headers: invalid value: integer `-3`, expected usize",
         ]
@@ -308,7 +308,7 @@ fn values_that_make_no_sense_are_found() {
         ("AUTH__KEYS", "[{ name = 'a', key = 'k' }, { name = 'b', key = 'k' }]", "the key of another"),
         ("UPSTREAM__URL", "ftp://example.com", "unknown scheme"),
         ("UPSTREAM__INVENTORY_REFRESH", "0", "more than 0"),
-        ("CACHE__MEMORY", "0", "more than 0"),
+        ("MEMORY__CAPACITY", "0", "more than 0"),
         ("CACHE__RULES", "[{ model = 'llama3*' }]", "rule 1: changes nothing"),
         ("CACHE__RULES", "[{ model = 'llama[23]', ttl = 5 }]", "brackets"),
         ("CACHE__RULES", "[{ ttl = 5 }, { model = '', ttl = 5 }]", "rule 2: an empty model"),
@@ -381,12 +381,12 @@ fn no_secret_is_ever_shown() {
 
 #[test]
 fn what_is_shown_can_be_read_again() {
-    let file = File::with("[cache]\nrules = [{ model = \"llama3*\", ttl = \"10m\" }]\nmemory = 1073741824\n");
+    let file = File::with("[cache]\nrules = [{ model = \"llama3*\", ttl = \"10m\" }]\nmax_entry = 1048576\n");
     let loaded = file.load().ok().unwrap();
     let shown = loaded.as_text();
     assert_eq!(toml::from_str::<Config>(&shown).unwrap(), loaded.config, "{shown}");
     assert_eq!(shown.lines().count(), loaded.settings.len());
-    let line = shown.lines().find(|line| line.starts_with("cache.memory")).unwrap();
-    assert!(line.starts_with("cache.memory = 1073741824  ") && line.ends_with("/pannier.toml:3"), "{line}");
+    let line = shown.lines().find(|line| line.starts_with("cache.max_entry")).unwrap();
+    assert!(line.starts_with("cache.max_entry = 1048576  ") && line.ends_with("/pannier.toml:3"), "{line}");
     assert_eq!(loaded.as_json()["cache.rules"]["value"][0]["ttl"], "10m");
 }

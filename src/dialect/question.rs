@@ -103,6 +103,7 @@ impl<'a> Question<'a> {
             member.write(canon)?;
         }
         odd |= keyed.odd || unkeyed.odd;
+        odd |= members.iter().any(|member| member.role == Some(Role::Unkeyed) && member.is_mistyped());
         let text_bytes = keyed.text_bytes;
         Ok(Some(Question { members, odd, fingerprint: Fingerprint(keyed.finish()), text_bytes }))
     }
@@ -169,7 +170,40 @@ impl<'a> Question<'a> {
     }
 }
 
+/// Whether Go reads `text` as a duration: `5m`, `-1h30m`, `0`.
+fn is_duration(text: &str) -> bool {
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let mut rest = text;
+    while !rest.is_empty() && rest != "0" {
+        let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let units = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
+        let Some(after) = units.iter().find_map(|name| unit.strip_prefix(name)) else { return false };
+        if !rest[..rest.len() - unit.len()].bytes().any(|byte| byte.is_ascii_digit()) {
+            return false;
+        }
+        rest = after;
+    }
+    !text.is_empty()
+}
+
 impl<'a> Member<'a> {
+    /// Whether Go would refuse this value for a field that is not fingerprinted. Such a body must not
+    /// share the answer of one that Go takes.
+    fn is_mistyped(&self) -> bool {
+        let value = self.value;
+        let fits = match self.name.as_ref() {
+            "model" => value.starts_with('"'),
+            "stream" => fields::flag(value).is_some(),
+            "stream_options" => value.starts_with('{'),
+            "keep_alive" => match fields::string(value) {
+                Some(text) => is_duration(&text),
+                None => fields::number(value).is_some(),
+            },
+            _ => return false,
+        };
+        !fits && value != "null"
+    }
+
     fn new(field: Field<'a>, known: &[Known]) -> Self {
         match known.iter().find(|(name, _)| *name == field.folded()) {
             Some((name, role)) => Member { name: Cow::Borrowed(name), role: Some(*role), value: field.value },

@@ -13,5 +13,8 @@ pub struct Config {
     /// Bytes by which the slowest reader of a larger answer may be behind.
     #[serde(deserialize_with = "units::size")]
     pub window: usize,
+    /// Bytes of all answers together that are kept whole while they are under way.
+    #[serde(deserialize_with = "units::size")]
+    pub max_recorded: usize,
     pub max_flights: usize,
 }

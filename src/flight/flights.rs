@@ -19,6 +19,8 @@ pub struct Limits {
     pub max_recording: usize,
     /// Bytes that the slowest reader of such a recording may be behind.
     pub window: usize,
+    /// Bytes of all recordings up to which each is kept whole; beyond, those that grow are treated as too large.
+    pub max_recorded: usize,
     /// Flights under way at once, solo ones included.
     pub max_flights: usize,
 }

@@ -47,6 +47,8 @@ struct State<H, E> {
     kept: usize,
     /// Bytes ever pushed.
     length: usize,
+    /// It is no longer kept whole.
+    outgrown: bool,
     /// `None` while it grows.
     end: Option<Result<(), E>>,
     readers: Readers,
@@ -95,6 +97,7 @@ impl<H, E> Recording<H, E> {
             dropped: 0,
             kept: 0,
             length: 0,
+            outgrown: false,
             end: None,
             held: false,
             readers: Readers { slots: vec![Some(Reader::default())], ..Readers::default() },
@@ -112,7 +115,7 @@ impl<H, E> Recording<H, E> {
             None => state.held || !state.readers.is_empty(),
             Some(end) => end.is_ok(),
         };
-        (readable && !self.is_outgrown(&state)).then(|| state.readers.sit())
+        (readable && !state.outgrown).then(|| state.readers.sit())
     }
 
     /// Names the task that writes, to be called off when the last reader leaves before the end.
@@ -143,7 +146,8 @@ impl<H, E> Recording<H, E> {
         }
         state.kept += chunk.len();
         state.length += chunk.len();
-        self.recorded.fetch_add(chunk.len(), Ordering::Relaxed);
+        let together = self.recorded.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
+        state.outgrown |= state.length > self.limits.max_recording || together > self.limits.max_recorded;
         state.chunks.push_back(chunk);
         self.wake_readers(state);
     }
@@ -152,7 +156,7 @@ impl<H, E> Recording<H, E> {
     /// dropped, and the writer waits until the slowest is within the window.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = lock(&self.state);
-        if !self.is_outgrown(&state) {
+        if !state.outgrown {
             return Poll::Ready(());
         }
         let read_by_all = state.drop_read();
@@ -191,7 +195,7 @@ impl<H, E> Recording<H, E> {
     /// Everything that was pushed, or `None` where that was more than `max_recording`.
     pub(super) fn chunks(&self) -> Option<Vec<Bytes>> {
         let state = lock(&self.state);
-        (!self.is_outgrown(&state)).then(|| state.chunks.iter().cloned().collect())
+        (!state.outgrown).then(|| state.chunks.iter().cloned().collect())
     }
 
     /// Ready when no reader is left and the end has not come.
@@ -219,9 +223,6 @@ impl<H, E> Recording<H, E> {
             trip.abort();
         }
         writer.into_iter().chain(watcher).for_each(Waker::wake);
-    }
-    fn is_outgrown(&self, state: &State<H, E>) -> bool {
-        state.length > self.limits.max_recording
     }
 
     /// Wakes all who sleep, with the lock given back first.

@@ -17,8 +17,9 @@ type Ticket = Seat<&'static str, &'static str>;
 type Pen = Recorder<u32, &'static str, &'static str>;
 
 const LOST: &str = "lost";
-const ROOMY: Limits = Limits { max_recording: 1 << 20, window: 1 << 10, max_flights: 8 };
-const NARROW: Limits = Limits { max_recording: 8, window: 4, max_flights: 8 };
+const ROOMY: Limits =
+    Limits { max_recording: 1 << 20, window: 1 << 10, max_recorded: usize::MAX, max_flights: 8 };
+const NARROW: Limits = Limits { max_recording: 8, window: 4, max_recorded: usize::MAX, max_flights: 8 };
 
 /// What a reader has seen: the head, the bytes, and the end or the failure.
 #[derive(Debug, Default, PartialEq, Clone)]
@@ -465,7 +466,7 @@ proptest! {
     fn every_schedule_reads_the_reference(steps in steps(), max_recording in 0_usize..60, window in 0_usize..12) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
-        let limits = Limits { max_recording, window, max_flights: 1 };
+        let limits = Limits { max_recording, window, max_recorded: usize::MAX, max_flights: 1 };
         let sky = Sky::new(limits, LOST);
         let (first, pen, _) = by_hand(&sky, 1);
         let mut readers = vec![(first, Seen::default())];

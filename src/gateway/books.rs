@@ -92,7 +92,9 @@ impl Books {
         let produced = observed.complete || observed.content_frames > 0;
         if observed.usage.source != Source::Upstream && produced && self.status == 200 {
             observed.usage.source = Source::Estimated;
-            observed.usage.prompt = self.estimated_prompt_tokens;
+            if observed.usage.prompt == 0 {
+                observed.usage.prompt = self.estimated_prompt_tokens;
+            }
         }
         observed
     }

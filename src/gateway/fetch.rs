@@ -22,12 +22,17 @@ pub struct Order<'a> {
     pub directives: Directives,
 }
 
+/// An answer from the memory.
+pub struct Remembered {
+    pub key: CacheKey,
+    pub entry: Arc<Entry>,
+    /// How long it may be used, as the policy says now.
+    pub ttl: Duration,
+}
+
 /// Where the answer comes from.
 pub enum Fetched {
-    Remembered {
-        key: CacheKey,
-        entry: Arc<Entry>,
-    },
+    Remembered(Remembered),
     Trip {
         seat: Seat<TripHead, Error>,
         outcome: CacheOutcome,
@@ -41,7 +46,7 @@ pub enum Fetched {
 impl Fetched {
     pub fn outcome(&self) -> CacheOutcome {
         match self {
-            Fetched::Remembered { .. } => CacheOutcome::Hit,
+            Fetched::Remembered(_) => CacheOutcome::Hit,
             Fetched::Trip { outcome, .. } => *outcome,
         }
     }
@@ -57,11 +62,13 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
     };
     let remembered = || {
         let entry = way.memory.get(&key, Instant::now())?;
-        order.directives.accept(entry.age(Instant::now()), entry.ttl).then_some(entry)
+        let (age, ttl) = (entry.age(Instant::now()), entry.ttl.min(terms.ttl));
+        let fresh = age < ttl && order.directives.accept(age, ttl);
+        fresh.then_some(Remembered { key, entry, ttl })
     };
     let asks_memory = order.directives.may_look_up();
-    if asks_memory && let Some(entry) = remembered() {
-        return Ok(Fetched::Remembered { key, entry });
+    if asks_memory && let Some(remembered) = remembered() {
+        return Ok(Fetched::Remembered(remembered));
     }
     if order.directives.only_if_cached {
         return Err(not_cached());
@@ -80,7 +87,7 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
         .join(FlightKey(key, order.call.model.as_str().into()), remembered, depart)
         .map_err(full)?
     {
-        Boarding::Landed(entry) => Ok(Fetched::Remembered { key, entry }),
+        Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
         Boarding::Seat(seat) => {
             let outcome = if seat.joined() { CacheOutcome::Joined } else { CacheOutcome::Miss };
             Ok(Fetched::Trip { seat, outcome, why: None, keeps: Some(terms.ttl) })

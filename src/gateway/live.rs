@@ -60,7 +60,7 @@ impl Live {
                         None => Some(piece),
                     };
                     if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
-                        self.at_frame_end = piece.ends_with(b"\n");
+                        self.at_frame_end = self.ends_frame(&piece);
                         return Piece::Body(piece);
                     }
                 }
@@ -94,6 +94,14 @@ impl Live {
     /// Whether an error may be told in the stream: it comes in frames, and the last one is whole.
     pub fn may_tell_error(&self) -> bool {
         self.at_frame_end && self.head.as_ref().is_some_and(|head| head.streamed)
+    }
+
+    /// Whether a frame ends where `piece` does: a line, or an event with its empty line.
+    fn ends_frame(&self, piece: &[u8]) -> bool {
+        match self.head.as_ref().is_some_and(|head| head.events) {
+            true => piece.ends_with(b"\n\n") || piece.ends_with(b"\n\r\n"),
+            false => piece.ends_with(b"\n"),
+        }
     }
 
     fn observed(&self) -> Option<Observed> {

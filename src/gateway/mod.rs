@@ -91,13 +91,6 @@ impl Gateway {
     /// What is to be said to the client instead of an answer.
     pub async fn answer(&self, request: Request<'_>, record: &mut Record) -> Result<Reply, Error> {
         let policy = self.policy.load_full();
-        let opened = encoding::open(request.form, request.content_encoding.as_deref(), &request.body)?;
-        let mut call = dialect::decode(request.form, opened.plain.clone())?;
-        record.call = Some(CallFacts::new(&call, "other".into()));
-        let identity = self.way.inventory.identify(&call.model).await?;
-        let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
-        let facts = CallFacts::new(&call, model);
-        record.call = Some(facts.clone());
         let verdict = match &request.origin {
             Some(origin) => Some(self.way.origins.judge(origin).await?),
             None => None,
@@ -105,6 +98,13 @@ impl Gateway {
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }
+        let opened = encoding::open(request.form, request.content_encoding.as_deref(), &request.body)?;
+        let mut call = dialect::decode(request.form, opened.plain.clone())?;
+        record.call = Some(CallFacts::new(&call, "other".into()));
+        let identity = self.way.inventory.identify(&call.model).await?;
+        let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
+        let facts = CallFacts::new(&call, model);
+        record.call = Some(facts.clone());
         call.body = opened.seal(&call.body)?;
 
         let directives = Directives::read(request.headers);
@@ -112,12 +112,13 @@ impl Gateway {
         let fetched = fetch::fetch(&self.way, &policy, &order)?;
         record.cache = fetched.outcome();
         let reply = match fetched {
-            fetch::Fetched::Remembered { key, entry } => {
-                record.observed = Some(entry.observed);
+            fetch::Fetched::Remembered(remembered) => {
+                record.observed = Some(remembered.entry.observed);
+                let template = respond::fit(&remembered.entry, &order)?;
                 if verdict.is_none() && order.directives == Directives::default() {
-                    self.recall.learn(&self.way, &order, policy.generation, key, &entry);
+                    self.recall.learn(&self.way, &order, policy.generation, &remembered, &template);
                 }
-                respond::remembered(&entry, &order, record)?
+                respond::remembered(&remembered, &template, &order, record)
             }
             fetch::Fetched::Trip { seat, outcome, why, keeps } => {
                 respond::live(seat, &order, respond::Fresh { outcome, why, keeps })

@@ -2,19 +2,22 @@
 //! its answer, without reading either.
 
 use super::Way;
-use super::fetch::Order;
+use super::fetch::{Order, Remembered};
 use super::rendition::{Fresh, Rendition};
-use super::respond::fit;
 use crate::cache::{CacheKey, Entry};
-use crate::domain::{CallFacts, Consumer, Route};
+use crate::domain::{CallFacts, Consumer, Route, Template};
 use crate::telemetry::HitHandles;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 /// What a request's bytes led to before.
 pub struct Alias {
     key: CacheKey,
+    /// The one that was rendered: another under the same key has other lengths.
+    entry: Weak<Entry>,
     learned: Stamp,
+    /// How long the policy lets the answer be used.
+    pub ttl: Duration,
     rendition: Rendition,
     pub route: Route,
     pub facts: CallFacts,
@@ -65,22 +68,31 @@ impl Recall {
             return None;
         }
         let entry = way.memory.get(&alias.key, now)?;
-        Some(Recalled { alias, entry })
+        let is_rendered = std::ptr::eq(alias.entry.as_ptr(), Arc::as_ptr(&entry));
+        (is_rendered && entry.age(now) < alias.ttl).then_some(Recalled { alias, entry })
     }
 
-    /// Remembers that `order`'s bytes lead to `entry`.
-    pub fn learn(&self, way: &Way, order: &Order<'_>, generation: u64, key: CacheKey, entry: &Entry) {
+    /// Remembers that `order`'s bytes lead to `remembered`, rendered from `template`.
+    pub fn learn(
+        &self,
+        way: &Way,
+        order: &Order<'_>,
+        generation: u64,
+        remembered: &Remembered,
+        template: &Template,
+    ) {
         let request = order.request;
+        let Remembered { key, entry, ttl } = remembered;
         let Some(identity) = &order.identity else { return };
         if request.target != request.form.path().as_bytes() || request.content_encoding.is_some() {
             return;
         }
-        let Some(rendition) = fit(entry, order).and_then(|template| Rendition::of(entry, template)) else {
-            return;
-        };
+        let Some(rendition) = Rendition::of(entry, template) else { return };
         let alias = Alias {
-            key,
+            key: *key,
+            entry: Arc::downgrade(entry),
             learned: Stamp { epoch: identity.epoch, generation },
+            ttl: *ttl,
             rendition,
             route: request.route,
             facts: order.facts.clone(),

@@ -32,7 +32,7 @@ pub struct Fresh<'a> {
 
 impl Rendition {
     /// `None` when the answer is too large for 32-bit offsets once it is cut into chunks.
-    pub fn of(entry: &Entry, template: Template) -> Option<Self> {
+    pub fn of(entry: &Entry, template: &Template) -> Option<Self> {
         let streamed = !entry.frames.is_empty();
         let content_len = template.body.len();
         let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
@@ -41,11 +41,11 @@ impl Rendition {
         }
         let (template, own) = if streamed {
             field(&mut head, header::TRANSFER_ENCODING.as_str(), b"chunked");
-            (chunked(&template)?, true)
+            (chunked(template)?, true)
         } else {
             field(&mut head, header::CONTENT_LENGTH.as_str(), content_len.to_string().as_bytes());
             let own = template.body.as_ptr() != entry.body.as_ptr();
-            (template, own)
+            (template.clone(), own)
         };
         field(&mut head, header::CONNECTION.as_str(), b"keep-alive");
         let body = own.then(|| template.body.clone());

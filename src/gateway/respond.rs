@@ -1,6 +1,6 @@
 //! What goes back, before anyone thinks of sockets.
 
-use super::fetch::Order;
+use super::fetch::{Order, Remembered};
 use super::live::Live;
 use super::trip::TripHead;
 use crate::cache::Entry;
@@ -11,7 +11,6 @@ use crate::flight::Seat;
 use crate::upstream::{Head, Verdict, is_cors};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How the cache took part (RFC 9211).
@@ -87,23 +86,25 @@ pub fn live(seat: Seat<TripHead, Error>, order: &Order<'_>, fresh: Fresh) -> Rep
 }
 
 /// An answer from the memory, made fresh.
-pub fn remembered(entry: &Arc<Entry>, order: &Order<'_>, record: &Record) -> Result<Reply, Error> {
-    let template =
-        fit(entry, order).ok_or_else(|| Error::new(Kind::Internal, "a remembered answer cannot be read"))?;
+pub fn remembered(remembered: &Remembered, template: &Template, order: &Order<'_>, record: &Record) -> Reply {
+    let Remembered { entry, ttl, .. } = remembered;
     let mut body = template.body.to_vec();
     template.fill(&mut body, SystemTime::now(), record.id.seed());
     let body = Bytes::from(body);
     let age = entry.age(Instant::now());
     let mut headers: HeaderMap = entry.headers.iter().cloned().collect();
-    headers.insert(CACHE_STATUS, hit(entry.ttl.saturating_sub(age)));
+    headers.insert(CACHE_STATUS, hit(ttl.saturating_sub(age)));
     headers.insert(header::AGE, age.as_secs().into());
     let body =
         if order.call.streamed { Body::Frames(cut(&body, &template.frames)) } else { Body::Whole(body) };
-    Ok(Reply { status: StatusCode::OK, headers, body })
+    Reply { status: StatusCode::OK, headers, body }
 }
 
 /// The entry as this client should see it: its own name of the model, and usage only if asked for.
-pub fn fit(entry: &Entry, order: &Order<'_>) -> Option<Template> {
+///
+/// # Errors
+/// `Internal` when the entry is not what it was found to be when it was stored.
+pub fn fit(entry: &Entry, order: &Order<'_>) -> Result<Template, Error> {
     let form = order.request.form;
     let streamed = !entry.frames.is_empty();
     let mut pieces = entry.pieces();
@@ -114,6 +115,7 @@ pub fn fit(entry: &Entry, order: &Order<'_>) -> Option<Template> {
         pieces.retain(|piece| !piece.is_empty());
     }
     dialect::cut(form, streamed, &pieces, &order.call.model)
+        .ok_or_else(|| Error::new(Kind::Internal, "a remembered answer cannot be read"))
 }
 
 fn cut(body: &Bytes, ends: &[u32]) -> Vec<Bytes> {

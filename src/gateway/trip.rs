@@ -8,9 +8,9 @@ use super::books::Books;
 use super::fetch::FlightKey;
 use crate::cache::{CacheKey, Entry, Terms};
 use crate::dialect::{self, Form, frame};
-use crate::domain::{CallFacts, Error, Observed, Route};
+use crate::domain::{CallFacts, Error, Kind, Observed, Route};
 use crate::flight::Recorder;
-use crate::upstream::{Head, Identity, UpstreamCall};
+use crate::upstream::{Head, Identity, Incoming, UpstreamCall};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::sync::{Arc, OnceLock};
@@ -41,11 +41,18 @@ pub struct Keep {
 #[derive(Clone)]
 pub struct TripHead {
     pub head: Head,
-    /// The body comes in frames.
+    /// The body comes in frames, and whether those are events.
     pub streamed: bool,
+    pub events: bool,
     /// Filled in before the end is told.
     pub observed: Arc<OnceLock<Observed>>,
 }
+
+/// The types of answers that come in frames.
+const LINES: &str = "application/x-ndjson";
+const EVENTS: &str = "text/event-stream";
+/// How long the mere end of an answer is waited for that is all there.
+const AFTERMATH: Duration = Duration::from_secs(10);
 
 type Record = Recorder<FlightKey, TripHead, Error>;
 
@@ -88,12 +95,15 @@ async fn follow(way: &Arc<Way>, plan: &Plan, recorder: &Record, books: &mut Book
         // Nobody later may find this answer: those who are in already share it.
         recorder.close();
     }
-    let head = TripHead { head, streamed, observed: Arc::default() };
+    let events = kind_starts(&head.headers, EVENTS);
+    let head = TripHead { head, streamed, events, observed: Arc::default() };
     recorder.head(head.clone());
-    while let Some(piece) = incoming.chunk().await? {
+    let mut patience = None;
+    while let Some(piece) = next(&mut incoming, patience).await? {
         books.read(&piece);
         if books.is_all_there() {
             recorder.hold();
+            patience = Some(AFTERMATH);
         }
         recorder.push(piece).await;
     }
@@ -106,6 +116,15 @@ async fn follow(way: &Arc<Way>, plan: &Plan, recorder: &Record, books: &mut Book
     }
     recorder.seal();
     Ok(Arrived { head, body, observed, took: books.elapsed() })
+}
+
+async fn next(incoming: &mut Incoming, patience: Option<Duration>) -> Result<Option<Bytes>, Error> {
+    match patience {
+        None => incoming.chunk().await,
+        Some(patience) => tokio::time::timeout(patience, incoming.chunk())
+            .await
+            .map_err(|_| Error::new(Kind::UpstreamTimeout, "the upstream does not end its answer"))?,
+    }
 }
 
 /// Puts an answer into the memory, when it is fit for it and the model is still the same.
@@ -127,8 +146,12 @@ async fn remember(way: &Way, plan: &Plan, arrived: Arrived) -> Result<(), &'stat
 
 /// Whether the body comes in frames, by what its type says.
 fn is_framed(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.starts_with("application/x-ndjson") || kind.starts_with("text/event-stream")
+    kind_starts(headers, LINES) || kind_starts(headers, EVENTS)
+}
+
+fn kind_starts(headers: &HeaderMap, wanted: &str) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with(wanted))
 }
 
 /// Only a plain 200 can be read, and only what can be read is remembered.

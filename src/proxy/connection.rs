@@ -4,11 +4,10 @@
 use super::door::{Arrival, Door};
 use super::edge::Edge;
 use super::head::{Head, Reading};
-use super::lane::{Glance, Lane};
+use super::lane::{Glance, Hit, Lane};
 use super::road::Road;
 use super::wire::Wire;
 use crate::domain::{Error, Kind};
-use crate::gateway::Recalled;
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::Stream;
@@ -21,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+/// What a connection's own buffers keep between requests at the most.
+const KEPT_CAPACITY: usize = 64 << 10;
 /// How much is read at once.
 const READ: usize = 8 << 10;
 /// How long a body may take to come that the memory might answer; then the road takes over,
@@ -51,12 +52,8 @@ struct Connection {
 
 /// What reading a head came to.
 enum Next {
-    /// `read` begins with a request of `len` bytes, `body` of them its body, whose answer is remembered.
-    Remembered {
-        recalled: Recalled,
-        len: usize,
-        body: usize,
-    },
+    /// `read` begins with a request whose answer is remembered.
+    Hit(Hit),
     /// `read` begins with a head that was found good.
     Request,
     Closed,
@@ -77,13 +74,7 @@ impl Connection {
     /// One request. Returns the connection when it may bear another.
     async fn turn(mut self) -> Option<Self> {
         match self.next_head().await {
-            Next::Remembered { recalled, len, body } => {
-                let started = Instant::now();
-                self.front.lane.write(&recalled, body, started, &mut self.out);
-                let _ = self.read.split_to(len);
-                self.io.write_all(&self.out).await.ok()?;
-                Some(self)
-            }
+            Next::Hit(hit) => self.answer_hit(hit).await,
             Next::Request => self.take_the_road(Instant::now()).await,
             Next::Closed => None,
             Next::Refused(error) => {
@@ -91,6 +82,41 @@ impl Connection {
                 None
             }
         }
+    }
+
+    async fn answer_hit(mut self, mut hit: Hit) -> Option<Self> {
+        self.front.lane.render(&mut hit, &mut self.out);
+        let _ = self.read.split_to(hit.len);
+        if self.write_out().await.is_err() {
+            self.front.lane.book_broken(&hit);
+            return None;
+        }
+        self.front.lane.book(&hit);
+        // A connection that idles must not hold on to the largest answer that it ever bore.
+        if self.out.capacity() > KEPT_CAPACITY {
+            self.out = Vec::new();
+        }
+        if self.read.is_empty() && self.read.capacity() > KEPT_CAPACITY {
+            self.read = BytesMut::new();
+        }
+        Some(self)
+    }
+
+    /// Writes `self.out`, as long as the client takes something now and then.
+    async fn write_out(&mut self) -> io::Result<()> {
+        let patience = self.front.door.patience.write;
+        let mut written = match self.io.try_write(&self.out) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            tried => tried?,
+        };
+        while written < self.out.len() {
+            let writing = self.io.write(&self.out[written..]);
+            written += match patience.is_zero() {
+                true => writing.await?,
+                false => tokio::time::timeout(patience, writing).await??,
+            };
+        }
+        Ok(())
     }
 
     /// Reads until `self.read` begins with a whole head, and with the whole body as well where the
@@ -112,9 +138,7 @@ impl Connection {
                 match Head::read(&self.read, looked_at, limits) {
                     Ok(Reading::Head(head)) => {
                         match self.front.lane.glance(&self.front.door, &head, &self.read) {
-                            Glance::Remembered { recalled, len, body } => {
-                                return Next::Remembered { recalled, len, body };
-                            }
+                            Glance::Hit(hit) => return Next::Hit(hit),
                             Glance::Wanting { total } => wanted = total,
                             Glance::Road => return Next::Request,
                         }
@@ -171,12 +195,15 @@ impl Connection {
                 return None;
             }
         };
-        let (head_len, edge) = (head.len, Edge::new(head.framing));
-        let Connection { front, io, read, out, shutdown } = self;
-        let wire = match Wire::new(io, read, head_len, edge, front.door.patience) {
-            Ok(wire) => wire,
-            Err(_) => return None,
+        let mut edge = Edge::new(head.framing);
+        let Ok(of_body) = edge.pass(&self.read[head.len..]) else {
+            let misframed = Error::new(Kind::BadRequest, "the body is not framed as it should be");
+            self.refuse(misframed).await;
+            return None;
         };
+        let own = head.len + of_body;
+        let Connection { front, io, read, out, shutdown } = self;
+        let wire = Wire::new(io, read, own, edge, front.door.patience);
         let arrival = Arrival { troubles: wire.troubles(), ..arrival };
         let mut session = ServerSession::new_http1(Box::new(wire) as Stream);
         session
@@ -192,8 +219,8 @@ impl Connection {
 
     /// Tells the client why not, and closes.
     async fn refuse(mut self, error: Error) {
-        let answer = self.front.door.refuse(&self.read, &error);
-        if self.io.write_all(&answer).await.is_err() || self.io.shutdown().await.is_err() {
+        self.out = self.front.door.refuse(&self.read, &error);
+        if self.write_out().await.is_err() || self.io.shutdown().await.is_err() {
             return;
         }
         let mut rest = [0u8; 4096];

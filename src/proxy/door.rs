@@ -98,6 +98,9 @@ impl Door {
         if memchr::memmem::find(&read[..head.len], self.instance.as_bytes()).is_some() {
             return Err(Error::new(Kind::Loop, "the upstream of this Pannier is this Pannier"));
         }
+        if is_disguised(head.method, head.path()) {
+            return Err(Error::new(Kind::BadRequest, "this route's path must not be escaped"));
+        }
         let now = SystemTime::now();
         let (route, errand) = self.route(head);
         Ok(Arrival {
@@ -171,6 +174,16 @@ impl Door {
         });
         answer
     }
+}
+
+/// Whether `path` would be, for an upstream that unescapes it, a route that is read or counted here.
+fn is_disguised(method: &str, path: &str) -> bool {
+    if !path.contains('%') {
+        return false;
+    }
+    let plain = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    matches!(dialect::find(method, path).1, Handling::Forward | Handling::ForwardAndRefresh)
+        && dialect::find(method, &plain).0.template == plain
 }
 
 /// The route of a head that could not be read: its dialect at least can be told from its path.

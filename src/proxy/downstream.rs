@@ -78,7 +78,8 @@ async fn read_body(session: &mut Session, most: u64) -> Result<Bytes, Error> {
         return Ok(Bytes::new());
     }
     let left = |_| Error::new(Kind::ClientGone, "the client left");
-    if session.get_header(header::EXPECT).is_some() {
+    let expects = session.get_header(header::EXPECT).is_some();
+    if expects && session.req_header().version == http::Version::HTTP_11 {
         session.write_continue_response().await.map_err(left)?;
     }
     // One read brings most bodies, and then nothing is copied.

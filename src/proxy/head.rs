@@ -101,6 +101,12 @@ impl<'b> Head<'b> {
             fields.note(field)?;
         }
         fields.judge(version)?;
+        if let Some(rest) = target.strip_prefix("http://") {
+            let authority = rest.split(['/', '?']).next().unwrap_or_default();
+            if !fields.host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_bytes())) {
+                return Err(bad("the target and Host name two servers"));
+            }
+        }
         Ok(Head {
             len,
             method,

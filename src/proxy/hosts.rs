@@ -1,7 +1,7 @@
 //! The guard against DNS rebinding that Ollama has for itself, and that a proxy disarms by calling it
 //! under its own name: a page of another site must not reach a Pannier that listens on loopback.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 /// Which names of this server are believed.
 pub struct Hosts {
@@ -54,6 +54,10 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+fn is_many(ip: IpAddr) -> bool {
+    ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
 /// Loopback, private, unspecified, or an address of this machine's own.
 fn is_near(ip: IpAddr) -> bool {
     let near = match ip.to_canonical() {
@@ -61,7 +65,7 @@ fn is_near(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unspecified(),
     };
     // Only one's own addresses can be bound.
-    near || UdpSocket::bind((ip, 0)).is_ok()
+    near || !is_many(ip) && UdpSocket::bind((ip, 0)).is_ok()
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use super::date::Date;
 use super::door::Door;
 use super::head::{Framing, Head};
 use crate::dialect::Form;
-use crate::domain::{CacheOutcome, Ending, Record, RequestId};
+use crate::domain::{CacheOutcome, Consumer, Ending, Kind, Record, RequestId};
 use crate::gateway::{Fresh, Gateway, Recalled};
-use crate::telemetry::AccessLog;
+use crate::telemetry::{AccessLog, Sinks};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A body larger than this takes the ordinary road.
 const LARGEST_BODY: u64 = 256 << 10;
@@ -21,17 +21,27 @@ pub struct Lane {
     pub gateway: Arc<Gateway>,
     /// None while no access log is wanted.
     pub log: Option<Arc<AccessLog>>,
+    pub sinks: Sinks,
+}
+
+/// A request whose answer is remembered.
+pub struct Hit {
+    recalled: Recalled,
+    consumer: Arc<Consumer>,
+    started: Instant,
+    at: SystemTime,
+    id: RequestId,
+    /// Bytes of the request, and of its body.
+    pub len: usize,
+    received: usize,
+    /// Bytes of the answer's body.
+    sent: usize,
 }
 
 /// What a look at a head and what came with it shows.
 pub enum Glance {
-    /// The request, of `len` bytes, `body` of them its body, is remembered.
-    Remembered {
-        recalled: Recalled,
-        len: usize,
-        body: usize,
-    },
-    /// It may be, once `total` bytes are there.
+    Hit(Hit),
+    /// It may be one, once `total` bytes are there.
     Wanting {
         total: usize,
     },
@@ -41,12 +51,10 @@ pub enum Glance {
 impl Lane {
     /// `read` begins with `head`.
     pub fn glance(&self, door: &Door, head: &Head<'_>, read: &[u8]) -> Glance {
+        let started = Instant::now();
         let Framing::Length(length @ ..=LARGEST_BODY) = head.framing else { return Glance::Road };
-        if door.is_draining()
-            || !head.plain
-            || head.method != "POST"
-            || !Form::ALL.iter().any(|form| form.path() == head.target)
-        {
+        let is_call = head.method == "POST" && Form::ALL.iter().any(|form| form.path() == head.target);
+        if !head.plain || !is_call || door.is_draining() {
             return Glance::Road;
         }
         let total = head.len + length as usize;
@@ -59,47 +67,70 @@ impl Lane {
         }
         let consumer = policy.keys.identify(head.key);
         let body = &read[head.len..total];
-        match self.gateway.recall(consumer, head.target, body, &policy, Instant::now()) {
-            Some(recalled) => Glance::Remembered { recalled, len: total, body: body.len() },
-            None => Glance::Road,
+        let Some(recalled) = self.gateway.recall(consumer, head.target, body, &policy, started) else {
+            return Glance::Road;
+        };
+        let at = SystemTime::now();
+        Glance::Hit(Hit {
+            recalled,
+            consumer: consumer.clone(),
+            started,
+            at,
+            id: RequestId::new(at),
+            len: total,
+            received: body.len(),
+            sent: 0,
+        })
+    }
+
+    /// Puts the answer's bytes into `out`.
+    pub fn render(&self, hit: &mut Hit, out: &mut Vec<u8>) {
+        out.clear();
+        let age = hit.recalled.entry.age(hit.started);
+        let fresh = Fresh {
+            now: hit.at,
+            seed: hit.id.seed(),
+            date: &Date::at(hit.at),
+            id: &hit.id.hyphenated(),
+            age: age.as_secs(),
+            ttl: hit.recalled.alias.ttl.saturating_sub(age).as_secs(),
+        };
+        hit.sent = hit.recalled.write(&fresh, out);
+    }
+
+    /// Puts a hit whose answer went out into the books.
+    pub fn book(&self, hit: &Hit) {
+        let total = hit.started.elapsed();
+        hit.recalled.alias.counters.count(total, hit.received as u64, hit.sent as u64);
+        if let Some(log) = self.log.as_ref().filter(|log| log.wants(CacheOutcome::Hit)) {
+            log.write(&hit.record(total, Ending::Complete));
         }
     }
 
-    /// Puts the answer to a request with a body of `received` bytes into `out`, and into the books.
-    pub fn write(&self, recalled: &Recalled, received: usize, started: Instant, out: &mut Vec<u8>) {
-        out.clear();
-        let now = SystemTime::now();
-        let id = RequestId::new(now);
-        let age = recalled.entry.age(started);
-        let fresh = Fresh {
-            now,
-            seed: id.seed(),
-            date: &Date::at(now),
-            id: &id.hyphenated(),
-            age: age.as_secs(),
-            ttl: recalled.entry.ttl.saturating_sub(age).as_secs(),
-        };
-        let body = recalled.write(&fresh, out);
-        let total = started.elapsed();
-        recalled.alias.counters.count(total, received as u64, body as u64);
-        if let Some(log) = self.log.as_ref().filter(|log| log.wants(CacheOutcome::Hit)) {
-            log.write(&Record {
-                id,
-                at: now,
-                started,
-                method: "POST",
-                route: recalled.alias.route,
-                consumer: None,
-                call: Some(recalled.alias.facts.clone()),
-                cache: CacheOutcome::Hit,
-                status: 200,
-                ending: Ending::Complete,
-                bytes_in: received as u64,
-                bytes_out: body as u64,
-                first_byte: Some(total),
-                total,
-                observed: Some(recalled.entry.observed),
-            });
+    /// The same for one whose client left, or took nothing.
+    pub fn book_broken(&self, hit: &Hit) {
+        self.sinks.record(&hit.record(hit.started.elapsed(), Ending::Broken(Kind::ClientGone)));
+    }
+}
+
+impl Hit {
+    fn record(&self, total: Duration, ending: Ending) -> Record {
+        Record {
+            id: self.id,
+            at: self.at,
+            started: self.started,
+            method: "POST",
+            route: self.recalled.alias.route,
+            consumer: Some(self.consumer.clone()),
+            call: Some(self.recalled.alias.facts.clone()),
+            cache: CacheOutcome::Hit,
+            status: 200,
+            ending,
+            bytes_in: self.received as u64,
+            bytes_out: self.sent as u64,
+            first_byte: Some(total),
+            total,
+            observed: Some(self.recalled.entry.observed),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::dialect::Handling;
 use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
 use crate::gateway::{self, Gateway};
 use crate::telemetry::{Held, Metrics, Sinks};
-use crate::upstream::{self, CREDENTIALS, Client, strip_hop_by_hop};
+use crate::upstream::{self, CREDENTIALS, Client, is_ours, strip_hop_by_hop};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -61,6 +61,8 @@ pub struct Way {
     pub error: Option<Error>,
     /// How often an address of the upstream was tried in vain.
     tried: usize,
+    /// The request has been sent twice.
+    repeated: bool,
     held: Option<Held>,
     /// Where the record goes; taken when it has gone.
     sinks: Option<Sinks>,
@@ -85,11 +87,25 @@ impl Way {
             total: std::time::Duration::ZERO,
             observed: None,
         };
-        Way { record, arrival: None, request_id: None, error: None, tried: 0, held: None, sinks: Some(sinks) }
+        Way {
+            record,
+            arrival: None,
+            request_id: None,
+            error: None,
+            tried: 0,
+            repeated: false,
+            held: None,
+            sinks: Some(sinks),
+        }
     }
 
     fn errand(&self) -> Errand {
         self.arrival.as_ref().map_or(Errand::Upstream(Handling::Forward), |arrival| arrival.errand)
+    }
+
+    /// Whether the request changes nothing by being sent twice.
+    fn may_repeat(&self) -> bool {
+        self.errand() != Errand::Upstream(Handling::ForwardAndRefresh)
     }
 
     /// Hands the record over, once.
@@ -177,6 +193,10 @@ impl ProxyHttp for Road {
         if *full != *asked {
             request.set_raw_path(full.as_bytes())?;
         }
+        let ours: Vec<HeaderName> = request.headers.keys().filter(|name| is_ours(name)).cloned().collect();
+        for name in ours {
+            request.remove_header(&name);
+        }
         let own_key = way.arrival.as_ref().is_some_and(|arrival| arrival.own_key);
         for credential in CREDENTIALS {
             // Pannier's own keys stay here. Others go on, also where `Connection` names their field:
@@ -210,6 +230,10 @@ impl ProxyHttp for Road {
         _end: bool,
         way: &mut Way,
     ) -> pingora::Result<Option<std::time::Duration>> {
+        if way.errand() == Errand::Upstream(Handling::ForwardAndRefresh) {
+            // Before the client can read that it is done, and again when it is.
+            self.gateway.models_may_have_changed();
+        }
         if body.as_ref().is_some_and(|body| !body.is_empty()) {
             let started = way.record.started;
             way.record.first_byte.get_or_insert_with(|| started.elapsed());
@@ -218,31 +242,36 @@ impl ProxyHttp for Road {
     }
 
     fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, way: &mut Way, mut e: BError) -> BError {
+        if way.errand() == Errand::House {
+            return e;
+        }
         let target = self.client.target();
         target.next();
         way.tried += 1;
         if way.tried < target.choices() {
             e.set_retry(true);
-        } else if way.errand() != Errand::House {
+        } else {
             self.client.note(false);
         }
         e
     }
 
-    /// A kept connection that was dead before anything went over it is replaced once, when what was sent
-    /// is still there to be sent again.
+    /// A kept connection that closes without a byte of an answer was dead before: it is replaced once, when
+    /// what was sent is still there to be sent again, and harms nobody if it should arrive twice.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
         session: &mut Session,
         e: BError,
-        _way: &mut Way,
+        way: &mut Way,
         client_reused: bool,
     ) -> BError {
         let mut e = e.more_context(format!("peer: {peer}"));
-        let untouched =
-            session.as_ref().response_written().is_none() && !session.as_ref().retry_buffer_truncated();
-        e.retry = (client_reused && untouched && e.esource == ErrorSource::Upstream).into();
+        let session = session.as_ref();
+        let untouched = session.response_written().is_none() && !session.retry_buffer_truncated();
+        let was_dead = client_reused && upstream::is_closed(&e.etype) && e.esource == ErrorSource::Upstream;
+        e.retry = (was_dead && untouched && way.may_repeat() && !way.repeated).into();
+        way.repeated = true;
         e
     }
 

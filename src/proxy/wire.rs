@@ -24,7 +24,7 @@ use tokio::time::Sleep;
 
 /// Written bytes are gathered up to here before they go out, unless they are flushed.
 const WRITE_BUFFER: usize = 16 << 10;
-/// Bytes of later requests that wait here at the most; beyond, the client waits.
+/// Bytes of later requests that wait here at the most; a client that sends more ahead is cut off.
 const MOST_BEYOND: usize = 64 << 10;
 
 /// How patient the wire is. Zero means without end.
@@ -90,32 +90,23 @@ impl Troubles {
 }
 
 impl Wire {
-    /// `read`: what came off `io` so far, of this request (whose head has `head_len` bytes) and beyond.
-    ///
-    /// # Errors
-    /// When the body that came already is misframed.
-    pub fn new(
-        io: TcpStream,
-        mut read: BytesMut,
-        head_len: usize,
-        mut edge: Edge,
-        patience: Patience,
-    ) -> Result<Self, super::edge::Misframed> {
-        let of_body = edge.pass(&read[head_len..])?;
-        let before = read.split_to(head_len + of_body).freeze();
+    /// `read`: what came off `io` so far; its first `own` bytes are this request's, and `edge` has passed
+    /// those of its body.
+    pub fn new(io: TcpStream, mut read: BytesMut, own: usize, edge: Edge, patience: Patience) -> Self {
+        let before = read.split_to(own).freeze();
         let digest = Arc::new(SocketDigest::from_raw_fd(io.as_raw_fd()));
-        Ok(Wire {
+        Wire {
             io: BufWriter::with_capacity(WRITE_BUFFER, io),
+            received: before.len() as u64,
             before,
             edge,
             beyond: read,
             reading: Clock::default(),
             writing: Clock::default(),
-            received: of_body as u64,
             patience,
             troubles: Troubles::default(),
             digest,
-        })
+        }
     }
 
     pub fn troubles(&self) -> Troubles {
@@ -139,7 +130,8 @@ impl Wire {
             }
             self.beyond.extend_from_slice(buf.filled());
         }
-        Poll::Pending
+        // Behind unread bytes nobody can see whether the client is still there.
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too much was sent ahead")))
     }
 
     fn receive(&mut self, buf: &mut ReadBuf<'_>, had: usize) -> io::Result<()> {
@@ -219,7 +211,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.wrote(polled, cx)
     }
 }
 

@@ -61,6 +61,9 @@ pub struct Incoming {
     head: Head,
 }
 
+/// Answers before the answer (1xx) that are borne.
+const MOST_PRELIMINARY: usize = 16;
+
 /// The fields that present an API key.
 pub const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
 
@@ -127,14 +130,14 @@ impl Client {
             let (peer, session, reused) = self.connect(fresh_only).await?;
             match self.exchange(session, call).await {
                 Ok(session) => return Ok(Incoming::new(self.clone(), peer, session)),
-                Err(error) if reused && !fresh_only && is_closed(&error) => fresh_only = true,
+                Err(error) if reused && !fresh_only && is_closed(error.etype()) => fresh_only = true,
                 Err(error) => return Err(explain(&error)),
             }
         }
     }
 
     async fn connect(&self, fresh_only: bool) -> Result<(Arc<HttpPeer>, HttpSession, bool), Error> {
-        let mut left = self.target.choices();
+        let mut tried = 0;
         loop {
             let peer = self.target.peer().await.inspect_err(|_| self.note(false))?;
             if fresh_only {
@@ -147,9 +150,10 @@ impl Client {
                     return Ok((peer, session, reused));
                 }
                 Err(error) => {
+                    tried += 1;
+                    let choices = self.target.choices();
                     self.target.next();
-                    left = left.max(self.target.choices()).saturating_sub(1);
-                    if left == 0 || self.target.choices() == 1 {
+                    if tried >= choices {
                         self.note(false);
                         return Err(explain(&error));
                     }
@@ -164,6 +168,7 @@ impl Client {
         session.write_request_header(Box::new(self.head_of(call)?)).await?;
         // An upstream may answer before it has read everything, and close: its answer counts.
         let written = session.write_body(&call.body).await;
+        let mut preliminary = 0;
         loop {
             if let Err(error) = session.read_response().await {
                 written?;
@@ -171,6 +176,10 @@ impl Client {
             }
             if session.get_status().is_none_or(|status| !status.is_informational()) {
                 break;
+            }
+            preliminary += 1;
+            if preliminary > MOST_PRELIMINARY {
+                return Err(pingora::Error::new_up(ErrorType::InvalidHTTPHeader));
             }
         }
         session.read_timeout = self.timeouts.between_bytes;
@@ -274,8 +283,8 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// Whether the connection was closed or reset before a byte of an answer came.
-fn is_closed(error: &BError) -> bool {
-    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+pub fn is_closed(kind: &ErrorType) -> bool {
+    matches!(kind, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
 }
 
 /// What Pingora says, in our own words: nothing of the request may stand in them.
@@ -311,16 +320,18 @@ pub fn explain_type(kind: &ErrorType) -> Error {
     }
 }
 
+/// A field meant for Pannier: the upstream does not see it.
+pub fn is_ours(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-pannier-")
+}
+
 /// The fields of a client's request that go on to the upstream in a request of our own: end-to-end
 /// ones, less those that are written anew, answered here (`Expect`, `Origin`), or meant for Pannier.
 /// `own_key`: the presented key is Pannier's, not the upstream's.
 pub fn outgoing(headers: &HeaderMap, own_key: bool) -> HeaderMap {
     const ANEW: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::ORIGIN];
-    let stays = |name: &HeaderName| {
-        ANEW.contains(name)
-            || (own_key && CREDENTIALS.contains(name))
-            || name.as_str().starts_with("x-pannier-")
-    };
+    let stays =
+        |name: &HeaderName| ANEW.contains(name) || (own_key && CREDENTIALS.contains(name)) || is_ours(name);
     let mut kept = end_to_end(headers);
     let dropped: Vec<HeaderName> = kept.keys().filter(|name| stays(name)).cloned().collect();
     for name in dropped {

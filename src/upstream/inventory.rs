@@ -237,8 +237,12 @@ impl Inventory {
             .map_err(|_| Error::new(Kind::UpstreamTimeout, "the upstream does not list its models"))??;
         let (tags, version): (Tags, Version) = (parse(&tags)?, parse(&version)?);
 
-        let models: HashMap<String, Model> =
-            tags.models.unwrap_or_default().into_iter().map(Model::entry).collect();
+        let mut models: HashMap<String, Model> = HashMap::new();
+        for (name, model) in tags.models.unwrap_or_default().into_iter().map(Model::entry) {
+            // Two that only differ in case: nobody can say here which one is meant.
+            let twin = models.get(&name).is_some_and(|other| other.digest != model.digest);
+            models.insert(name, Model { remote: model.remote || twin, ..model });
+        }
         let before = self.view.load();
         let same = before.began.is_some() && before.models == models && *before.version == *version.version;
         let epoch = if same { before.epoch } else { before.epoch + 1 };
@@ -251,6 +255,10 @@ impl Inventory {
         if self.changes.load(Ordering::Acquire) == changes {
             let until = began.duration_since(self.born) + 2 * self.refresh;
             self.fresh_until.store(until.as_millis() as u64, Ordering::Release);
+            // What changed in between must not be covered up.
+            if self.changes.load(Ordering::Acquire) != changes {
+                self.fresh_until.store(0, Ordering::Release);
+            }
         }
         Ok(())
     }

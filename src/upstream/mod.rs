@@ -8,7 +8,8 @@ mod origins;
 mod target;
 
 pub use client::{
-    CREDENTIALS, Client, Head, Incoming, UpstreamCall, end_to_end, explain_type, outgoing, strip_hop_by_hop,
+    CREDENTIALS, Client, Head, Incoming, UpstreamCall, end_to_end, explain_type, is_closed, is_ours,
+    outgoing, strip_hop_by_hop,
 };
 pub use inventory::{Identity, Inventory};
 pub use origins::{Origins, Verdict, is_cors};

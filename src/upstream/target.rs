@@ -84,7 +84,12 @@ impl Target {
             Err(_) => {
                 let unknown =
                     || Error::new(Kind::UpstreamUnreachable, "the upstream's name cannot be resolved");
-                let found = tokio::net::lookup_host((host, port)).await.map_err(|_| unknown())?;
+                let looking = tokio::net::lookup_host((host, port));
+                let found = match off_if_zero(self.config.connect_timeout) {
+                    Some(limit) => tokio::time::timeout(limit, looking).await.map_err(|_| unknown())?,
+                    None => looking.await,
+                };
+                let found = found.map_err(|_| unknown())?;
                 let mut addresses: Vec<_> = found.collect();
                 if addresses.is_empty() {
                     return Err(unknown());

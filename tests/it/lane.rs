@@ -267,3 +267,64 @@ async fn both_are_counted_alike() {
     };
     assert_eq!(line_of(&lane).await, line_of(&road).await);
 }
+
+/// The answer under a key can be another one than the lane has rendered: of another length, or in other frames.
+#[tokio::test]
+async fn a_replaced_answer_is_told_as_it_is_now() {
+    let upstream = Upstream::start().await;
+    let route = route("/api/chat");
+    let pannier = Pannier::start(&upstream).await;
+    for streamed in [false, true] {
+        upstream.always(route.path, route.acts(streamed));
+        let ask = route.ask(streamed);
+        pannier.ask(&ask).await.fine();
+        for _ in 0..3 {
+            pannier.remembered(&ask).await;
+        }
+        let longer = |frames: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
+            let swap =
+                |frame: Vec<u8>| String::from_utf8(frame).expect("text").replace("you", "thee and thine");
+            frames.into_iter().map(|frame| swap(frame).into_bytes()).collect()
+        };
+        let acts = match streamed {
+            true => ndjson(&longer(route.frames.clone())),
+            false => {
+                let answer = longer(vec![route.answer.to_vec()]).remove(0);
+                json(200, &String::from_utf8(answer).expect("text"))
+            }
+        };
+        upstream.always(route.path, acts);
+        let fresh = pannier.ask(&ask.clone().with("Cache-Control", "no-cache")).await.fine();
+        assert!(fresh.text().contains("thee and thine"), "{}", fresh.text());
+        eventually("the new answer is remembered", || async {
+            let hit = pannier.ask(&ask).await.fine();
+            (hit.is_hit() && hit.text().contains("thee and thine")).then_some(())
+        })
+        .await;
+        for _ in 0..3 {
+            let hit = pannier.ask(&ask).await.fine();
+            assert_eq!(steady(&hit.text()), steady(&fresh.text()));
+            assert_eq!(hit.ending, Ending::Complete);
+        }
+    }
+}
+
+/// Who takes nothing of a remembered answer is cut off as on the ordinary road, and has not had it.
+#[tokio::test]
+async fn who_never_reads_a_hit_is_cut_off() {
+    let upstream = Upstream::start().await;
+    let route = route("/api/embed");
+    let numbers = vec!["0.123456789"; 500_000].join(",");
+    let answer =
+        format!(r#"{{"model":"all-minilm:l6-v2","embeddings":[[{numbers}]],"prompt_eval_count":1}}"#);
+    upstream.always(route.path, json(200, &answer));
+    let pannier = Launch::before(&upstream).set("server.write_timeout", "400ms").start().await;
+    let ask = route.ask(false);
+    pannier.ask(&ask).await.fine();
+    pannier.remembered(&ask).await;
+    let before = pannier.metrics().await.sum("pannier_connections", &[]);
+    let mut wire = pannier.open().await;
+    wire.ask(&ask).await;
+    pannier.counts("pannier_errors_total", &[("type", "client_gone")], 1.0).await;
+    assert!(pannier.metrics().await.sum("pannier_connections", &[]) <= before);
+}

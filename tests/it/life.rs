@@ -221,6 +221,8 @@ async fn a_second_signal_hurries_it() {
 async fn the_delay_is_kept() {
     let upstream = Upstream::start().await;
     let mut pannier = Launch::before(&upstream).set("server.shutdown_delay", "600ms").start().await;
+    // Somebody was here a moment ago, and may come again.
+    pannier.ask(&Ask::get("/api/version")).await.fine();
     pannier.signal("TERM");
     pause(200).await;
     assert_eq!(pannier.house("/readyz").await.status(), 503);

@@ -214,7 +214,7 @@ async fn the_memory_is_bounded() {
     let upstream = Upstream::start().await;
     let embed = route("/api/embed");
     upstream.always(embed.path, embed.acts(false));
-    let launch = Launch::before(&upstream).set("cache.memory", "256KiB").set("cache.max_entry", "64KiB");
+    let launch = Launch::before(&upstream).set("memory.capacity", "256KiB").set("cache.max_entry", "64KiB");
     let pannier = launch.start().await;
     let mut wire = pannier.open().await;
     for number in 0..200 {
