@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# What `pannier version` and pannier_build_info say of where this was built from.
+export PANNIER_REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 .PHONY: help run test ci lint supply-chain bench fmt docs ollama ollama-down
 
 help: ## this list
