@@ -32,6 +32,9 @@ use recall::{Recall, Stamp};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Reading a body takes about two milliseconds a megabyte.
+const LONG_READ: usize = 1 << 20;
+
 /// What the conductor conducts.
 pub struct Gateway {
     policy: Arc<ArcSwap<Policy>>,
@@ -99,7 +102,7 @@ impl Gateway {
             return Ok(Reply::forbidden());
         }
         let opened = encoding::open(request.form, request.content_encoding.as_deref(), &request.body)?;
-        let mut call = dialect::decode(request.form, opened.plain.clone())?;
+        let mut call = read(request.form, &opened.plain)?;
         record.call = Some(CallFacts::new(&call, "other".into()));
         let identity = self.way.inventory.identify(&call.model).await?;
         let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
@@ -150,6 +153,14 @@ impl Gateway {
     /// A request that may have changed the models has ended.
     pub fn models_may_have_changed(&self) {
         self.way.inventory.invalidate();
+    }
+}
+
+/// Reads a body; a large one without holding up whoever shares the thread.
+fn read(form: Form, plain: &Bytes) -> Result<Call, Error> {
+    match plain.len() > LONG_READ {
+        true => tokio::task::block_in_place(|| dialect::decode(form, plain.clone())),
+        false => dialect::decode(form, plain.clone()),
     }
 }
 
