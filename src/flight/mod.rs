@@ -1,6 +1,6 @@
 //! Single flight: equal questions that are under way share one trip upstream, and everybody reads its recording.
 //!
-//! A trip is a task of its own that writes a [`recording`]: whoever asked first holds a [`Seat`] like everybody
+//! A trip is a task of its own that writes a recording: whoever asked first holds a [`Seat`] like everybody
 //! else, so nobody's hang-up harms the others. When the last seat is given up before the end, the trip's future is
 //! dropped, and with it the upstream's socket. A late joiner gets everything from the first byte.
 //!
