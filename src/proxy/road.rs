@@ -166,7 +166,15 @@ impl ProxyHttp for Road {
             return Ok(Box::new(HttpPeer::new(self.admin, false, String::new())));
         }
         match self.client.target().peer().await {
-            Ok(peer) => Ok(Box::new((*peer).clone())),
+            Ok(peer) => {
+                let mut peer = Box::new((*peer).clone());
+                if way.repeated {
+                    // Of a group of its own, so that no kept connection is taken: those are as old as the
+                    // one that was dead.
+                    peer.group_key = fastrand::u64(1..);
+                }
+                Ok(peer)
+            }
             Err(error) => {
                 self.client.note(false);
                 way.error = Some(error);
