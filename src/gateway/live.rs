@@ -53,24 +53,43 @@ impl Live {
     /// Waits for the next piece of the body. Cancel safe.
     pub async fn next(&mut self) -> Piece {
         loop {
-            match self.seat.next().await {
-                Event::Chunk(piece) => {
-                    let piece = match &mut self.strip {
-                        Some(strip) => strip.pass(piece),
-                        None => Some(piece),
-                    };
-                    if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
-                        self.at_frame_end = self.ends_frame(&piece);
-                        return Piece::Body(piece);
-                    }
-                }
-                Event::End => match self.strip.take().and_then(|mut strip| strip.finish()) {
-                    Some(rest) if !rest.is_empty() => return Piece::Body(rest),
-                    _ => return Piece::End(self.observed()),
-                },
-                Event::Failed(error) => return Piece::Broken(error),
-                Event::Head(_) => {}
+            let event = self.seat.next().await;
+            if let Some(piece) = self.see(event) {
+                return piece;
             }
+        }
+    }
+
+    /// The next piece of the body, when it is there already.
+    pub fn next_if_there(&mut self) -> Option<Piece> {
+        loop {
+            let event = self.seat.try_next()?;
+            if let Some(piece) = self.see(event) {
+                return Some(piece);
+            }
+        }
+    }
+
+    /// What an event means to this reader; `None` when it means nothing.
+    fn see(&mut self, event: Event<TripHead, Error>) -> Option<Piece> {
+        match event {
+            Event::Chunk(piece) => {
+                let piece = match &mut self.strip {
+                    Some(strip) => strip.pass(piece)?,
+                    None => piece,
+                };
+                if piece.is_empty() {
+                    return None;
+                }
+                self.at_frame_end = self.ends_frame(&piece);
+                Some(Piece::Body(piece))
+            }
+            Event::End => match self.strip.take().and_then(|mut strip| strip.finish()) {
+                Some(rest) if !rest.is_empty() => Some(Piece::Body(rest)),
+                _ => Some(Piece::End(self.observed())),
+            },
+            Event::Failed(error) => Some(Piece::Broken(error)),
+            Event::Head(_) => None,
         }
     }
 

@@ -204,7 +204,7 @@ impl Connection {
         let own = head.len + of_body;
         let Connection { front, io, read, out, shutdown } = self;
         let wire = Wire::new(io, read, own, edge, front.door.patience);
-        let arrival = Arrival { troubles: wire.troubles(), ..arrival };
+        let arrival = Arrival { troubles: wire.troubles(), cork: wire.cork(), ..arrival };
         let mut session = ServerSession::new_http1(Box::new(wire) as Stream);
         session
             .set_keepalive((!*shutdown.borrow()).then_some(front.door.head_patience.idle.as_secs().max(1)));

@@ -3,7 +3,7 @@
 use super::Config;
 use super::head::{Head, Limits, Reading, is_fit_id};
 use super::hosts::Hosts;
-use super::wire::{Patience, Troubles};
+use super::wire::{Cork, Patience, Troubles};
 use crate::dialect::{self, Handling};
 use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route};
 use crate::gateway::{self, Body, Policy};
@@ -52,6 +52,7 @@ pub struct Arrival {
     /// The presented key is one of Pannier's.
     pub own_key: bool,
     pub troubles: Troubles,
+    pub cork: Cork,
 }
 
 /// What is done with a request.
@@ -113,6 +114,7 @@ impl Door {
             consumer: policy.keys.identify(head.key).clone(),
             own_key: policy.keys.knows(head.key),
             troubles: Troubles::default(),
+            cork: Cork::default(),
         })
     }
 

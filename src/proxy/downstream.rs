@@ -203,8 +203,14 @@ async fn send_live(
         frame_by(&mut head, session)?;
     }
     road.close_if_draining(session);
-    session.write_response_header(Box::new(head), false).await?;
-    match send_pieces(session, way, &mut live).await? {
+    // With the first piece at hand, head and piece go out in one write.
+    let first = live.next_if_there();
+    let cork = way.arrival.as_ref().map(|arrival| arrival.cork.clone()).unwrap_or_default();
+    cork.set(matches!(first, Some(Piece::Body(_))));
+    let written = session.write_response_header(Box::new(head), false).await;
+    cork.set(false);
+    written?;
+    match send_pieces(session, way, &mut live, first).await? {
         Ok(observed) => {
             way.record.observed = observed;
             // To a client that has left with all of it, this says nothing any more.
@@ -229,12 +235,16 @@ async fn send_pieces(
     session: &mut Session,
     way: &mut Way,
     live: &mut Live,
+    mut first: Option<Piece>,
 ) -> pingora::Result<Result<Option<Observed>, Error>> {
     loop {
-        let piece = tokio::select! {
-            biased;
-            piece = live.next() => piece,
-            gone = gone(session) => live.ending().await.unwrap_or(Piece::Broken(gone)),
+        let piece = match first.take() {
+            Some(piece) => piece,
+            None => tokio::select! {
+                biased;
+                piece = live.next() => piece,
+                gone = gone(session) => live.ending().await.unwrap_or(Piece::Broken(gone)),
+            },
         };
         match piece {
             Piece::Body(piece) => {

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
@@ -50,6 +50,20 @@ pub enum Trouble {
 #[derive(Debug, Clone, Default)]
 pub struct Troubles(Arc<AtomicU8>);
 
+/// Holds back what would be flushed, for whoever knows that more follows at once.
+#[derive(Debug, Clone, Default)]
+pub struct Cork(Arc<AtomicBool>);
+
+impl Cork {
+    pub fn set(&self, corked: bool) {
+        self.0.store(corked, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The stream that Pingora sees.
 #[derive(Debug)]
 pub struct Wire {
@@ -63,6 +77,7 @@ pub struct Wire {
     received: u64,
     patience: Patience,
     troubles: Troubles,
+    cork: Cork,
     digest: Arc<SocketDigest>,
 }
 
@@ -105,12 +120,17 @@ impl Wire {
             writing: Clock::default(),
             patience,
             troubles: Troubles::default(),
+            cork: Cork::default(),
             digest,
         }
     }
 
     pub fn troubles(&self) -> Troubles {
         self.troubles.clone()
+    }
+
+    pub fn cork(&self) -> Cork {
+        self.cork.clone()
     }
 
     /// The socket and what came behind the request; `None` when the request was not read to its end.
@@ -206,6 +226,9 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.cork.is_set() {
+            return Poll::Ready(Ok(()));
+        }
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         self.wrote(polled, cx)
     }
