@@ -58,7 +58,8 @@ fn step(contenders: &[Contender], entries: u64, standing: Standing) -> Step {
 /// before the model's digest was known.
 fn fill(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
     eprintln!("  {}: filling up to {to}", contender.kind.label());
-    for _ in 0..if from == 0 { 2 } else { 1 } {
+    // Once to be remembered, once to be known by its very bytes.
+    for _ in 0..2 {
         for start in (from..to).step_by(AT_ONCE) {
             contender.process.trim_log()?;
             fill_slice(contender, workload, start, to.min(start + AT_ONCE as u64))?;

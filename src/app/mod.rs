@@ -4,12 +4,17 @@ mod build;
 mod drain;
 mod reload;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, Watch};
 use crate::telemetry;
 use anyhow::Context;
 use build::House;
 use std::net::SocketAddr;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that may wait to be accepted; the system's own limit applies.
+const BACKLOG: u32 = 4096;
+/// Descriptors that are not for clients and their trips upstream.
+const SPARE_DESCRIPTORS: u64 = 64;
 
 /// A port that could not be had: exit code 3.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +31,9 @@ pub struct CannotBind {
 pub fn run(loaded: Loaded) -> anyhow::Result<()> {
     telemetry::start(&loaded.config.log).context("cannot start the log")?;
     // Each client takes a descriptor, and most systems begin with 1,024.
-    let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
+    let descriptors = rlimit::increase_nofile_limit(rlimit::INFINITY).unwrap_or(rlimit::INFINITY);
+    let mut loaded = loaded;
+    fit_connections(&mut loaded, descriptors);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.config.server.threads > 0 {
         runtime.worker_threads(loaded.config.server.threads);
@@ -38,8 +45,26 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
     served
 }
 
+/// Each client may need a second descriptor, for its trip upstream.
+fn fit_connections(loaded: &mut Loaded, descriptors: u64) {
+    let most =
+        usize::try_from(descriptors.saturating_sub(SPARE_DESCRIPTORS) / 2).unwrap_or(usize::MAX).max(1);
+    let wanted = &mut loaded.config.server.max_connections;
+    if *wanted > most {
+        tracing::warn!(
+            descriptors,
+            wanted = *wanted,
+            most,
+            "fewer connections: the system allows too few files"
+        );
+        *wanted = most;
+    }
+}
+
 async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let server = &loaded.config.server;
+    // Before anybody can know that we are here: a signal that nobody listens to ends the process.
+    let watch = Watch::new(loaded.sources.file())?;
     let data = bind(server.listen).await?;
     let admin = bind(server.admin_listen).await?;
     let (listen, admin_listen) = (data.local_addr()?, admin.local_addr()?);
@@ -49,10 +74,17 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         "pannier: listening on http://{listen} (admin http://{admin_listen}, upstream {})",
         house.way.client.target().url()
     );
-    let reload = reload::Reload::new(loaded.clone(), house.policy.clone())?;
+    let reload = reload::Reload::new(loaded.clone(), house.policy.clone(), watch);
     drain::serve(house, data, admin, reload, server).await
 }
 
+/// Listens as Go does, and so as bare Ollama does: with as long a queue as the system allows.
 async fn bind(address: SocketAddr) -> Result<TcpListener, CannotBind> {
-    TcpListener::bind(address).await.map_err(|source| CannotBind { address, source })
+    let listening = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listening().map_err(|source| CannotBind { address, source })
 }

@@ -16,9 +16,8 @@ pub struct Reload {
 }
 
 impl Reload {
-    pub fn new(loaded: Loaded, policy: Arc<ArcSwap<Policy>>) -> std::io::Result<Self> {
-        let watch = Watch::new(loaded.sources.file())?;
-        Ok(Reload { loaded, policy, watch })
+    pub fn new(loaded: Loaded, policy: Arc<ArcSwap<Policy>>, watch: Watch) -> Self {
+        Reload { loaded, policy, watch }
     }
 
     /// Reloads whenever there is cause, until `stopped`.

@@ -89,6 +89,10 @@ impl<'a> Object<'a> {
     }
 }
 
+/// An object with more members than this is not read: no question has so many, and each costs many times its
+/// own size.
+pub const MAX_MEMBERS: usize = 10_000;
+
 /// Collects raw keys and values. `RawValue` skips a value without recursion, however deep it is.
 struct Members;
 
@@ -102,6 +106,9 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
         while let Some(member) = map.next_entry()? {
+            if members.len() == MAX_MEMBERS {
+                return Err(serde::de::Error::custom("too many members"));
+            }
             members.push(member);
         }
         Ok(members)
@@ -274,8 +281,12 @@ mod tests {
     fn depth_and_breadth_do_not_hurt() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         assert_eq!(Object::read(&deep).expect("an object").fields.len(), 1);
-        let wide: String = (0..200_000).map(|n| format!(",\"k{n}\":{n}")).collect();
-        assert_eq!(Object::read(&format!("{{{}}}", &wide[1..])).expect("an object").fields.len(), 200_000);
+        let wide = |members: usize| {
+            let text: String = (0..members).map(|n| format!(",\"k{n}\":{n}")).collect();
+            format!("{{{}}}", &text[1..])
+        };
+        assert_eq!(Object::read(&wide(MAX_MEMBERS)).expect("an object").fields.len(), MAX_MEMBERS);
+        assert!(Object::read(&wide(MAX_MEMBERS + 1)).is_none(), "too wide to be read");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use crate::upstream::Identity;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// One trip under way is shared by those who ask for the same thing of the same model by the same name.
+/// One trip under way is shared by those who ask for the same thing of the same model by the same name, in a
+/// request that even an upstream which refuses it, or packs its answer, could not tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FlightKey(CacheKey, Box<str>);
+pub struct FlightKey(CacheKey, [u8; 32]);
 
 /// All that is known of a request once it has been read.
 pub struct Order<'a> {
@@ -81,12 +82,9 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
         return solo(way, order, Some("REQUEST"), Some(keep));
     }
     let plan = order.plan(Some(keep));
+    let alike = plan.call.likeness();
     let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, recorder);
-    match way
-        .flights
-        .join(FlightKey(key, order.call.model.as_str().into()), remembered, depart)
-        .map_err(full)?
-    {
+    match way.flights.join(FlightKey(key, alike), remembered, depart).map_err(full)? {
         Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
         Boarding::Seat(seat) => {
             let outcome = if seat.joined() { CacheOutcome::Joined } else { CacheOutcome::Miss };

@@ -19,7 +19,8 @@ pub use rendition::Fresh;
 pub use respond::{Body, Reply};
 
 use crate::cache::{Directives, Memory};
-use crate::dialect::{self, Form, encoding};
+use crate::dialect::encoding::{self, Opened};
+use crate::dialect::{self, Form};
 use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
 use crate::flight::Flights;
 use crate::telemetry::{Metrics, Sinks};
@@ -31,15 +32,19 @@ use http::HeaderMap;
 use recall::{Recall, Stamp};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// Reading a body takes about two milliseconds a megabyte.
-const LONG_READ: usize = 1 << 20;
+const LONG_READ: usize = 256 << 10;
+/// Large bodies that are read at the same time.
+const LONG_READS: usize = 2;
 
 /// What the conductor conducts.
 pub struct Gateway {
     policy: Arc<ArcSwap<Policy>>,
     way: Arc<Way>,
     recall: Recall,
+    long_reads: Semaphore,
 }
 
 /// The parts that a trip upstream needs, also after the request that began it has ended.
@@ -75,7 +80,7 @@ pub struct Request<'a> {
 impl Gateway {
     /// `recall` is how many bytes the shortest way to remembered answers may take.
     pub fn new(policy: Arc<ArcSwap<Policy>>, way: Arc<Way>, recall: u64) -> Self {
-        Gateway { policy, way, recall: Recall::new(recall) }
+        Gateway { policy, way, recall: Recall::new(recall), long_reads: Semaphore::new(LONG_READS) }
     }
 
     /// The policy in force: one request sees one.
@@ -101,8 +106,7 @@ impl Gateway {
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }
-        let opened = encoding::open(request.form, request.content_encoding.as_deref(), &request.body)?;
-        let mut call = read(request.form, &opened.plain)?;
+        let (opened, mut call) = self.read(&request).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
         let identity = self.way.inventory.identify(&call.model).await?;
         let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
@@ -130,6 +134,22 @@ impl Gateway {
         Ok(reply.with_verdict(verdict))
     }
 
+    /// Opens and reads a body; a large one, or one that unfolds, without holding up whoever shares the
+    /// thread, and few of those at once.
+    async fn read(&self, request: &Request<'_>) -> Result<(Opened, Call), Error> {
+        let encoding = request.content_encoding.as_deref();
+        let read = || {
+            let opened = encoding::open(request.form, encoding, &request.body)?;
+            let call = dialect::decode(request.form, opened.plain.clone())?;
+            Ok((opened, call))
+        };
+        if encoding.is_none() && request.body.len() <= LONG_READ {
+            return read();
+        }
+        let _turn = self.long_reads.acquire().await;
+        tokio::task::block_in_place(read)
+    }
+
     /// The shortest way: a request whose very bytes were answered from the memory before.
     ///
     /// Parses nothing and asks nobody. `None` means no more than that the ordinary road must be taken.
@@ -153,14 +173,6 @@ impl Gateway {
     /// A request that may have changed the models has ended.
     pub fn models_may_have_changed(&self) {
         self.way.inventory.invalidate();
-    }
-}
-
-/// Reads a body; a large one without holding up whoever shares the thread.
-fn read(form: Form, plain: &Bytes) -> Result<Call, Error> {
-    match plain.len() > LONG_READ {
-        true => tokio::task::block_in_place(|| dialect::decode(form, plain.clone())),
-        false => dialect::decode(form, plain.clone()),
     }
 }
 

@@ -199,7 +199,8 @@ async fn send_live(
     };
     let (status, headers) = reply.over(&head, &live);
     let mut head = response(status, &headers, way)?;
-    if !headers.contains_key(header::CONTENT_LENGTH) {
+    let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if has_body && !headers.contains_key(header::CONTENT_LENGTH) {
         frame_by(&mut head, session)?;
     }
     road.close_if_draining(session);

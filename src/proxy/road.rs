@@ -226,6 +226,12 @@ impl ProxyHttp for Road {
         way: &mut Way,
     ) -> pingora::Result<()> {
         strip_hop_by_hop(response);
+        if session.req_header().version != http::Version::HTTP_11 {
+            // HTTP/1.0 knows no chunks: there the end of the connection is the end of the answer.
+            if response.remove_header(&header::TRANSFER_ENCODING).is_some() {
+                session.set_keepalive(None);
+            }
+        }
         self.close_if_draining(session);
         response.insert_header(REQUEST_ID, way.request_id())?;
         Ok(())

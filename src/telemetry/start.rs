@@ -4,7 +4,9 @@ use super::line::Line;
 use super::{Format, LogConfig};
 use serde_json::{Map, Value};
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -23,7 +25,7 @@ pub enum StartError {
 
 /// Pingora reports each failed request itself, and so does our record of it: once is enough. Whoever wants
 /// to see more of it names it in `log.level`.
-const QUIET: &str = "pingora_proxy=off,pingora_core=error";
+const QUIET: &str = "pingora_proxy=off,pingora_core=error,pingora_core::connectors=off";
 
 /// Begins to log to standard output, for the whole process. The first one to begin decides: when logging
 /// has begun already, nothing changes.
@@ -31,10 +33,47 @@ const QUIET: &str = "pingora_proxy=off,pingora_core=error";
 /// # Errors
 /// When `config.level` cannot be read.
 pub fn start(config: &LogConfig) -> Result<(), StartError> {
-    // One handle, one lock: lines of this log and of the access log never run into each other.
-    let subscriber = subscriber(config, io::stdout)?;
+    let subscriber = subscriber(config, Queue::start())?;
     let _begun_already = subscriber.try_init().is_err();
     Ok(())
+}
+
+/// Lines on their way to standard output, by a thread of their own: a reader who takes nothing must not hold
+/// up whoever has something to say. What does not fit is lost.
+#[derive(Clone)]
+struct Queue(SyncSender<Vec<u8>>);
+
+/// Lines that may wait.
+const QUEUE: usize = 1024;
+
+impl Queue {
+    fn start() -> Self {
+        let (queue, lines) = mpsc::sync_channel::<Vec<u8>>(QUEUE);
+        // Each line in one write: those of this log and of the access log never run into each other.
+        let write = move || lines.iter().for_each(|line| drop(io::stdout().write_all(&line)));
+        // Without a thread nothing is said, and everything else goes on.
+        let _ = thread::Builder::new().name("log".into()).spawn(write);
+        Queue(queue)
+    }
+}
+
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _ = self.0.try_send(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Queue {
+    type Writer = Queue;
+
+    fn make_writer(&self) -> Queue {
+        self.clone()
+    }
 }
 
 fn subscriber<W>(config: &LogConfig, out: W) -> Result<impl Subscriber, StartError>

@@ -14,7 +14,7 @@ use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, ErrorType};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// A request, ready to go.
@@ -41,8 +41,8 @@ pub struct Client {
     target: Arc<Target>,
     timeouts: Timeouts,
     via: HeaderValue,
-    /// Whether the last attempt to connect succeeded.
-    up: AtomicBool,
+    /// What the last attempt to connect came to: one of `UNTRIED`, `DOWN`, `UP`.
+    state: AtomicU8,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,10 @@ struct Timeouts {
     write: Option<Duration>,
     idle: Option<Duration>,
 }
+
+const UNTRIED: u8 = 0;
+const DOWN: u8 = 1;
+const UP: u8 = 2;
 
 /// An answer on its way.
 pub struct Incoming {
@@ -96,7 +100,7 @@ impl Client {
                 idle: off_if_zero(config.idle_timeout),
             },
             via: HeaderValue::try_from(format!("1.1 {instance}")).expect("an instance is plain ASCII"),
-            up: AtomicBool::new(false),
+            state: AtomicU8::new(UNTRIED),
         })
     }
 
@@ -107,12 +111,13 @@ impl Client {
 
     /// Whether the upstream could be reached when last tried.
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) == UP
     }
 
     /// Notes what somebody else's attempt to connect came to.
     pub fn note(&self, up: bool) {
-        if self.up.swap(up, Ordering::Relaxed) != up {
+        let now = if up { UP } else { DOWN };
+        if self.state.swap(now, Ordering::Relaxed) != now {
             tracing::info!(url = self.target.url(), up, "upstream");
         }
     }
@@ -306,17 +311,43 @@ pub fn explain_type(kind: &ErrorType) -> Error {
         | ErrorType::ConnectNoRoute
         | ErrorType::ConnectError
         | ErrorType::SocketError
-        | ErrorType::BindError
-        | ErrorType::TLSHandshakeFailure
-        | ErrorType::InvalidCert
-        | ErrorType::HandshakeError => {
-            Error::new(Kind::UpstreamUnreachable, "the upstream cannot be reached")
-                .retry_after(Duration::from_secs(1))
-        }
+        | ErrorType::BindError => Error::new(Kind::UpstreamUnreachable, "the upstream cannot be reached")
+            .retry_after(Duration::from_secs(1)),
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => Error::new(
+            Kind::UpstreamUnreachable,
+            "the upstream's certificate is not trusted, or it does not speak TLS",
+        ),
         ErrorType::InvalidHTTPHeader => {
             Error::new(Kind::UpstreamAborted, "the upstream's answer is not valid HTTP")
         }
         _ => Error::new(Kind::UpstreamAborted, "the upstream closed the connection without an answer"),
+    }
+}
+
+impl UpstreamCall {
+    /// 256 bits over the body and over those fields by which an upstream may answer otherwise: who asks,
+    /// how the answer is to be packed, and under which condition it is wanted.
+    pub fn likeness(&self) -> [u8; 32] {
+        const MATTER: [HeaderName; 7] = [
+            header::AUTHORIZATION,
+            HeaderName::from_static("x-api-key"),
+            header::ACCEPT_ENCODING,
+            header::RANGE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            header::COOKIE,
+        ];
+        let mut hasher = blake3::Hasher::new();
+        for name in MATTER {
+            for value in self.headers.get_all(&name) {
+                hasher.update(name.as_str().as_bytes());
+                hasher.update(&(value.len() as u64).to_le_bytes());
+                hasher.update(value.as_bytes());
+            }
+        }
+        hasher.update(&[0]);
+        hasher.update(&self.body);
+        *hasher.finalize().as_bytes()
     }
 }
 

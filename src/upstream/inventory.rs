@@ -22,6 +22,8 @@ const LARGEST: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often names are read again while nobody asks.
 const IDLE_REFRESH: Duration = Duration::from_secs(10);
+/// How long an upstream that does not list its models is left in peace.
+const SULK: Duration = Duration::from_secs(1);
 /// For a name that is in no list the names are read again, so often at the most.
 const UNKNOWN_PACE: Duration = Duration::from_millis(200);
 /// Two readings for the sake of storing are at least this far apart.
@@ -53,6 +55,8 @@ pub struct Inventory {
     changes: AtomicU64,
     /// Whether anybody asked since the last reading.
     used: AtomicBool,
+    /// Milliseconds since `born` until which an upstream that would not list its models is not asked.
+    sulks: AtomicU64,
     reading: Mutex<Last>,
     born: Instant,
 }
@@ -109,6 +113,7 @@ impl Inventory {
             fresh_until: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             used: AtomicBool::new(false),
+            sulks: AtomicU64::new(0),
             reading: Mutex::default(),
             born: Instant::now(),
         })
@@ -119,10 +124,18 @@ impl Inventory {
     /// # Errors
     /// When the upstream cannot be reached: whoever asks need not try again.
     pub async fn identify(&self, model: &str) -> Result<Option<Identity>, Error> {
+        if self.sulks.load(Ordering::Relaxed) > self.milliseconds(Instant::now()) {
+            return Ok(None);
+        }
         if self.epoch(Instant::now()).is_none()
             && let Err(error) = self.read_since(Instant::now()).await
         {
-            return if self.client.is_up() && error.kind != Kind::Loop { Ok(None) } else { Err(error) };
+            if !self.client.is_up() || error.kind == Kind::Loop {
+                return Err(error);
+            }
+            // It is there, and does not list its models: nobody need wait for that every time.
+            self.sulks.store(self.milliseconds(Instant::now() + SULK), Ordering::Relaxed);
+            return Ok(None);
         }
         if let Some(known) = self.look_up(model) {
             return Ok(Some(known));
@@ -144,8 +157,7 @@ impl Inventory {
 
     /// The epoch in force at `now`, while the view may be believed. One or two atomic loads.
     pub fn epoch(&self, now: Instant) -> Option<u64> {
-        let elapsed = now.saturating_duration_since(self.born).as_millis() as u64;
-        if elapsed >= self.fresh_until.load(Ordering::Acquire) {
+        if self.milliseconds(now) >= self.fresh_until.load(Ordering::Acquire) {
             return None;
         }
         if !self.used.load(Ordering::Relaxed) {
@@ -163,6 +175,10 @@ impl Inventory {
     pub fn invalidate(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.fresh_until.store(0, Ordering::Release);
+    }
+
+    fn milliseconds(&self, moment: Instant) -> u64 {
+        moment.saturating_duration_since(self.born).as_millis() as u64
     }
 
     /// How many models are known.
