@@ -501,3 +501,32 @@ async fn connections_are_bounded_and_wait_their_turn() {
     wires.pop();
     assert_eq!(waiting.reply("GET").await.status(), 200);
 }
+
+/// A path that the upstream would unescape into a route that is read here must not go round the reading.
+#[tokio::test]
+async fn disguised_routes_are_refused() {
+    let upstream = Upstream::start().await;
+    let pannier = Pannier::start(&upstream).await;
+    for path in ["/api/%63hat", "/%61pi/generate", "/v1/%65mbeddings", "/api/%64elete"] {
+        let method = if path.ends_with("elete") { "DELETE" } else { "POST" };
+        let reply = pannier.ask(&Ask::new(method, path).bytes("{}")).await;
+        assert_eq!((reply.status(), reply.code()), (400, Some("bad_request")), "{path}");
+    }
+    // Elsewhere an escape is the upstream's business.
+    upstream.always("/v1/models/a%2Fb", json(200, "{}"));
+    pannier.ask(&Ask::get("/v1/models/a%2Fb")).await.fine();
+    assert_eq!(upstream.strangers().len(), 1);
+}
+
+/// HTTP/1.0 knows no chunks: a forwarded answer of unknown length ends with its connection.
+#[tokio::test]
+async fn http_1_0_gets_no_chunks() {
+    let upstream = Upstream::start().await;
+    upstream.always("/api/ps", chunked("application/json", &[b"{\"models\":".to_vec(), b"[]}".to_vec()]));
+    let pannier = Pannier::start(&upstream).await;
+    let mut wire = pannier.open().await;
+    wire.send(b"GET /api/ps HTTP/1.0\r\nHost: localhost\r\n\r\n").await;
+    let reply = wire.reply("GET").await;
+    assert_eq!(reply.field("transfer-encoding"), None);
+    assert_eq!(reply.body(), "{\"models\":[]}");
+}

@@ -246,3 +246,22 @@ async fn the_epoch_makes_all_answers_old() {
     })
     .await;
 }
+
+/// A body that Ollama would refuse must neither get the answer of one that it takes, nor lead its trip.
+#[tokio::test]
+async fn mistyped_fields_are_another_question() {
+    let (upstream, pannier, route) = stage_with("/api/chat").await;
+    pannier.ask(&route.ask(false)).await.fine();
+    pannier.remembered(&route.ask(false)).await;
+    for (field, value) in
+        [("stream", json!("no")), ("keep_alive", json!("5 parsecs")), ("keep_alive", json!({ "a": 1 }))]
+    {
+        let mut body = route.body(false);
+        body[field] = value;
+        assert!(
+            goes_up(&upstream, &pannier, &Ask::post(route.path, &body)).await,
+            "{field}: {}",
+            body[field]
+        );
+    }
+}
