@@ -1,7 +1,7 @@
 //! One trip's books: what passes is read on its way, and written down when the trip ends, whatever ended it.
 
 use super::Way;
-use super::trip::Plan;
+use super::plan::Plan;
 use crate::dialect::{Form, Scanner};
 use crate::domain::{CallFacts, Kind, Observed, Route, Source, Trip};
 use crate::upstream::Head;

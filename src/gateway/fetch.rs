@@ -1,6 +1,7 @@
 //! Where an answer comes from: the memory, else a trip that is under way, else a trip of its own.
 
-use super::trip::{self, Keep, Plan, TripHead};
+use super::plan::{FlightKey, Keep, Plan};
+use super::trip::{self, TripHead};
 use super::{Policy, Request, Way};
 use crate::cache::{CacheKey, Directives, Entry, Parts, Terms};
 use crate::domain::{CacheOutcome, Call, CallFacts, Error, Kind};
@@ -8,11 +9,6 @@ use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// One trip under way is shared by those who ask for the same thing of the same model by the same name, in a
-/// request that even an upstream which refuses it, or packs its answer, could not tell apart.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FlightKey(CacheKey, [u8; 32]);
 
 /// All that is known of a request once it has been read.
 pub struct Order<'a> {
@@ -84,7 +80,7 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
     let plan = order.plan(Some(keep));
     let alike = plan.call.likeness();
     let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, recorder);
-    match way.flights.join(FlightKey(key, alike), remembered, depart).map_err(full)? {
+    match way.flights.join(FlightKey { key, likeness: alike }, remembered, depart).map_err(full)? {
         Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
         Boarding::Seat(seat) => {
             let outcome = if seat.joined() { CacheOutcome::Joined } else { CacheOutcome::Miss };

@@ -5,6 +5,7 @@ mod books;
 mod error;
 mod fetch;
 mod live;
+mod plan;
 mod policy;
 mod recall;
 mod rendition;
@@ -53,7 +54,7 @@ pub struct Way {
     pub inventory: Arc<Inventory>,
     pub origins: Origins,
     pub memory: Memory,
-    pub flights: Flights<fetch::FlightKey, trip::TripHead, Error>,
+    pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
 }

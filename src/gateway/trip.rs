@@ -5,37 +5,16 @@
 
 use super::Way;
 use super::books::Books;
-use super::fetch::FlightKey;
-use crate::cache::{CacheKey, Entry, Terms};
+use super::plan::{FlightKey, Keep, Plan};
+use crate::cache::Entry;
 use crate::dialect::{self, Form, frame};
-use crate::domain::{CallFacts, Error, Kind, Observed, Route};
+use crate::domain::{Error, Kind, Observed};
 use crate::flight::Recorder;
-use crate::upstream::{Head, Identity, Incoming, UpstreamCall};
+use crate::upstream::{Head, Incoming};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-
-/// What a trip is for.
-pub struct Plan {
-    pub form: Form,
-    pub route: Route,
-    pub facts: CallFacts,
-    pub call: UpstreamCall,
-    /// The model's name as the client wrote it.
-    pub model: String,
-    pub estimated_prompt_tokens: u64,
-    /// How to remember the answer, when it may be.
-    pub keep: Option<Keep>,
-}
-
-/// Under what name and terms an answer is remembered.
-#[derive(Clone)]
-pub struct Keep {
-    pub key: CacheKey,
-    pub identity: Identity,
-    pub terms: Terms,
-}
 
 /// What readers see first.
 #[derive(Clone)]

@@ -1,0 +1,36 @@
+//! What a trip upstream is for, and who may share it.
+
+use crate::cache::{CacheKey, Terms};
+use crate::dialect::Form;
+use crate::domain::{CallFacts, Route};
+use crate::upstream::{Identity, UpstreamCall};
+
+/// One trip under way is shared by those who ask for the same thing of the same model by the same name, in a
+/// request that even an upstream which refuses it, or packs its answer, could not tell apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FlightKey {
+    pub key: CacheKey,
+    /// Of the request as it goes upstream.
+    pub likeness: [u8; 32],
+}
+
+/// What a trip is for.
+pub struct Plan {
+    pub form: Form,
+    pub route: Route,
+    pub facts: CallFacts,
+    pub call: UpstreamCall,
+    /// The model's name as the client wrote it.
+    pub model: String,
+    pub estimated_prompt_tokens: u64,
+    /// How to remember the answer, when it may be.
+    pub keep: Option<Keep>,
+}
+
+/// Under what name and terms an answer is remembered.
+#[derive(Clone)]
+pub struct Keep {
+    pub key: CacheKey,
+    pub identity: Identity,
+    pub terms: Terms,
+}
