@@ -7,7 +7,7 @@ use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route};
 use crate::flight::{Flights, Limits};
 use crate::gateway::{Gateway, Policy, Way};
-use crate::proxy::{self, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
+use crate::proxy::{self, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
 use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
 use crate::upstream::{Client, Inventory, Origins, Target};
 use arc_swap::ArcSwap;
@@ -59,15 +59,20 @@ impl House {
             gateway: gateway.clone(),
             client: way.client.clone(),
             admin: reachable(admin_listen),
-            max_body: config.server.max_body as u64,
             instance,
             metrics: metrics.clone(),
             sinks: way.sinks.clone(),
             draining: draining.clone(),
         };
+        let desk = Desk {
+            gateway: gateway.clone(),
+            max_body: config.server.max_body as u64,
+            metrics: metrics.clone(),
+            sinks: way.sinks.clone(),
+        };
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
-        let front = Front { door, lane, proxy };
+        let front = Front { door, lane, desk, proxy };
         let client = way.client.clone();
         let readiness = Arc::new(Readiness::new(move || client.is_up()));
         let admin = admin::Parts { metrics, readiness: readiness.clone() };

@@ -14,5 +14,5 @@ pub use call::{Call, Certainty, Fingerprint, Operation, Storable};
 pub use consumer::{Consumer, Scope};
 pub use error::{Error, Kind};
 pub use record::{CacheOutcome, CallFacts, Ending, Record, RequestId, Route, Trip};
-pub use template::{Slot, SlotKind, Template};
+pub use template::{Pour, Slot, SlotKind, Template};
 pub use usage::{Durations, FinishReason, Observed, Source, Usage};

@@ -50,18 +50,91 @@ impl Template {
     /// # Panics
     /// When `out` is shorter than `body`.
     pub fn fill(&self, out: &mut [u8], now: SystemTime, seed: u64) {
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        let mut shown = 0;
+        let mut ink = Ink::new(now, seed);
         for slot in &self.slots {
-            let at = slot.at as usize;
-            let place = &mut out[at..at + usize::from(slot.len)];
-            match slot.kind {
-                SlotKind::Rfc3339 => shown = write_rfc3339(place, now, shown),
-                SlotKind::UnixSeconds => write_decimal(place, now / SECOND),
-                SlotKind::Digits => write_number(place, seed, slot.group),
-                SlotKind::Hex => write_hex(place, seed, slot.group),
-            }
+            ink.fill(slot, &mut out[slot.at as usize..slot.end()]);
         }
+    }
+}
+
+/// A template that is written out piece by piece, so that a large answer is never copied whole.
+#[derive(Debug)]
+pub struct Pour {
+    template: Template,
+    ink: Ink,
+    /// What has been written, and the first slot that has not.
+    at: usize,
+    slot: usize,
+}
+
+impl Pour {
+    pub fn new(template: Template, now: SystemTime, seed: u64) -> Self {
+        Pour { template, ink: Ink::new(now, seed), at: 0, slot: 0 }
+    }
+
+    /// Bytes of the whole.
+    pub fn len(&self) -> usize {
+        self.template.body.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where each frame ends.
+    pub fn frames(&self) -> &[u32] {
+        &self.template.frames
+    }
+
+    /// Appends what comes next to `out`, up to the offset `end`: `most` bytes and the rest of a slot that
+    /// begins in them. Returns whether `end` was reached.
+    pub fn write(&mut self, end: usize, most: usize, out: &mut Vec<u8>) -> bool {
+        let mut to = end.min(self.at + most);
+        let first = self.slot;
+        while let Some(slot) = self.template.slots.get(self.slot).filter(|slot| (slot.at as usize) < to) {
+            to = to.max(slot.end());
+            self.slot += 1;
+        }
+        let start = out.len();
+        out.extend_from_slice(&self.template.body[self.at..to]);
+        for slot in &self.template.slots[first..self.slot] {
+            let place = start + slot.at as usize - self.at..start + slot.end() - self.at;
+            self.ink.fill(slot, &mut out[place]);
+        }
+        self.at = to;
+        to >= end
+    }
+}
+
+/// What slots are filled with.
+#[derive(Debug)]
+struct Ink {
+    /// Nanoseconds since the epoch: now, and the last time that was written.
+    now: u64,
+    shown: u64,
+    seed: u64,
+}
+
+impl Ink {
+    fn new(now: SystemTime, seed: u64) -> Self {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        Ink { now, shown: 0, seed }
+    }
+
+    fn fill(&mut self, slot: &Slot, place: &mut [u8]) {
+        match slot.kind {
+            SlotKind::Rfc3339 => self.shown = write_rfc3339(place, self.now, self.shown),
+            SlotKind::UnixSeconds => write_decimal(place, self.now / SECOND),
+            SlotKind::Digits => write_number(place, self.seed, slot.group),
+            SlotKind::Hex => write_hex(place, self.seed, slot.group),
+        }
+    }
+}
+
+impl Slot {
+    /// Offset past its last byte.
+    fn end(&self) -> usize {
+        self.at as usize + usize::from(self.len)
     }
 }
 
@@ -200,6 +273,26 @@ mod tests {
                 "2026-08-21T18:50:00.000000000Z"
             ]
         );
+    }
+
+    #[test]
+    fn poured_in_pieces_it_is_the_same() {
+        use SlotKind::{Digits, Hex, Rfc3339, UnixSeconds};
+        let row = template(&[
+            (30, Rfc3339, 0),
+            (6, Digits, 1),
+            (26, Rfc3339, 0),
+            (10, UnixSeconds, 0),
+            (24, Hex, 0),
+        ]);
+        let (now, seed) = (at(1_787_338_199, 999_999_999), 7);
+        let mut whole = row.body.to_vec();
+        row.fill(&mut whole, now, seed);
+        for most in 1..=row.body.len() + 1 {
+            let (mut pour, mut out) = (Pour::new(row.clone(), now, seed), Vec::new());
+            while !pour.write(row.body.len(), most, &mut out) {}
+            assert_eq!(out, whole, "{most}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct Request<'a> {
     pub route: Route,
     /// Path and query as they came.
     pub target: Bytes,
-    /// End-to-end fields only.
+    /// As they came.
     pub headers: &'a HeaderMap,
     pub consumer: Arc<Consumer>,
     /// The presented key is Pannier's own: it stays here.

@@ -6,7 +6,7 @@ use super::trip::TripHead;
 use crate::cache::Entry;
 use crate::dialect::openai::UsageStrip;
 use crate::dialect::{self};
-use crate::domain::{CacheOutcome, Error, Kind, Record, Template};
+use crate::domain::{CacheOutcome, Error, Kind, Pour, Record, Template};
 use crate::flight::Seat;
 use crate::upstream::{Head, Verdict, is_cors};
 use bytes::Bytes;
@@ -27,8 +27,11 @@ pub struct Reply {
 /// An answer's body.
 pub enum Body {
     Whole(Bytes),
-    /// Finished frames, each to be flushed by itself.
-    Frames(Vec<Bytes>),
+    /// A remembered answer, to be written frame by frame where it is streamed.
+    Replay {
+        pour: Pour,
+        streamed: bool,
+    },
     /// Head and body are still to come; `Reply::status` and `headers` only add to them.
     Live(Box<Live>),
 }
@@ -88,15 +91,12 @@ pub fn live(seat: Seat<TripHead, Error>, order: &Order<'_>, fresh: Fresh) -> Rep
 /// An answer from the memory, made fresh.
 pub fn remembered(remembered: &Remembered, template: &Template, order: &Order<'_>, record: &Record) -> Reply {
     let Remembered { entry, ttl, .. } = remembered;
-    let mut body = template.body.to_vec();
-    template.fill(&mut body, SystemTime::now(), record.id.seed());
-    let body = Bytes::from(body);
     let age = entry.age(Instant::now());
     let mut headers: HeaderMap = entry.headers.iter().cloned().collect();
     headers.insert(CACHE_STATUS, hit(ttl.saturating_sub(age)));
     headers.insert(header::AGE, age.as_secs().into());
-    let body =
-        if order.call.streamed { Body::Frames(cut(&body, &template.frames)) } else { Body::Whole(body) };
+    let pour = Pour::new(template.clone(), SystemTime::now(), record.id.seed());
+    let body = Body::Replay { pour, streamed: order.call.streamed };
     Reply { status: StatusCode::OK, headers, body }
 }
 
@@ -116,17 +116,6 @@ pub fn fit(entry: &Entry, order: &Order<'_>) -> Result<Template, Error> {
     }
     dialect::cut(form, streamed, &pieces, &order.call.model)
         .ok_or_else(|| Error::new(Kind::Internal, "a remembered answer cannot be read"))
-}
-
-fn cut(body: &Bytes, ends: &[u32]) -> Vec<Bytes> {
-    let mut from = 0;
-    ends.iter()
-        .map(|&end| {
-            let piece = body.slice(from..end as usize);
-            from = end as usize;
-            piece
-        })
-        .collect()
 }
 
 fn hit(left: Duration) -> HeaderValue {

@@ -1,14 +1,18 @@
 //! The life of one client connection: a head is read under a deadline and judged; a plain request that
 //! the memory knows is answered on the spot; every other one takes the ordinary road through Pingora.
 
-use super::door::{Arrival, Door};
+use super::desk::{Asking, Desk};
+use super::door::{Arrival, Door, Errand};
+use super::downstream::Downstream;
 use super::edge::Edge;
-use super::head::{Head, Reading};
+use super::head::{Head, Reading, origin_form};
 use super::lane::{Glance, Hit, Lane};
+use super::lent::Lent;
 use super::road::Road;
 use super::wire::Wire;
+use crate::dialect::{Form, Handling};
 use crate::domain::{Error, Kind};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pingora::apps::HttpServerApp;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -36,6 +40,7 @@ const LINGER_FOR: Duration = Duration::from_secs(1);
 pub struct Front {
     pub door: Arc<Door>,
     pub lane: Lane,
+    pub desk: Desk,
     pub proxy: Arc<HttpProxy<Road>>,
 }
 
@@ -202,18 +207,45 @@ impl Connection {
             return None;
         };
         let own = head.len + of_body;
+        match arrival.errand {
+            Errand::Upstream(Handling::Answer(form)) => self.ask(arrival, form, own, edge).await,
+            // Its future is large: those who wait for an answer or for nothing need not hold it.
+            _ => Box::pin(self.forward(arrival, own, edge)).await,
+        }
+    }
+
+    /// A request for an answer. Its head and `own` bytes in all have been read.
+    async fn ask(self, arrival: Arrival, form: Form, own: usize, edge: Edge) -> Option<Self> {
+        let Ok(Reading::Head(head)) = Head::read(&self.read, 0, self.front.door.head_limits) else {
+            return None;
+        };
+        let target = Bytes::copy_from_slice(origin_form(head.target).as_bytes());
+        let headers = head.fields(&self.read)?;
+        let (framing, is_http_11, len) = (head.framing, head.is_http_11, head.len);
+        let Connection { front, io, mut read, out, shutdown } = self;
+        let _ = read.split_to(len);
+        let wire = Wire::new(io, read, own - len, edge, front.door.patience);
+        let draining = front.door.draining.clone();
+        let client = Downstream::new(wire, framing, is_http_11, &headers, draining);
+        let asking = Asking { arrival, form, target, headers };
+        let (io, read) = front.desk.serve(client, asking).await?;
+        Some(Connection { front, io, read, out, shutdown })
+    }
+
+    /// A request that is not looked into.
+    async fn forward(self, arrival: Arrival, own: usize, edge: Edge) -> Option<Self> {
         let Connection { front, io, read, out, shutdown } = self;
         let wire = Wire::new(io, read, own, edge, front.door.patience);
-        let arrival = Arrival { troubles: wire.troubles(), cork: wire.cork(), ..arrival };
-        let mut session = ServerSession::new_http1(Box::new(wire) as Stream);
+        let arrival = Arrival { troubles: wire.troubles(), ..arrival };
+        let mut session = ServerSession::new_http1(Box::new(Lent::new(wire)) as Stream);
         session
             .set_keepalive((!*shutdown.borrow()).then_some(front.door.head_patience.idle.as_secs().max(1)));
         session.set_read_timeout(None);
         session.set_connection_user_context(Some(Box::new(arrival)));
         let reused = front.proxy.process_new_http(session, &shutdown).await?;
         let (stream, _) = reused.consume();
-        let wire = stream.into_any().downcast::<Wire>().ok()?;
-        let (io, read) = wire.into_parts()?;
+        let lent = stream.into_any().downcast::<Lent>().ok()?;
+        let (io, read) = lent.into_parts()?;
         Some(Connection { front, io, read, out, shutdown })
     }
 

@@ -1,14 +1,17 @@
 //! Who may come in, and as what: the host's name, loops, the route, the key.
 
 use super::Config;
+use super::downstream::write_head;
 use super::head::{Head, Limits, Reading, is_fit_id};
 use super::hosts::Hosts;
-use super::wire::{Cork, Patience, Troubles};
+use super::visit::REQUEST_ID;
+use super::wire::{Patience, Troubles};
 use crate::dialect::{self, Handling};
 use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route};
 use crate::gateway::{self, Body, Policy};
 use crate::telemetry::{Metrics, Sinks};
 use arc_swap::ArcSwap;
+use http::{HeaderValue, header};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -52,7 +55,6 @@ pub struct Arrival {
     /// The presented key is one of Pannier's.
     pub own_key: bool,
     pub troubles: Troubles,
-    pub cork: Cork,
 }
 
 /// What is done with a request.
@@ -114,7 +116,6 @@ impl Door {
             consumer: policy.keys.identify(head.key).clone(),
             own_key: policy.keys.knows(head.key),
             troubles: Troubles::default(),
-            cork: Cork::default(),
         })
     }
 
@@ -136,26 +137,19 @@ impl Door {
             Ok(Reading::Head(head)) => (method_label(head.method), self.route(&head).0, head.request_id),
             _ => ("other", dialect_of_line(read), None),
         };
-        let own = own.filter(|own| is_fit_id(own)).map(String::from_utf8_lossy);
-        let shown = own.unwrap_or_else(|| id.to_string().into());
-        let reply = gateway::refuse(error, route, id);
-        let mut answer = format!("HTTP/1.1 {}\r\n", reply.status).into_bytes();
-        for (name, value) in &reply.headers {
-            answer.extend_from_slice(format!("{name}: ").as_bytes());
-            answer.extend_from_slice(value.as_bytes());
-            answer.extend_from_slice(b"\r\n");
-        }
+        let hyphenated = id.hyphenated();
+        let shown = own.filter(|own| is_fit_id(own)).unwrap_or(&hyphenated);
+        let mut reply = gateway::refuse(error, route, id);
         let body = match reply.body {
             Body::Whole(body) if method != "HEAD" => body,
             _ => bytes::Bytes::new(),
         };
-        let date = super::date::Date::at(now);
-        let date = String::from_utf8_lossy(&date);
-        let rest = format!(
-            "date: {date}\r\nx-request-id: {shown}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            body.len()
-        );
-        answer.extend_from_slice(rest.as_bytes());
+        let fields = &mut reply.headers;
+        fields.extend(HeaderValue::from_bytes(shown).map(|shown| (REQUEST_ID, shown)));
+        fields.insert(header::CONTENT_LENGTH, body.len().into());
+        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let mut answer = Vec::new();
+        write_head(&mut answer, reply.status, [&reply.headers]);
         answer.extend_from_slice(&body);
         self.sinks.record(&Record {
             id,

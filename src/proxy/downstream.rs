@@ -1,138 +1,304 @@
-//! Between Pingora's session and the gateway's requests and replies.
+//! The client's side of one request for an answer: its body is read, and an answer is written, in HTTP/1 and
+//! with no buffer that outlives its use.
 
-use super::head::origin_form;
-use super::road::{REQUEST_ID, Road, Way, is_same_origin};
-use super::wire::Trouble;
-use crate::dialect::Form;
-use crate::domain::{Error, Kind, Observed};
-use crate::gateway::{self, Body, Live, Piece, Reply, Request};
-use crate::upstream::end_to_end;
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
-use pingora::ErrorType;
-use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
-use std::time::Duration;
+use super::date::Date;
+use super::edge::Edge;
+use super::head::Framing;
+use super::visit::REQUEST_ID;
+use super::wire::{Trouble, Troubles, Wire};
+use crate::domain::{Error, Kind};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-/// How an answer went out.
-pub enum Sent {
-    /// To its end.
-    Whole,
-    /// It had begun, and broke off; the connection must say so by closing.
-    Broken,
-}
-
+/// Room for a body is made so far ahead on the strength of what its head says.
+const TRUSTED_LENGTH: usize = 1 << 20;
 /// A body that is not wanted is read so far, and so long, before the connection is closed, so that the
 /// client sees the answer first.
 const LINGER: usize = 1 << 20;
 const LINGER_FOR: Duration = Duration::from_secs(1);
+/// A piece up to this size is copied behind what waits to be written; a larger one goes out from where it is.
+const COPIED: usize = 4 << 10;
 
-/// Reads the body, asks the gateway, and writes what it says.
-pub async fn answer(road: &Road, session: &mut Session, way: &mut Way, form: Form) -> pingora::Result<Sent> {
-    let body = match read_body(session, road.max_body).await {
-        Ok(body) => body,
-        Err(error) => return refuse(session, way, error).await,
-    };
-    let head = session.req_header();
-    let headers = end_to_end(&head.headers);
-    let Some(arrival) = &way.arrival else { return Ok(Sent::Broken) };
-    let request = Request {
-        id: arrival.id,
-        started: arrival.started,
-        form,
-        route: arrival.route,
-        target: Bytes::copy_from_slice(origin_form(&String::from_utf8_lossy(head.raw_path())).as_bytes()),
-        consumer: arrival.consumer.clone(),
-        own_key: arrival.own_key,
-        origin: headers.get(header::ORIGIN).filter(|_| !is_same_origin(head)).cloned(),
-        content_encoding: encoding(&headers),
-        headers: &headers,
-        body,
-    };
-    let answered = tokio::select! {
-        answered = road.gateway.answer(request, &mut way.record) => answered,
-        gone = gone(session) => Err(gone),
-    };
-    match answered {
-        Ok(Reply { status, headers, body: Body::Live(live) }) => {
-            let reply = Reply { status, headers, body: Body::Whole(Bytes::new()) };
-            send_live(road, session, way, reply, *live).await
-        }
-        Ok(reply) => {
-            road.close_if_draining(session);
-            send_whole(session, way, reply).await.map(|()| Sent::Whole)
-        }
-        Err(error) => refuse(session, way, error).await,
-    }
+/// One client, for one request.
+pub struct Downstream {
+    wire: Wire,
+    framing: Framing,
+    is_http_11: bool,
+    /// The client waits to be told to send its body.
+    expects: bool,
+    /// Another request may follow on this connection ...
+    keeps: bool,
+    /// ... unless the end has begun.
+    draining: Arc<AtomicBool>,
+    ends: Ends,
+    /// What is to be written with the next piece.
+    waiting: Vec<u8>,
+    status: Option<StatusCode>,
+    /// The answer is complete.
+    has_ended: bool,
+    /// Bytes of the answer's body that went out.
+    sent: u64,
 }
 
-/// The whole body, bounded.
-async fn read_body(session: &mut Session, most: u64) -> Result<Bytes, Error> {
-    let too_large = || Error::new(Kind::TooLarge, format!("the body is larger than {most} bytes"));
-    let announced =
-        session.get_header(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > most) {
-        return Err(too_large());
+/// How the client will know where the answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Length,
+    Chunks,
+    /// With the connection.
+    Close,
+}
+
+impl Downstream {
+    /// `headers`: the request's own; `draining`: whether answers are to be the last on their connections.
+    pub fn new(
+        wire: Wire,
+        framing: Framing,
+        is_http_11: bool,
+        headers: &HeaderMap,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
+        Downstream {
+            wire,
+            framing,
+            is_http_11,
+            expects: is_http_11 && headers.contains_key(header::EXPECT),
+            keeps: is_http_11 && !asks_to_close(headers),
+            draining,
+            ends: Ends::Length,
+            waiting: Vec::new(),
+            status: None,
+            has_ended: false,
+            sent: 0,
+        }
     }
-    if session.is_body_empty() {
-        return Ok(Bytes::new());
+
+    /// The status that the client was sent.
+    pub fn status(&self) -> Option<u16> {
+        self.status.map(|status| status.as_u16())
     }
-    let left = |_| Error::new(Kind::ClientGone, "the client left");
-    let expects = session.get_header(header::EXPECT).is_some();
-    if expects && session.req_header().version == http::Version::HTTP_11 {
-        session.write_continue_response().await.map_err(left)?;
+
+    /// Bytes of the request's body, and of the answer's.
+    pub fn passed(&self) -> (u64, u64) {
+        (self.wire.received(), self.sent)
     }
-    // One read brings most bodies, and then nothing is copied.
-    let Some(first) = session.read_request_body().await.map_err(left)? else { return Ok(Bytes::new()) };
-    if announced == Some(first.len() as u64) {
-        return Ok(first);
+
+    pub fn troubles(&self) -> Troubles {
+        self.wire.troubles()
     }
-    let capacity = announced.map_or(first.len() * 2, |length| length as usize).min(LINGER);
-    let mut body = BytesMut::with_capacity(capacity);
-    body.extend_from_slice(&first);
-    while let Some(piece) = session.read_request_body().await.map_err(left)? {
-        if body.len() as u64 + piece.len() as u64 > most {
+
+    // --- the request ---
+
+    /// The whole body, of at most `most` bytes.
+    ///
+    /// # Errors
+    /// `TooLarge`; `RequestTimeout` and `BadRequest` for what the wire says; `ClientGone`.
+    pub async fn body(&mut self, most: u64) -> Result<Bytes, Error> {
+        let too_large = || Error::new(Kind::TooLarge, format!("the body is larger than {most} bytes"));
+        let announced = match self.framing {
+            Framing::Nothing => return Ok(Bytes::new()),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+        };
+        if announced.is_some_and(|length| length > most) {
             return Err(too_large());
         }
-        body.extend_from_slice(&piece);
+        if self.expects && !self.wire.is_read() {
+            self.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| gone())?;
+        }
+        let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+        let mut body = BytesMut::with_capacity(room.min(TRUSTED_LENGTH));
+        let mut edge = Edge::new(self.framing);
+        let mut raw = BytesMut::new();
+        while !self.wire.is_read() {
+            let into = if announced.is_some() { &mut body } else { &mut raw };
+            let read = self.wire.read_buf(into).await;
+            if !matches!(read, Ok(1..)) {
+                return Err(self.trouble().unwrap_or_else(gone));
+            }
+            if announced.is_none() {
+                // The wire has passed these very bytes through an edge of its own.
+                let _ = edge.unwrap(&raw, &mut body);
+                raw.clear();
+                if body.len() as u64 > most {
+                    return Err(too_large());
+                }
+            }
+        }
+        Ok(body.freeze())
     }
-    Ok(body.freeze())
-}
 
-fn encoding(headers: &HeaderMap) -> Option<String> {
-    let all: Vec<_> =
-        headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).collect();
-    (!all.is_empty()).then(|| all.join(", "))
-}
+    /// What the wire says went wrong.
+    pub fn trouble(&self) -> Option<Error> {
+        explain_trouble(self.wire.troubles().get())
+    }
 
-/// Resolves when the client has gone.
-async fn gone(session: &mut Session) -> Error {
-    loop {
-        match session.read_body_or_idle(true).await {
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return Error::new(Kind::ClientGone, "the client left"),
+    /// Resolves when the client has gone. Only to be asked when the body has been read.
+    pub async fn gone(&mut self) -> Error {
+        let mut room = [0; 64];
+        while let Ok(1..) = self.wire.read(&mut room).await {}
+        gone()
+    }
+
+    // --- the answer ---
+
+    /// Makes a head ready; it goes out with the first piece, or with [`Self::flush`]. `length`: of the body,
+    /// where it is known and the fields do not say so themselves.
+    pub fn begin(&mut self, status: StatusCode, fields: &HeaderMap, id: HeaderValue, length: Option<usize>) {
+        let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let mut own = HeaderMap::with_capacity(5);
+        if let Some(length) = length {
+            own.insert(header::CONTENT_LENGTH, length.into());
+        } else if has_body && !fields.contains_key(header::CONTENT_LENGTH) {
+            self.ends = if self.is_http_11 { Ends::Chunks } else { Ends::Close };
+        }
+        match self.ends {
+            Ends::Length => {}
+            Ends::Chunks => {
+                own.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            Ends::Close => self.keeps = false,
+        }
+        self.keeps &= self.wire.is_read() && !self.draining.load(Ordering::Relaxed);
+        let connection = if self.keeps { "keep-alive" } else { "close" };
+        own.insert(header::CONNECTION, HeaderValue::from_static(connection));
+        own.insert(REQUEST_ID, id);
+        self.waiting.clear();
+        write_head(&mut self.waiting, status, [fields, &own]);
+        self.status = Some(status);
+    }
+
+    /// Writes a piece of the body, and what waits before it.
+    ///
+    /// # Errors
+    /// When the client has gone or takes nothing.
+    pub async fn write(&mut self, piece: Bytes) -> io::Result<()> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let len = piece.len();
+        let tail: &[u8] = match self.ends {
+            Ends::Chunks => {
+                self.open_chunk(len);
+                b"\r\n"
+            }
+            Ends::Length | Ends::Close => b"",
+        };
+        if len <= COPIED {
+            self.waiting.extend_from_slice(&piece);
+            self.waiting.extend_from_slice(tail);
+            self.flush().await?;
+        } else {
+            let mut all = Buf::chain(&self.waiting[..], piece).chain(tail);
+            self.wire.write_all_buf(&mut all).await?;
+            self.waiting.clear();
+        }
+        self.sent += len as u64;
+        Ok(())
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// When the client has gone or takes nothing.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        let written = self.wire.write_all(&self.waiting).await;
+        self.waiting.clear();
+        written
+    }
+
+    /// The answer is complete.
+    ///
+    /// # Errors
+    /// When the client has gone or takes nothing.
+    pub async fn end(&mut self) -> io::Result<()> {
+        if self.ends == Ends::Chunks {
+            self.waiting.extend_from_slice(b"0\r\n\r\n");
+        }
+        self.flush().await?;
+        self.has_ended = true;
+        Ok(())
+    }
+
+    /// Where more of the answer can be made ready, for [`Self::flush`]; `len` bytes of its body.
+    pub fn waiting(&mut self, len: usize) -> &mut Vec<u8> {
+        self.sent += len as u64;
+        &mut self.waiting
+    }
+
+    /// The size that stands before a chunk, where there are chunks.
+    pub fn open_chunk(&mut self, len: usize) {
+        if self.ends == Ends::Chunks {
+            self.waiting.extend_from_slice(format!("{len:X}\r\n").as_bytes());
+        }
+    }
+
+    /// What stands behind a chunk.
+    pub fn close_chunk(&mut self) {
+        if self.ends == Ends::Chunks {
+            self.waiting.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// The connection, and what came behind the request on it, when it may bear another one.
+    pub async fn finish(mut self) -> Option<(TcpStream, BytesMut)> {
+        if !self.has_ended {
+            // A connection that closes early is the only sign that an answer broke off.
+            return None;
+        }
+        if self.keeps {
+            return self.wire.into_parts();
+        }
+        let _ = self.wire.shutdown().await;
+        if !self.wire.is_read() {
+            let _ = tokio::time::timeout(LINGER_FOR, self.drain()).await;
+        }
+        None
+    }
+
+    async fn drain(&mut self) {
+        let mut room = [0; 4096];
+        let mut left = LINGER;
+        while let Ok(read @ 1..) = self.wire.read(&mut room).await {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                return;
+            }
         }
     }
 }
 
-async fn refuse(session: &mut Session, way: &mut Way, error: Error) -> pingora::Result<Sent> {
-    let trouble = way.arrival.as_ref().map_or(Trouble::None, |arrival| arrival.troubles.get());
-    let error = explain_trouble(trouble).unwrap_or(error);
-    if error.kind == Kind::ClientGone {
-        way.error = Some(error);
-        return Ok(Sent::Broken);
+/// Appends a head to `out`: status line, `fields` in the spelling that Go uses, `Date`, the empty line.
+pub fn write_head<'f>(
+    out: &mut Vec<u8>,
+    status: StatusCode,
+    fields: impl IntoIterator<Item = &'f HeaderMap>,
+) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in fields.into_iter().flatten() {
+        let mut starts = true;
+        out.extend(name.as_str().bytes().map(|byte| {
+            let byte = if starts { byte.to_ascii_uppercase() } else { byte };
+            starts = byte == b'-';
+            byte
+        }));
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
-    let reply = gateway::refuse(&error, way.record.route, way.record.id);
-    way.error = Some(error);
-    let unread = !session.is_body_done();
-    if unread {
-        session.set_keepalive(None);
-    }
-    send_whole(session, way, reply).await?;
-    if unread {
-        drain(session).await;
-    }
-    Ok(Sent::Whole)
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(&Date::at(SystemTime::now()));
+    out.extend_from_slice(b"\r\n\r\n");
 }
 
 /// What the wire's trouble is called.
@@ -145,142 +311,15 @@ pub fn explain_trouble(trouble: Trouble) -> Option<Error> {
     }
 }
 
-async fn drain(session: &mut Session) {
-    let drained = async {
-        let mut left = LINGER;
-        while let Ok(Some(piece)) = session.read_request_body().await {
-            left = left.saturating_sub(piece.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER_FOR, drained).await;
+fn gone() -> Error {
+    Error::new(Kind::ClientGone, "the client left")
 }
 
-/// Writes an answer that is there already.
-pub async fn send_whole(session: &mut Session, way: &mut Way, reply: Reply) -> pingora::Result<()> {
-    let mut head = response(reply.status, &reply.headers, way)?;
-    match reply.body {
-        Body::Whole(body) => {
-            head.insert_header(header::CONTENT_LENGTH, body.len())?;
-            session.write_response_header(Box::new(head), body.is_empty()).await?;
-            note_first_byte(way);
-            session.write_response_body(Some(body), true).await
-        }
-        Body::Frames(frames) => {
-            frame_by(&mut head, session)?;
-            session.write_response_header(Box::new(head), false).await?;
-            note_first_byte(way);
-            for frame in frames {
-                session.write_response_body(Some(frame), false).await?;
-            }
-            session.write_response_body(None, true).await
-        }
-        Body::Live(_) => Err(pingora::Error::new(ErrorType::InternalError)),
-    }
-}
-
-/// Writes an answer as it comes, and gives it up as soon as the client has left.
-async fn send_live(
-    road: &Road,
-    session: &mut Session,
-    way: &mut Way,
-    reply: Reply,
-    mut live: Live,
-) -> pingora::Result<Sent> {
-    let head = tokio::select! {
-        head = live.head() => head,
-        gone = gone(session) => Err(gone),
-    };
-    let head = match head {
-        Ok(head) => head,
-        Err(error) => return refuse(session, way, error).await,
-    };
-    let (status, headers) = reply.over(&head, &live);
-    let mut head = response(status, &headers, way)?;
-    let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if has_body && !headers.contains_key(header::CONTENT_LENGTH) {
-        frame_by(&mut head, session)?;
-    }
-    road.close_if_draining(session);
-    // With the first piece at hand, head and piece go out in one write.
-    let first = live.next_if_there();
-    let cork = way.arrival.as_ref().map(|arrival| arrival.cork.clone()).unwrap_or_default();
-    cork.set(matches!(first, Some(Piece::Body(_))));
-    let written = session.write_response_header(Box::new(head), false).await;
-    cork.set(false);
-    written?;
-    match send_pieces(session, way, &mut live, first).await? {
-        Ok(observed) => {
-            way.record.observed = observed;
-            // To a client that has left with all of it, this says nothing any more.
-            let _ = session.write_response_body(None, true).await;
-            Ok(Sent::Whole)
-        }
-        Err(error) => {
-            if error.kind != Kind::ClientGone && live.may_tell_error() {
-                let frame = gateway::frame(&error, way.record.route, way.record.id);
-                let _ = session.write_response_body(Some(frame), false).await;
-            }
-            way.error = Some(error);
-            // What was held back goes out, and then the end that is none.
-            session.shutdown().await;
-            Ok(Sent::Broken)
-        }
-    }
-}
-
-/// Writes the body piece by piece, up to its end or its breaking off.
-async fn send_pieces(
-    session: &mut Session,
-    way: &mut Way,
-    live: &mut Live,
-    mut first: Option<Piece>,
-) -> pingora::Result<Result<Option<Observed>, Error>> {
-    loop {
-        let piece = match first.take() {
-            Some(piece) => piece,
-            None => tokio::select! {
-                biased;
-                piece = live.next() => piece,
-                gone = gone(session) => live.ending().await.unwrap_or(Piece::Broken(gone)),
-            },
-        };
-        match piece {
-            Piece::Body(piece) => {
-                note_first_byte(way);
-                if let Err(e) = session.write_response_body(Some(piece), false).await {
-                    way.error = Some(Error::new(Kind::ClientGone, "the client left"));
-                    return Err(e);
-                }
-            }
-            Piece::End(observed) => return Ok(Ok(observed)),
-            Piece::Broken(error) => return Ok(Err(error)),
-        }
-    }
-}
-
-fn response(status: StatusCode, headers: &HeaderMap, way: &Way) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(status, Some(headers.len() + 4))?;
-    for (name, value) in headers {
-        head.append_header(name.clone(), value.clone())?;
-    }
-    head.insert_header(REQUEST_ID, way.request_id())?;
-    Ok(head)
-}
-
-/// An answer of unknown length goes in chunks, or to HTTP/1.0 until the connection closes.
-fn frame_by(head: &mut ResponseHeader, session: &mut Session) -> pingora::Result<()> {
-    if session.req_header().version == http::Version::HTTP_11 {
-        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-    } else {
-        session.set_keepalive(None);
-    }
-    Ok(())
-}
-
-fn note_first_byte(way: &mut Way) {
-    let started = way.record.started;
-    way.record.first_byte.get_or_insert_with(|| started.elapsed());
+fn asks_to_close(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case("close"))
 }

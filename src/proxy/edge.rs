@@ -2,6 +2,7 @@
 //! whether its chunks are framed as strictly as a second reader might want them.
 
 use super::head::Framing;
+use bytes::BytesMut;
 
 /// Trailers beyond this are refused.
 const LONGEST_TRAILERS: u32 = 8 << 10;
@@ -70,6 +71,15 @@ impl Edge {
 
     /// Reads on; returns how many of `bytes` belong to this body.
     pub fn pass(&mut self, bytes: &[u8]) -> Result<usize, Misframed> {
+        self.read(bytes, |_| {})
+    }
+
+    /// Reads on, and appends what is framed to `body`.
+    pub fn unwrap(&mut self, bytes: &[u8], body: &mut BytesMut) -> Result<usize, Misframed> {
+        self.read(bytes, |framed| body.extend_from_slice(framed))
+    }
+
+    fn read(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<usize, Misframed> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::Done {
             let rest = &bytes[at..];
@@ -77,6 +87,7 @@ impl Edge {
                 State::Length(left) | State::Data { left } => {
                     let taken = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                     *left -= taken as u64;
+                    take(&rest[..taken]);
                     at += taken;
                 }
                 _ => {
@@ -156,6 +167,9 @@ mod tests {
             assert_eq!(pass(Framing::Chunked, chunked, step), Ok((chunked.len() - 5, true)), "{step}");
             assert_eq!(pass(Framing::Length(3), b"abcdef", step), Ok((3, true)));
         }
+        let mut body = BytesMut::new();
+        assert_eq!(Edge::new(Framing::Chunked).unwrap(chunked, &mut body), Ok(chunked.len() - 5));
+        assert_eq!(&body[..], b"hello");
         assert_eq!(pass(Framing::Length(7), b"abcdef", 2), Ok((6, false)));
         assert_eq!(pass(Framing::Nothing, b"GET", 1), Ok((0, true)));
     }

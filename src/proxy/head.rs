@@ -2,6 +2,7 @@
 //! the upstream will take it for, or there is no request.
 
 use crate::domain::{Error, Kind};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::{Header, Status};
 use std::mem::MaybeUninit;
 
@@ -40,6 +41,7 @@ pub struct Head<'b> {
     /// The client's own name for the request.
     pub request_id: Option<&'b [u8]>,
     pub has_origin: bool,
+    pub is_http_11: bool,
     /// Nothing in it asks for more than the plain answer: HTTP/1.1, a length, no field that changes what
     /// is to be done (PINGORA.md calls it spotless).
     pub plain: bool,
@@ -116,8 +118,22 @@ impl<'b> Head<'b> {
             key: fields.key,
             request_id: fields.request_id,
             has_origin: fields.has_origin,
+            is_http_11: version == 1,
             plain: !fields.special && version == 1 && matches!(fields.framing(), Framing::Length(_)),
         })
+    }
+
+    /// All fields of the head, which `bytes` begins with.
+    pub fn fields(&self, bytes: &[u8]) -> Option<HeaderMap> {
+        let mut room = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        request.parse_with_uninit_headers(&bytes[..self.len], &mut room).ok()?;
+        let mut fields = HeaderMap::with_capacity(request.headers.len());
+        for field in request.headers.iter() {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            fields.append(name, HeaderValue::from_bytes(field.value).ok()?);
+        }
+        Some(fields)
     }
 
     /// Without the query, and without the authority that an absolute target begins with.

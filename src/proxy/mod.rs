@@ -1,20 +1,24 @@
-//! The face towards the clients: connections, deadlines, the fast lane, and the ordinary road through
-//! Pingora. Knows no model, no cache and no money.
+//! The face towards the clients: connections, deadlines, and the three ways of a request: the fast lane, the
+//! desk where answers are given, and the road on which Pingora forwards. Knows no model, no cache and no money.
 
 mod config;
 mod connection;
 mod date;
+mod desk;
 mod door;
 mod downstream;
 mod edge;
 mod head;
 mod hosts;
 mod lane;
+mod lent;
 mod road;
+mod visit;
 mod wire;
 
 pub use config::{Access, Config};
 pub use connection::{Front, serve};
+pub use desk::Desk;
 pub use door::{Door, HeadPatience};
 pub use head::Limits;
 pub use hosts::Hosts;

@@ -1,18 +1,20 @@
-//! The ordinary road: each request passes here, is answered by the gateway or forwarded by Pingora, and
-//! leaves exactly one record.
+//! The forwarded road: what is not looked into goes through Pingora, byte for byte, and leaves exactly one
+//! record.
 
+use super::desk::is_same_origin;
 use super::door::{Arrival, Errand};
-use super::downstream::{self, Sent};
-use super::head::{is_fit_id, origin_form};
+use super::downstream::explain_trouble;
+use super::head::origin_form;
+use super::visit::{REQUEST_ID, Visit};
 use super::wire::Trouble;
 use crate::dialect::Handling;
-use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
-use crate::gateway::{self, Gateway};
-use crate::telemetry::{Held, Metrics, Sinks};
-use crate::upstream::{self, CREDENTIALS, Client, is_ours, strip_hop_by_hop};
+use crate::domain::{Error, Kind};
+use crate::gateway::{self, Body, Gateway};
+use crate::telemetry::{Metrics, Sinks};
+use crate::upstream::{CREDENTIALS, Client, HOP_BY_HOP, is_ours, named_by_connection};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -22,10 +24,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
-
-/// Names the request in every answer.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use std::time::Duration;
 
 /// The road's own equipment.
 pub struct Road {
@@ -33,8 +32,6 @@ pub struct Road {
     pub client: Arc<Client>,
     /// Where the house routes are answered.
     pub admin: SocketAddr,
-    /// The largest body that is read.
-    pub max_body: u64,
     pub instance: String,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
@@ -53,52 +50,15 @@ impl Road {
 
 /// One request's way: its record being written.
 pub struct Way {
-    pub record: Record,
-    pub arrival: Option<Arrival>,
-    /// What is said in `X-Request-Id`: the client's own where it is fit for it.
-    pub request_id: Option<HeaderValue>,
-    /// What went wrong, in our own words.
-    pub error: Option<Error>,
+    visit: Visit,
+    arrival: Option<Arrival>,
     /// How often an address of the upstream was tried in vain.
     tried: usize,
     /// The request has been sent twice.
     repeated: bool,
-    held: Option<Held>,
-    /// Where the record goes; taken when it has gone.
-    sinks: Option<Sinks>,
 }
 
 impl Way {
-    fn new(sinks: Sinks) -> Self {
-        let record = Record {
-            id: RequestId([0; 16]),
-            at: SystemTime::UNIX_EPOCH,
-            started: Instant::now(),
-            method: "other",
-            route: Route { template: "other", dialect: "ollama" },
-            consumer: None,
-            call: None,
-            cache: CacheOutcome::Bypass,
-            status: 0,
-            ending: Ending::Complete,
-            bytes_in: 0,
-            bytes_out: 0,
-            first_byte: None,
-            total: std::time::Duration::ZERO,
-            observed: None,
-        };
-        Way {
-            record,
-            arrival: None,
-            request_id: None,
-            error: None,
-            tried: 0,
-            repeated: false,
-            held: None,
-            sinks: Some(sinks),
-        }
-    }
-
     fn errand(&self) -> Errand {
         self.arrival.as_ref().map_or(Errand::Upstream(Handling::Forward), |arrival| arrival.errand)
     }
@@ -107,21 +67,6 @@ impl Way {
     fn may_repeat(&self) -> bool {
         self.errand() != Errand::Upstream(Handling::ForwardAndRefresh)
     }
-
-    /// Hands the record over, once.
-    fn write(&mut self) {
-        if let Some(sinks) = self.sinks.take() {
-            sinks.record(&self.record);
-        }
-        self.held = None;
-    }
-
-    /// What goes into `X-Request-Id`.
-    pub fn request_id(&self) -> HeaderValue {
-        self.request_id.clone().unwrap_or_else(|| {
-            HeaderValue::from_bytes(&self.record.id.hyphenated()).unwrap_or(HeaderValue::from_static(""))
-        })
-    }
 }
 
 #[async_trait]
@@ -129,7 +74,7 @@ impl ProxyHttp for Road {
     type CTX = Way;
 
     fn new_ctx(&self) -> Way {
-        Way::new(self.sinks.clone())
+        Way { visit: Visit::new(self.sinks.clone()), arrival: None, tried: 0, repeated: false }
     }
 
     /// None: nothing is compressed here, and nothing else is done to a body.
@@ -137,28 +82,8 @@ impl ProxyHttp for Road {
 
     fn on_connection_reuse(&self, session: &mut Session, way: &mut Way, given: Box<dyn Any + Send + Sync>) {
         let Ok(arrival) = given.downcast::<Arrival>() else { return };
-        let record = &mut way.record;
-        record.id = arrival.id;
-        record.at = arrival.at;
-        record.started = arrival.started;
-        record.method = arrival.method;
-        record.route = arrival.route;
-        record.consumer = Some(arrival.consumer.clone());
-        way.held = Some(self.metrics.in_flight(arrival.route));
+        way.visit.begin(&arrival, &session.req_header().headers, &self.metrics);
         way.arrival = Some(*arrival);
-        way.request_id = session.get_header(&REQUEST_ID).filter(|id| is_fit_id(id.as_bytes())).cloned();
-    }
-
-    async fn request_filter(&self, session: &mut Session, way: &mut Way) -> pingora::Result<bool> {
-        let Errand::Upstream(Handling::Answer(form)) = way.errand() else { return Ok(false) };
-        match downstream::answer(self, session, way, form).await {
-            Ok(Sent::Whole) => Ok(true),
-            Ok(Sent::Broken) => {
-                session.set_keepalive(None);
-                Err(pingora::Error::new_down(ErrorType::new("answer broken off")))
-            }
-            Err(error) => Err(error),
-        }
     }
 
     async fn upstream_peer(&self, _session: &mut Session, way: &mut Way) -> pingora::Result<Box<HttpPeer>> {
@@ -177,7 +102,7 @@ impl ProxyHttp for Road {
             }
             Err(error) => {
                 self.client.note(false);
-                way.error = Some(error);
+                way.visit.error = Some(error);
                 Err(pingora::Error::new_up(ErrorType::ConnectError))
             }
         }
@@ -192,7 +117,7 @@ impl ProxyHttp for Road {
         if way.errand() == Errand::House {
             return Ok(());
         }
-        if is_same_origin(session.req_header()) {
+        if is_same_origin(&session.req_header().headers) {
             request.remove_header(&header::ORIGIN);
         }
         let target = self.client.target();
@@ -233,7 +158,7 @@ impl ProxyHttp for Road {
             }
         }
         self.close_if_draining(session);
-        response.insert_header(REQUEST_ID, way.request_id())?;
+        response.insert_header(REQUEST_ID, way.visit.request_id())?;
         Ok(())
     }
 
@@ -243,14 +168,13 @@ impl ProxyHttp for Road {
         body: &mut Option<Bytes>,
         _end: bool,
         way: &mut Way,
-    ) -> pingora::Result<Option<std::time::Duration>> {
+    ) -> pingora::Result<Option<Duration>> {
         if way.errand() == Errand::Upstream(Handling::ForwardAndRefresh) {
             // Before the client can read that it is done, and again when it is.
             self.gateway.models_may_have_changed();
         }
         if body.as_ref().is_some_and(|body| !body.is_empty()) {
-            let started = way.record.started;
-            way.record.first_byte.get_or_insert_with(|| started.elapsed());
+            way.visit.note_first_byte();
         }
         Ok(None)
     }
@@ -283,21 +207,20 @@ impl ProxyHttp for Road {
         let mut e = e.more_context(format!("peer: {peer}"));
         let session = session.as_ref();
         let untouched = session.response_written().is_none() && !session.retry_buffer_truncated();
-        let was_dead = client_reused && upstream::is_closed(&e.etype) && e.esource == ErrorSource::Upstream;
+        let was_dead = client_reused && is_closed(&e.etype) && e.esource == ErrorSource::Upstream;
         e.retry = (was_dead && untouched && way.may_repeat() && !way.repeated).into();
         way.repeated = true;
         e
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &pingora::Error, way: &mut Way) -> FailToProxy {
-        let error = way.error.take().unwrap_or_else(|| explain(e, way));
+        let error = way.visit.error.take().unwrap_or_else(|| explain(e, way));
         let status = error.kind.status();
         if error.kind != Kind::ClientGone && session.response_written().is_none() {
-            let reply = gateway::refuse(&error, way.record.route, way.record.id);
             session.set_keepalive(None);
-            let _ = downstream::send_whole(session, way, reply).await;
+            let _ = refuse(session, way, &error).await;
         }
-        way.error = Some(error);
+        way.visit.error = Some(error);
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
@@ -310,63 +233,84 @@ impl ProxyHttp for Road {
             self.gateway.models_may_have_changed();
         }
         if let Some(e) = e
-            && way.error.is_none()
+            && way.visit.error.is_none()
         {
-            way.error = Some(explain(e, way));
+            way.visit.error = Some(explain(e, way));
         }
-        let written = session.response_written().map(|head| head.status.as_u16());
-        let record = &mut way.record;
-        record.bytes_in = session.body_bytes_read() as u64;
-        record.bytes_out = session.body_bytes_sent() as u64;
-        record.total = record.started.elapsed();
-        (record.status, record.ending) = match (&way.error, written) {
-            (None, status) => (status.unwrap_or(0), Ending::Complete),
-            (Some(error), Some(status)) if status == error.kind.status() => {
-                (status, Ending::Refused(error.kind))
-            }
-            (Some(error), Some(status)) => (status, Ending::Broken(error.kind)),
-            (Some(error), None) => (error.kind.status(), Ending::Refused(error.kind)),
-        };
-        way.write();
+        way.visit.record.bytes_in = session.body_bytes_read() as u64;
+        way.visit.record.bytes_out = session.body_bytes_sent() as u64;
+        way.visit.end(session.response_written().map(|head| head.status.as_u16()));
     }
 }
 
-impl Drop for Way {
-    /// A request that was cut off in its middle, at the end of the drain or by a panic, leaves its record
-    /// all the same. One that never arrived leaves none.
-    fn drop(&mut self) {
-        if self.arrival.is_some() && self.sinks.is_some() {
-            let record = &mut self.record;
-            record.total = record.started.elapsed();
-            record.status = if record.status == 0 { Kind::Stopping.status() } else { record.status };
-            record.ending = Ending::Broken(Kind::Stopping);
-            self.write();
-        }
+/// Tells the client why not.
+async fn refuse(session: &mut Session, way: &mut Way, error: &Error) -> pingora::Result<()> {
+    let reply = gateway::refuse(error, way.visit.record.route, way.visit.record.id);
+    let Body::Whole(body) = reply.body else { return Ok(()) };
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 4))?;
+    for (name, value) in &reply.headers {
+        head.append_header(name.clone(), value.clone())?;
     }
+    head.insert_header(REQUEST_ID, way.visit.request_id())?;
+    head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    session.write_response_header(Box::new(head), body.is_empty()).await?;
+    way.visit.note_first_byte();
+    session.write_response_body(Some(body), true).await
 }
 
 /// An error of Pingora's in our own words; the wire knows better when a client was too slow.
 fn explain(e: &pingora::Error, way: &Way) -> Error {
     let trouble = way.arrival.as_ref().map_or(Trouble::None, |arrival| arrival.troubles.get());
-    downstream::explain_trouble(trouble).unwrap_or_else(|| match e.esource {
+    explain_trouble(trouble).unwrap_or_else(|| match e.esource {
         ErrorSource::Downstream => Error::new(Kind::ClientGone, "the client left"),
-        ErrorSource::Upstream => upstream::explain_type(&e.etype),
+        ErrorSource::Upstream => explain_type(&e.etype),
         ErrorSource::Internal | ErrorSource::Unset => match e.etype {
             ErrorType::HTTPStatus(_) | ErrorType::InternalError => {
                 Error::new(Kind::Internal, "internal error")
             }
-            _ => upstream::explain_type(&e.etype),
+            _ => explain_type(&e.etype),
         },
     })
 }
 
-/// A request of a page that this very server has served: bare Ollama would see it as its own.
-pub fn is_same_origin(request: &RequestHeader) -> bool {
-    let (Some(origin), Some(host)) = (request.headers.get(header::ORIGIN), request.headers.get(header::HOST))
-    else {
-        return false;
-    };
-    let origin = origin.as_bytes();
-    let bare = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-    bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host.as_bytes()))
+/// Takes the fields out of an answer that speak of one connection only; its framing stays.
+fn strip_hop_by_hop(answer: &mut ResponseHeader) {
+    for name in named_by_connection(&answer.headers) {
+        answer.remove_header(&name);
+    }
+    for name in HOP_BY_HOP.iter().filter(|name| **name != header::TRANSFER_ENCODING) {
+        answer.remove_header(name);
+    }
+}
+
+/// Whether the connection was closed or reset before a byte of an answer came.
+fn is_closed(kind: &ErrorType) -> bool {
+    matches!(kind, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+}
+
+/// An error of the upstream's, in our own words: nothing of the request may stand in them.
+fn explain_type(kind: &ErrorType) -> Error {
+    match kind {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+            Error::new(Kind::UpstreamTimeout, "the upstream does not accept the connection")
+        }
+        ErrorType::ReadTimedout => Error::new(Kind::UpstreamTimeout, "the upstream does not answer"),
+        ErrorType::WriteTimedout => {
+            Error::new(Kind::UpstreamTimeout, "the upstream does not take the request")
+        }
+        ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::ConnectError
+        | ErrorType::SocketError
+        | ErrorType::BindError => Error::new(Kind::UpstreamUnreachable, "the upstream cannot be reached")
+            .retry_after(Duration::from_secs(1)),
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => Error::new(
+            Kind::UpstreamUnreachable,
+            "the upstream's certificate is not trusted, or it does not speak TLS",
+        ),
+        ErrorType::InvalidHTTPHeader => {
+            Error::new(Kind::UpstreamAborted, "the upstream's answer is not valid HTTP")
+        }
+        _ => Error::new(Kind::UpstreamAborted, "the upstream closed the connection without an answer"),
+    }
 }

@@ -1,29 +1,21 @@
-//! One request's share of a client's connection, lent to Pingora: the bytes that were read already stand
-//! before the socket again, reading ends where the request ends, and slow clients are cut off.
+//! One request's share of a client's connection: the bytes that were read already stand before the socket
+//! again, reading ends where the request ends, and slow clients are cut off.
 //!
 //! What arrives behind the request waits here for the connection loop. A connection on which the client
 //! has gone is seen as closed even when nobody expects another byte.
 
 use super::edge::Edge;
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-    UniqueID, UniqueIDType, raw_connect::ProxyDigest,
-};
-use std::io;
-use std::os::fd::AsRawFd;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// Written bytes are gathered up to here before they go out, unless they are flushed.
-const WRITE_BUFFER: usize = 16 << 10;
 /// Bytes of later requests that wait here at the most; a client that sends more ahead is cut off.
 const MOST_BEYOND: usize = 64 << 10;
 
@@ -50,24 +42,10 @@ pub enum Trouble {
 #[derive(Debug, Clone, Default)]
 pub struct Troubles(Arc<AtomicU8>);
 
-/// Holds back what would be flushed, for whoever knows that more follows at once.
-#[derive(Debug, Clone, Default)]
-pub struct Cork(Arc<AtomicBool>);
-
-impl Cork {
-    pub fn set(&self, corked: bool) {
-        self.0.store(corked, Ordering::Relaxed);
-    }
-
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// The stream that Pingora sees.
+/// The client's side of one request.
 #[derive(Debug)]
 pub struct Wire {
-    io: BufWriter<TcpStream>,
+    io: TcpStream,
     /// This request's bytes that were read before.
     before: Bytes,
     edge: Edge,
@@ -77,8 +55,6 @@ pub struct Wire {
     received: u64,
     patience: Patience,
     troubles: Troubles,
-    cork: Cork,
-    digest: Arc<SocketDigest>,
 }
 
 /// Measures waiting, and ends it.
@@ -109,9 +85,8 @@ impl Wire {
     /// those of its body.
     pub fn new(io: TcpStream, mut read: BytesMut, own: usize, edge: Edge, patience: Patience) -> Self {
         let before = read.split_to(own).freeze();
-        let digest = Arc::new(SocketDigest::from_raw_fd(io.as_raw_fd()));
         Wire {
-            io: BufWriter::with_capacity(WRITE_BUFFER, io),
+            io,
             received: before.len() as u64,
             before,
             edge,
@@ -120,8 +95,6 @@ impl Wire {
             writing: Clock::default(),
             patience,
             troubles: Troubles::default(),
-            cork: Cork::default(),
-            digest,
         }
     }
 
@@ -129,14 +102,24 @@ impl Wire {
         self.troubles.clone()
     }
 
-    pub fn cork(&self) -> Cork {
-        self.cork.clone()
+    /// The socket itself.
+    pub fn socket(&self) -> &TcpStream {
+        &self.io
+    }
+
+    /// Whether the whole request has been read.
+    pub fn is_read(&self) -> bool {
+        self.before.is_empty() && self.edge.is_done()
+    }
+
+    /// Bytes of the body that came, framing included.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// The socket and what came behind the request; `None` when the request was not read to its end.
     pub fn into_parts(self) -> Option<(TcpStream, BytesMut)> {
-        let finished = self.before.is_empty() && self.edge.is_done() && self.io.buffer().is_empty();
-        finished.then(|| (self.io.into_inner(), self.beyond))
+        self.is_read().then_some((self.io, self.beyond))
     }
 
     /// The request is complete: nothing more is handed out, but the end of the connection is.
@@ -144,7 +127,7 @@ impl Wire {
         let mut room = [0u8; 2048];
         while self.beyond.len() < MOST_BEYOND {
             let mut buf = ReadBuf::new(&mut room);
-            ready!(Pin::new(self.io.get_mut()).poll_read(cx, &mut buf))?;
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -206,7 +189,7 @@ impl AsyncRead for Wire {
             return this.watch(cx);
         }
         let had = buf.filled().len();
-        match Pin::new(this.io.get_mut()).poll_read(cx, buf) {
+        match Pin::new(&mut this.io).poll_read(cx, buf) {
             Poll::Ready(Ok(())) if buf.filled().len() > had => Poll::Ready(this.receive(buf, had)),
             Poll::Ready(read) => Poll::Ready(read),
             Poll::Pending => {
@@ -225,10 +208,20 @@ impl AsyncWrite for Wire {
         self.wrote(polled, cx)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        self.wrote(polled, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cork.is_set() {
-            return Poll::Ready(Ok(()));
-        }
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         self.wrote(polled, cx)
     }
@@ -268,43 +261,5 @@ impl Clock {
         if self.since.take().is_some() {
             *self = Clock::default();
         }
-    }
-}
-
-// === what Pingora wants of a stream ===
-
-#[async_trait]
-impl Shutdown for Wire {
-    async fn shutdown(&mut self) {
-        let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.io).await;
-    }
-}
-
-impl UniqueID for Wire {
-    fn id(&self) -> UniqueIDType {
-        self.io.get_ref().as_raw_fd()
-    }
-}
-
-impl Ssl for Wire {}
-
-#[async_trait]
-impl Peek for Wire {}
-
-impl GetTimingDigest for Wire {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Wire {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Wire {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digest.clone())
     }
 }

@@ -3,24 +3,21 @@
 //! Dropping an [`Incoming`] closes its socket, and Ollama stops generating.
 
 use super::Target;
+use super::fields::end_to_end;
+use super::link::{Link, Opening};
 use super::target::off_if_zero;
 use crate::domain::{Error, Kind};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::v1::Connector;
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::v1::client::HttpSession;
-use pingora::upstreams::peer::HttpPeer;
-use pingora::{BError, ErrorType};
-use std::sync::Arc;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::Full;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A request, ready to go.
 #[derive(Debug, Clone)]
 pub struct UpstreamCall {
-    pub method: http::Method,
+    pub method: Method,
     /// Path and query, byte for byte as the client sent them.
     pub target: Bytes,
     /// End-to-end fields; `Host`, `Content-Length` and `Via` are written here.
@@ -37,9 +34,13 @@ pub struct Head {
 
 /// The client with its pool.
 pub struct Client {
-    connector: Connector,
     target: Arc<Target>,
+    opening: Opening,
     timeouts: Timeouts,
+    /// The one used last at the end: it is taken first, and the others grow old.
+    idle: Mutex<Vec<Link>>,
+    most_idle: usize,
+    host: HeaderValue,
     via: HeaderValue,
     /// What the last attempt to connect came to: one of `UNTRIED`, `DOWN`, `UP`.
     state: AtomicU8,
@@ -49,7 +50,6 @@ pub struct Client {
 struct Timeouts {
     first_byte: Option<Duration>,
     between_bytes: Option<Duration>,
-    write: Option<Duration>,
     idle: Option<Duration>,
 }
 
@@ -60,47 +60,38 @@ const UP: u8 = 2;
 /// An answer on its way.
 pub struct Incoming {
     client: Arc<Client>,
-    peer: Arc<HttpPeer>,
-    session: Option<HttpSession>,
+    /// Until its end has come.
+    open: Option<(Link, hyper::body::Incoming)>,
     head: Head,
 }
 
-/// Answers before the answer (1xx) that are borne.
-const MOST_PRELIMINARY: usize = 16;
-
-/// The fields that present an API key.
-pub const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
-
-/// The fields that speak of one connection only (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+/// Why there is no answer.
+enum Failure {
+    /// The connection closed before anything of an answer came.
+    Closed,
+    Other(Error),
+}
 
 // === impl Client ===
 
 impl Client {
     /// `instance` names this process in `Via`, by which a loop is noticed.
     pub fn new(target: Arc<Target>, config: &super::Config, instance: &str) -> Arc<Self> {
-        let options = ConnectorOptions::new(config.idle_connections.max(1));
+        let write = off_if_zero(config.write_timeout);
+        let written = "an authority and an instance are plain ASCII";
         Arc::new(Client {
-            connector: Connector::new(Some(options)),
-            target,
+            opening: Opening::new(target.tls_name(), off_if_zero(config.connect_timeout), write),
             timeouts: Timeouts {
                 first_byte: off_if_zero(config.first_byte_timeout),
                 between_bytes: off_if_zero(config.between_bytes_timeout),
-                write: off_if_zero(config.write_timeout),
                 idle: off_if_zero(config.idle_timeout),
             },
-            via: HeaderValue::try_from(format!("1.1 {instance}")).expect("an instance is plain ASCII"),
+            idle: Mutex::default(),
+            most_idle: config.idle_connections,
+            host: HeaderValue::try_from(target.authority()).expect(written),
+            via: HeaderValue::try_from(format!("1.1 {instance}")).expect(written),
             state: AtomicU8::new(UNTRIED),
+            target,
         })
     }
 
@@ -122,6 +113,11 @@ impl Client {
         }
     }
 
+    /// Connections that wait for their next request.
+    pub fn idle(&self) -> usize {
+        self.pool().len()
+    }
+
     /// Sends `call` and waits for the answer's head.
     ///
     /// A kept connection that turns out to be dead before a byte of the answer came is replaced by a
@@ -130,29 +126,25 @@ impl Client {
     /// # Errors
     /// `UpstreamUnreachable`, `UpstreamTimeout`, `UpstreamAborted`.
     pub async fn send(self: &Arc<Self>, call: &UpstreamCall) -> Result<Incoming, Error> {
-        let mut fresh_only = false;
-        loop {
-            let (peer, session, reused) = self.connect(fresh_only).await?;
-            match self.exchange(session, call).await {
-                Ok(session) => return Ok(Incoming::new(self.clone(), peer, session)),
-                Err(error) if reused && !fresh_only && is_closed(error.etype()) => fresh_only = true,
-                Err(error) => return Err(explain(&error)),
+        if let Some(kept) = self.take().await {
+            match self.exchange(kept, call).await {
+                Ok(incoming) => return Ok(incoming),
+                Err(Failure::Closed) => {}
+                Err(Failure::Other(error)) => return Err(error),
             }
         }
+        let fresh = self.connect().await?;
+        Ok(self.exchange(fresh, call).await?)
     }
 
-    async fn connect(&self, fresh_only: bool) -> Result<(Arc<HttpPeer>, HttpSession, bool), Error> {
+    async fn connect(&self) -> Result<Link, Error> {
         let mut tried = 0;
         loop {
-            let peer = self.target.peer().await.inspect_err(|_| self.note(false))?;
-            if fresh_only {
-                // Whatever else lies in the pool is as old as the one that was dead.
-                while self.connector.reused_http_session(&*peer).await.is_some() {}
-            }
-            match self.connector.get_http_session(&*peer).await {
-                Ok((session, reused)) => {
+            let address = self.target.address().await.inspect_err(|_| self.note(false))?;
+            match self.opening.open(address).await {
+                Ok(link) => {
                     self.note(true);
-                    return Ok((peer, session, reused));
+                    return Ok(link);
                 }
                 Err(error) => {
                     tried += 1;
@@ -160,64 +152,93 @@ impl Client {
                     self.target.next();
                     if tried >= choices {
                         self.note(false);
-                        return Err(explain(&error));
+                        return Err(error);
                     }
                 }
             }
         }
     }
 
-    async fn exchange(&self, mut session: HttpSession, call: &UpstreamCall) -> Result<HttpSession, BError> {
-        session.read_timeout = self.timeouts.first_byte;
-        session.write_timeout = self.timeouts.write;
-        session.write_request_header(Box::new(self.head_of(call)?)).await?;
-        // An upstream may answer before it has read everything, and close: its answer counts.
-        let written = session.write_body(&call.body).await;
-        let mut preliminary = 0;
-        loop {
-            if let Err(error) = session.read_response().await {
-                written?;
-                return Err(error);
-            }
-            if session.get_status().is_none_or(|status| !status.is_informational()) {
-                break;
-            }
-            preliminary += 1;
-            if preliminary > MOST_PRELIMINARY {
-                return Err(pingora::Error::new_up(ErrorType::InvalidHTTPHeader));
-            }
-        }
-        session.read_timeout = self.timeouts.between_bytes;
-        Ok(session)
+    async fn exchange(self: &Arc<Self>, mut link: Link, call: &UpstreamCall) -> Result<Incoming, Failure> {
+        let request = self.request(call)?;
+        let sent = limited(self.timeouts.first_byte, link.send(request)).await.map_err(Failure::Other)?;
+        let answer = sent.map_err(|error| explain(&error))?.ok_or(Failure::Closed)?;
+        let head = judge(&answer)?;
+        Ok(Incoming { client: self.clone(), open: Some((link, answer.into_body())), head })
     }
 
-    fn head_of(&self, call: &UpstreamCall) -> Result<RequestHeader, BError> {
-        let target = match self.target.base_path() {
-            "" => call.target.clone(),
-            base => [base.as_bytes(), &call.target].concat().into(),
-        };
-        let mut head = RequestHeader::build(call.method.clone(), &target, Some(call.headers.len() + 3))?;
-        head.insert_header(header::HOST, self.target.authority())?;
+    fn request(&self, call: &UpstreamCall) -> Result<Request<Full<Bytes>>, Failure> {
+        let unfit = |_| Failure::Other(Error::new(Kind::BadRequest, "the request's target is not valid"));
+        let path = self.path(&call.target);
+        let mut request = Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = Uri::from_maybe_shared(path.clone())
+            .or_else(|_| Uri::from_maybe_shared(escaped(&path)))
+            .map_err(unfit)?;
+        let mut headers = HeaderMap::with_capacity(call.headers.len() + 3);
+        headers.insert(header::HOST, self.host.clone());
         for (name, value) in &call.headers {
-            head.append_header(name.clone(), value.clone())?;
+            headers.append(name.clone(), value.clone());
         }
-        head.append_header(header::VIA, self.via.clone())?;
-        head.insert_header(header::CONTENT_LENGTH, call.body.len())?;
-        Ok(head)
+        headers.append(header::VIA, self.via.clone());
+        if call.method != Method::GET && call.method != Method::HEAD {
+            headers.insert(header::CONTENT_LENGTH, call.body.len().into());
+        }
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    fn path(&self, target: &Bytes) -> Bytes {
+        match self.target.base_path() {
+            "" => target.clone(),
+            base => [base.as_bytes(), target].concat().into(),
+        }
+    }
+
+    // --- the pool ---
+
+    async fn take(&self) -> Option<Link> {
+        loop {
+            let mut kept = {
+                let mut pool = self.pool();
+                if let Some(limit) = self.timeouts.idle {
+                    pool.retain(|link| link.idle_since.elapsed() < limit);
+                }
+                pool.pop()?
+            };
+            if kept.is_ready().await {
+                return Some(kept);
+            }
+        }
+    }
+
+    async fn put(&self, mut link: Link) {
+        if !link.is_ready().await {
+            return;
+        }
+        link.idle_since = std::time::Instant::now();
+        let mut pool = self.pool();
+        pool.push(link);
+        if pool.len() > self.most_idle {
+            pool.remove(0);
+        }
+    }
+
+    /// Throws out connections that have not been used for `upstream.idle_timeout`.
+    pub fn sweep(&self) {
+        if let Some(limit) = self.timeouts.idle {
+            self.pool().retain(|link| link.idle_since.elapsed() < limit);
+        }
+    }
+
+    fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Incoming ===
 
 impl Incoming {
-    fn new(client: Arc<Client>, peer: Arc<HttpPeer>, session: HttpSession) -> Self {
-        let head = match session.resp_header() {
-            Some(head) => Head { status: head.status, headers: end_to_end(&head.headers) },
-            None => Head { status: StatusCode::BAD_GATEWAY, headers: HeaderMap::new() },
-        };
-        Incoming { client, peer, session: Some(session), head }
-    }
-
     pub fn head(&self) -> &Head {
         &self.head
     }
@@ -228,99 +249,89 @@ impl Incoming {
     /// # Errors
     /// `UpstreamTimeout`, `UpstreamAborted`; the socket is closed then.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let Some(session) = self.session.as_mut() else { return Ok(None) };
-        match session.read_body_bytes().await {
-            Ok(Some(piece)) => Ok(Some(piece)),
-            Ok(None) => {
-                if let Some(session) = self.session.take() {
-                    let idle = self.client.timeouts.idle;
-                    self.client.connector.release_http_session(session, &*self.peer, idle).await;
+        let Some((link, body)) = self.open.as_mut() else { return Ok(None) };
+        match limited(self.client.timeouts.between_bytes, link.piece(body)).await {
+            Ok(Ok(Some(piece))) => Ok(Some(piece)),
+            Ok(Ok(None)) => {
+                if let Some((link, body)) = self.open.take() {
+                    drop(body);
+                    self.client.put(link).await;
                 }
                 Ok(None)
             }
-            Err(error) => {
-                self.session = None;
-                let error = explain(&error);
-                Err(match error.kind {
-                    Kind::UpstreamTimeout => error,
-                    _ => Error::new(Kind::UpstreamAborted, "the upstream broke off its answer"),
-                })
+            Ok(Err(_)) => {
+                self.open = None;
+                Err(aborted("the upstream broke off its answer"))
+            }
+            Err(late) => {
+                self.open = None;
+                Err(late)
             }
         }
     }
 }
 
-/// Takes the fields out of an answer that speak of one connection only; its framing stays.
-pub fn strip_hop_by_hop(answer: &mut ResponseHeader) {
-    for name in named_by_connection(&answer.headers) {
-        answer.remove_header(&name);
+/// `path` with those bytes escaped that no URI may have but that Go's server takes.
+fn escaped(path: &[u8]) -> Bytes {
+    const LOOSE: &percent_encoding::AsciiSet =
+        &percent_encoding::CONTROLS.add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'|');
+    percent_encoding::percent_encode(path, LOOSE).to_string().into()
+}
+
+/// What `waiting` comes to, unless it takes longer than `limit`.
+async fn limited<T>(limit: Option<Duration>, waiting: impl Future<Output = T>) -> Result<T, Error> {
+    match limit {
+        None => Ok(waiting.await),
+        Some(limit) => tokio::time::timeout(limit, waiting)
+            .await
+            .map_err(|_| Error::new(Kind::UpstreamTimeout, "the upstream does not answer")),
     }
-    for name in HOP_BY_HOP.iter().filter(|name| **name != header::TRANSFER_ENCODING) {
-        answer.remove_header(name);
+}
+
+/// The head of an answer that can be passed on: nothing in it may mean two things.
+fn judge(answer: &Response<hyper::body::Incoming>) -> Result<Head, Failure> {
+    let headers = answer.headers();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_plain = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        // What was packed for this hop only would have to be unpacked here.
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
+    let is_answer = !answer.status().is_informational() && answer.version() != Version::HTTP_2;
+    if !is_plain || !is_answer {
+        return Err(Failure::Other(aborted("the upstream's answer is not valid HTTP")));
     }
+    Ok(Head { status: answer.status(), headers: end_to_end(headers) })
 }
 
-/// `headers` without those that speak of one connection only, and those that `Connection` names.
-pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let named = named_by_connection(headers);
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        if !HOP_BY_HOP.contains(name) && !named.contains(name) {
-            kept.append(name.clone(), value.clone());
-        }
+/// What hyper says, in our own words: nothing of the request may stand in them.
+fn explain(error: &hyper::Error) -> Failure {
+    if error.is_parse() || error.is_parse_too_large() {
+        return Failure::Other(aborted("the upstream's answer is not valid HTTP"));
     }
-    kept
-}
-
-/// The fields that `Connection` names as its own.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|name| !name.eq_ignore_ascii_case("close") && !name.eq_ignore_ascii_case("keep-alive"))
-        .filter_map(|name| HeaderName::try_from(name).ok())
-        // Nobody may have a credential dropped on the way by naming it there.
-        .filter(|name| !CREDENTIALS.contains(name))
-        .collect()
-}
-
-/// Whether the connection was closed or reset before a byte of an answer came.
-pub fn is_closed(kind: &ErrorType) -> bool {
-    matches!(kind, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
-}
-
-/// What Pingora says, in our own words: nothing of the request may stand in them.
-fn explain(error: &BError) -> Error {
-    explain_type(error.etype())
-}
-
-/// The same for an error of the upstream's whose kind is all that is known.
-pub fn explain_type(kind: &ErrorType) -> Error {
-    match kind {
-        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
-            Error::new(Kind::UpstreamTimeout, "the upstream does not accept the connection")
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if inner.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
+        {
+            let late = Error::new(Kind::UpstreamTimeout, "the upstream does not take the request");
+            return Failure::Other(late);
         }
-        ErrorType::ReadTimedout => Error::new(Kind::UpstreamTimeout, "the upstream does not answer"),
-        ErrorType::WriteTimedout => {
-            Error::new(Kind::UpstreamTimeout, "the upstream does not take the request")
+        cause = inner.source();
+    }
+    Failure::Closed
+}
+
+fn aborted(why: &'static str) -> Error {
+    Error::new(Kind::UpstreamAborted, why)
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Closed => aborted("the upstream closed the connection without an answer"),
+            Failure::Other(error) => error,
         }
-        ErrorType::ConnectRefused
-        | ErrorType::ConnectNoRoute
-        | ErrorType::ConnectError
-        | ErrorType::SocketError
-        | ErrorType::BindError => Error::new(Kind::UpstreamUnreachable, "the upstream cannot be reached")
-            .retry_after(Duration::from_secs(1)),
-        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => Error::new(
-            Kind::UpstreamUnreachable,
-            "the upstream's certificate is not trusted, or it does not speak TLS",
-        ),
-        ErrorType::InvalidHTTPHeader => {
-            Error::new(Kind::UpstreamAborted, "the upstream's answer is not valid HTTP")
-        }
-        _ => Error::new(Kind::UpstreamAborted, "the upstream closed the connection without an answer"),
     }
 }
 
@@ -349,24 +360,4 @@ impl UpstreamCall {
         hasher.update(&self.body);
         *hasher.finalize().as_bytes()
     }
-}
-
-/// A field meant for Pannier: the upstream does not see it.
-pub fn is_ours(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-pannier-")
-}
-
-/// The fields of a client's request that go on to the upstream in a request of our own: end-to-end
-/// ones, less those that are written anew, answered here (`Expect`, `Origin`), or meant for Pannier.
-/// `own_key`: the presented key is Pannier's, not the upstream's.
-pub fn outgoing(headers: &HeaderMap, own_key: bool) -> HeaderMap {
-    const ANEW: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::ORIGIN];
-    let stays =
-        |name: &HeaderName| ANEW.contains(name) || (own_key && CREDENTIALS.contains(name)) || is_ours(name);
-    let mut kept = end_to_end(headers);
-    let dropped: Vec<HeaderName> = kept.keys().filter(|name| stays(name)).cloned().collect();
-    for name in dropped {
-        kept.remove(name);
-    }
-    kept
 }

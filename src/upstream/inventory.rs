@@ -204,6 +204,7 @@ impl Inventory {
                     tracing::error!(url = self.client.target().url(), "the upstream is Pannier itself");
                 }
             }
+            self.client.sweep();
             tokio::select! {
                 () = tokio::time::sleep(self.refresh) => {}
                 _ = shutdown.wait_for(|stop| *stop) => return,

@@ -3,14 +3,14 @@
 //! Never reads a body.
 
 mod client;
+mod fields;
 mod inventory;
+mod link;
 mod origins;
 mod target;
 
-pub use client::{
-    CREDENTIALS, Client, Head, Incoming, UpstreamCall, end_to_end, explain_type, is_closed, is_ours,
-    outgoing, strip_hop_by_hop,
-};
+pub use client::{Client, Head, Incoming, UpstreamCall};
+pub use fields::{CREDENTIALS, HOP_BY_HOP, end_to_end, is_ours, named_by_connection, outgoing};
 pub use inventory::{Identity, Inventory};
 pub use origins::{Origins, Verdict, is_cors};
 pub use target::Target;

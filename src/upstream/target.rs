@@ -23,6 +23,8 @@ pub struct Target {
 
 /// What a name stood for.
 struct Found {
+    addresses: Vec<SocketAddr>,
+    /// The same, as Pingora wants them.
     peers: Vec<Arc<HttpPeer>>,
     /// The one that answered last.
     preferred: AtomicUsize,
@@ -54,17 +56,34 @@ impl Target {
         self.found.load().as_ref().map_or(1, |found| found.peers.len())
     }
 
+    /// The name that the upstream's certificate must bear; none where TLS is not spoken.
+    pub fn tls_name(&self) -> Option<&str> {
+        (self.address.scheme == Scheme::Https).then_some(&*self.address.host)
+    }
+
     /// The address to try now.
     ///
     /// # Errors
     /// `UpstreamUnreachable` when the name means nothing.
+    pub async fn address(&self) -> Result<SocketAddr, Error> {
+        let found = self.found().await?;
+        Ok(found.addresses[found.at()])
+    }
+
+    /// The same, as Pingora wants it.
+    ///
+    /// # Errors
+    /// `UpstreamUnreachable` when the name means nothing.
     pub async fn peer(&self) -> Result<Arc<HttpPeer>, Error> {
-        let found = match self.found.load_full() {
-            Some(found) if found.until.is_none_or(|until| Instant::now() < until) => found,
-            _ => self.look_up().await?,
-        };
-        let at = found.preferred.load(Ordering::Relaxed) % found.peers.len();
-        Ok(found.peers[at].clone())
+        let found = self.found().await?;
+        Ok(found.peers[found.at()].clone())
+    }
+
+    async fn found(&self) -> Result<Arc<Found>, Error> {
+        match self.found.load_full() {
+            Some(found) if found.until.is_none_or(|until| Instant::now() < until) => Ok(found),
+            _ => self.look_up().await,
+        }
     }
 
     /// The address just tried did not answer: take the next one.
@@ -99,15 +118,14 @@ impl Target {
                 (addresses, Some(Instant::now() + NAME_TTL))
             }
         };
-        let peers = addresses.into_iter().map(|address| Arc::new(self.peer_at(address))).collect();
-        let found = Arc::new(Found { peers, preferred: AtomicUsize::new(0), until });
+        let peers = addresses.iter().map(|address| Arc::new(self.peer_at(*address))).collect();
+        let found = Arc::new(Found { addresses, peers, preferred: AtomicUsize::new(0), until });
         self.found.store(Some(found.clone()));
         Ok(found)
     }
 
     fn peer_at(&self, address: SocketAddr) -> HttpPeer {
-        let is_tls = self.address.scheme == Scheme::Https;
-        let mut peer = HttpPeer::new(address, is_tls, self.address.host.clone());
+        let mut peer = HttpPeer::new(address, self.tls_name().is_some(), self.address.host.clone());
         peer.options.connection_timeout = off_if_zero(self.config.connect_timeout);
         peer.options.total_connection_timeout = off_if_zero(self.config.connect_timeout);
         peer.options.read_timeout = off_if_zero(self.config.first_byte_timeout);
@@ -116,6 +134,13 @@ impl Target {
         // Ollama knows no upgrade, and ignores being asked for one.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
         peer
+    }
+}
+
+impl Found {
+    /// Which of them is to be tried.
+    fn at(&self) -> usize {
+        self.preferred.load(Ordering::Relaxed) % self.addresses.len()
     }
 }
 

@@ -236,7 +236,7 @@ async fn an_answer_beyond_the_bound_waits_for_its_reader() {
     let upstream = Upstream::start().await;
     let chat = route("/api/chat");
     let start = head(200, &["Content-Type: application/x-ndjson", "Transfer-Encoding: chunked"]);
-    let total = 64 << 20;
+    let total = 192 << 20;
     upstream.always(chat.path, vec![Act::Send(start), Act::Flood(total), Act::Chunk(Vec::new())]);
     let launch = Launch::before(&upstream).set("flight.max_recording", "1MiB").set("flight.window", "256KiB");
     let pannier = launch.start().await;
@@ -263,7 +263,8 @@ async fn an_answer_beyond_the_bound_waits_for_its_reader() {
         }
     }
     assert_eq!(read, total);
-    assert!(most < before + (32 << 20), "{} MiB more", (most.saturating_sub(before)) >> 20);
+    // The frame that never ends is read up to a bound of its own.
+    assert!(most < before + (64 << 20), "{} MiB more", (most.saturating_sub(before)) >> 20);
 }
 
 /// A client that takes nothing of an answer that is ready is cut off, and the trip with it.

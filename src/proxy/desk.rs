@@ -1,0 +1,230 @@
+//! Where requests for an answer are answered: the body is read, the gateway asked, its reply written as it
+//! comes, and exactly one record left.
+
+use super::door::Arrival;
+use super::downstream::Downstream;
+use super::visit::Visit;
+use crate::dialect::Form;
+use crate::domain::{Error, Kind, Observed, Pour};
+use crate::gateway::{self, Body, Gateway, Live, Piece, Reply, Request};
+use crate::telemetry::{Metrics, Sinks};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+
+/// Bytes of a remembered answer that are made ready at once.
+const POURED: usize = 64 << 10;
+
+/// The desk's own equipment.
+pub struct Desk {
+    pub gateway: Arc<Gateway>,
+    /// The largest body that is read.
+    pub max_body: u64,
+    pub metrics: Arc<Metrics>,
+    pub sinks: Sinks,
+}
+
+/// Who asks, and what is known from the head.
+pub struct Asking {
+    pub arrival: Arrival,
+    pub form: Form,
+    pub target: Bytes,
+    pub headers: HeaderMap,
+}
+
+impl Desk {
+    /// Answers one request. Returns the connection, and what came behind the request on it, when it may bear
+    /// another one.
+    pub async fn serve(&self, mut client: Downstream, asking: Asking) -> Option<(TcpStream, BytesMut)> {
+        let mut visit = Visit::new(self.sinks.clone());
+        visit.begin(&asking.arrival, &asking.headers, &self.metrics);
+        if let Err(error) = self.answer(&mut client, &mut visit, &asking).await {
+            visit.error = Some(client.trouble().unwrap_or(error));
+        }
+        (visit.record.bytes_in, visit.record.bytes_out) = client.passed();
+        visit.end(client.status());
+        drop(visit);
+        client.finish().await
+    }
+
+    /// # Errors
+    /// What kept the client from getting a whole answer; where it could be told, it has been.
+    async fn answer(&self, client: &mut Downstream, visit: &mut Visit, asking: &Asking) -> Result<(), Error> {
+        let body = match client.body(self.max_body).await {
+            Ok(body) => body,
+            Err(error) => return refuse(client, visit, error).await,
+        };
+        let answered = tokio::select! {
+            answered = self.gateway.answer(asking.request(body), &mut visit.record) => answered,
+            gone = client.gone() => Err(gone),
+        };
+        match answered {
+            Ok(Reply { status, headers, body: Body::Live(live) }) => {
+                let over = Reply { status, headers, body: Body::Whole(Bytes::new()) };
+                live_answer(client, visit, &over, *live).await
+            }
+            Ok(reply) => whole_answer(client, visit, reply).await.map_err(|_| left()),
+            Err(error) => refuse(client, visit, error).await,
+        }
+    }
+}
+
+impl Asking {
+    fn request(&self, body: Bytes) -> Request<'_> {
+        Request {
+            id: self.arrival.id,
+            started: self.arrival.started,
+            form: self.form,
+            route: self.arrival.route,
+            target: self.target.clone(),
+            consumer: self.arrival.consumer.clone(),
+            own_key: self.arrival.own_key,
+            origin: self.headers.get(header::ORIGIN).filter(|_| !is_same_origin(&self.headers)).cloned(),
+            content_encoding: encoding(&self.headers),
+            headers: &self.headers,
+            body,
+        }
+    }
+}
+
+/// Tells the client why not; where it has left, only the record is told.
+async fn refuse(client: &mut Downstream, visit: &mut Visit, error: Error) -> Result<(), Error> {
+    let error = client.trouble().unwrap_or(error);
+    if error.kind != Kind::ClientGone {
+        let reply = gateway::refuse(&error, visit.record.route, visit.record.id);
+        let _ = whole_answer(client, visit, reply).await;
+    }
+    Err(error)
+}
+
+/// Writes an answer that is there already.
+async fn whole_answer(client: &mut Downstream, visit: &mut Visit, reply: Reply) -> io::Result<()> {
+    let Reply { status, headers, body } = reply;
+    let id = visit.request_id();
+    match body {
+        Body::Whole(body) => {
+            client.begin(status, &headers, id, Some(body.len()));
+            visit.note_first_byte();
+            client.write(body).await?;
+            client.end().await
+        }
+        Body::Replay { pour, streamed } => {
+            client.begin(status, &headers, id, (!streamed).then(|| pour.len()));
+            visit.note_first_byte();
+            replay(client, pour).await
+        }
+        Body::Live(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Writes a remembered answer frame by frame, and never holds more of it ready than the client will soon take.
+async fn replay(client: &mut Downstream, mut pour: Pour) -> io::Result<()> {
+    let ends: Vec<u32> = pour.frames().to_vec();
+    let mut from = 0;
+    for end in ends.into_iter().map(|end| end as usize) {
+        client.open_chunk(end - from);
+        loop {
+            let room = client.waiting(0);
+            let had = room.len();
+            let is_done = pour.write(end, POURED, room);
+            let poured = room.len() - had;
+            if client.waiting(poured).len() >= POURED {
+                client.flush().await?;
+            }
+            if is_done {
+                break;
+            }
+        }
+        client.close_chunk();
+        from = end;
+    }
+    client.end().await
+}
+
+/// Writes an answer as it comes, and gives it up as soon as the client has left.
+async fn live_answer(
+    client: &mut Downstream,
+    visit: &mut Visit,
+    over: &Reply,
+    mut live: Live,
+) -> Result<(), Error> {
+    let head = tokio::select! {
+        head = live.head() => head,
+        gone = client.gone() => Err(gone),
+    };
+    let head = match head {
+        Ok(head) => head,
+        Err(error) => return refuse(client, visit, error).await,
+    };
+    let (status, headers) = over.over(&head, &live);
+    client.begin(status, &headers, visit.request_id(), None);
+    // With the first piece at hand, head and piece go out in one write.
+    let first = live.next_if_there();
+    if !matches!(first, Some(Piece::Body(_))) {
+        client.flush().await.map_err(|_| left())?;
+    }
+    match pieces(client, visit, &mut live, first).await {
+        Ok(observed) => {
+            visit.record.observed = observed;
+            // To a client that has left with all of it, this says nothing any more.
+            let _ = client.end().await;
+            Ok(())
+        }
+        Err(error) => {
+            if error.kind != Kind::ClientGone && live.may_tell_error() {
+                let frame = gateway::frame(&error, visit.record.route, visit.record.id);
+                let _ = client.write(frame).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Writes the body piece by piece, up to its end or its breaking off.
+async fn pieces(
+    client: &mut Downstream,
+    visit: &mut Visit,
+    live: &mut Live,
+    mut first: Option<Piece>,
+) -> Result<Option<Observed>, Error> {
+    loop {
+        let piece = match first.take() {
+            Some(piece) => piece,
+            None => tokio::select! {
+                biased;
+                piece = live.next() => piece,
+                gone = client.gone() => live.ending().await.unwrap_or(Piece::Broken(gone)),
+            },
+        };
+        match piece {
+            Piece::Body(piece) => {
+                visit.note_first_byte();
+                client.write(piece).await.map_err(|_| left())?;
+            }
+            Piece::End(observed) => return Ok(observed),
+            Piece::Broken(error) => return Err(error),
+        }
+    }
+}
+
+fn left() -> Error {
+    Error::new(Kind::ClientGone, "the client left")
+}
+
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    let all: Vec<_> =
+        headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// A request of a page that this very server has served: bare Ollama would see it as its own.
+pub fn is_same_origin(headers: &HeaderMap) -> bool {
+    let (Some(origin), Some(host)) = (headers.get(header::ORIGIN), headers.get(header::HOST)) else {
+        return false;
+    };
+    let origin = origin.as_bytes();
+    let bare = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host.as_bytes()))
+}

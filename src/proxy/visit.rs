@@ -1,0 +1,107 @@
+//! One request's record while it is being written, whichever road the request takes.
+
+use super::door::Arrival;
+use super::head::is_fit_id;
+use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
+use crate::telemetry::{Held, Metrics, Sinks};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Names the request in every answer.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A record that goes to the sinks exactly once, however the request ends.
+pub struct Visit {
+    pub record: Record,
+    /// What is said in `X-Request-Id`: the client's own where it is fit for it.
+    request_id: Option<HeaderValue>,
+    /// What went wrong, in our own words.
+    pub error: Option<Error>,
+    /// The request counts as being answered.
+    held: Option<Held>,
+    sinks: Sinks,
+}
+
+impl Visit {
+    /// Nobody has come yet.
+    pub fn new(sinks: Sinks) -> Self {
+        let record = Record {
+            id: RequestId([0; 16]),
+            at: SystemTime::UNIX_EPOCH,
+            started: Instant::now(),
+            method: "other",
+            route: Route { template: "other", dialect: "ollama" },
+            consumer: None,
+            call: None,
+            cache: CacheOutcome::Bypass,
+            status: 0,
+            ending: Ending::Complete,
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+            total: Duration::ZERO,
+            observed: None,
+        };
+        Visit { record, request_id: None, error: None, held: None, sinks }
+    }
+
+    /// `arrival` came in with `headers`.
+    pub fn begin(&mut self, arrival: &Arrival, headers: &HeaderMap, metrics: &Metrics) {
+        let record = &mut self.record;
+        record.id = arrival.id;
+        record.at = arrival.at;
+        record.started = arrival.started;
+        record.method = arrival.method;
+        record.route = arrival.route;
+        record.consumer = Some(arrival.consumer.clone());
+        self.held = Some(metrics.in_flight(arrival.route));
+        self.request_id = headers.get(&REQUEST_ID).filter(|id| is_fit_id(id.as_bytes())).cloned();
+    }
+
+    /// What goes into `X-Request-Id`.
+    pub fn request_id(&self) -> HeaderValue {
+        self.request_id.clone().unwrap_or_else(|| {
+            HeaderValue::from_bytes(&self.record.id.hyphenated()).unwrap_or(HeaderValue::from_static(""))
+        })
+    }
+
+    /// A byte of the answer's body is about to go out.
+    pub fn note_first_byte(&mut self) {
+        let started = self.record.started;
+        self.record.first_byte.get_or_insert_with(|| started.elapsed());
+    }
+
+    /// The request is over. `sent`: the status that the client was sent.
+    pub fn end(&mut self, sent: Option<u16>) {
+        let record = &mut self.record;
+        (record.status, record.ending) = match (&self.error, sent) {
+            (None, status) => (status.unwrap_or(0), Ending::Complete),
+            (Some(error), Some(status)) if status == error.kind.status() => {
+                (status, Ending::Refused(error.kind))
+            }
+            (Some(error), Some(status)) => (status, Ending::Broken(error.kind)),
+            (Some(error), None) => (error.kind.status(), Ending::Refused(error.kind)),
+        };
+        self.write();
+    }
+
+    fn write(&mut self) {
+        if self.held.take().is_some() {
+            self.record.total = self.record.started.elapsed();
+            self.sinks.record(&self.record);
+        }
+    }
+}
+
+impl Drop for Visit {
+    /// A request that was cut off in its middle, at the end of the drain or by a panic, leaves its record
+    /// all the same. One that never arrived leaves none.
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            let record = &mut self.record;
+            record.status = if record.status == 0 { Kind::Stopping.status() } else { record.status };
+            record.ending = Ending::Broken(Kind::Stopping);
+            self.write();
+        }
+    }
+}
