@@ -138,7 +138,8 @@ impl Entrance {
         while let Ok(permit) = self.most.clone().acquire_owned().await {
             match listener.accept().await {
                 Ok((io, _)) => {
-                    let served = proxy::serve(self.front.clone(), io, self.closed.clone());
+                    // Boxed: a future that is handed on is stored once more at each hand.
+                    let served = Box::pin(proxy::serve(self.front.clone(), io, self.closed.clone()));
                     let (cut, quiet) = (self.cut.clone(), self.quiet.clone());
                     self.connections.spawn(async move {
                         cut.run_until_cancelled(served).await;

@@ -78,8 +78,9 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
         return solo(way, order, Some("REQUEST"), Some(keep));
     }
     let plan = order.plan(Some(keep));
-    let alike = plan.call.likeness();
-    let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, recorder);
+    let call = order.request.upstream_call(&order.call);
+    let alike = call.likeness();
+    let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, call, recorder);
     match way.flights.join(FlightKey { key, likeness: alike }, remembered, depart).map_err(full)? {
         Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
         Boarding::Seat(seat) => {
@@ -104,8 +105,8 @@ fn solo(
     keep: Option<Keep>,
 ) -> Result<Fetched, Error> {
     let keeps = keep.as_ref().map(|keep| keep.terms.ttl);
-    let plan = order.plan(keep);
-    let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, recorder)).map_err(full)?;
+    let (plan, call) = (order.plan(keep), order.request.upstream_call(&order.call));
+    let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, call, recorder)).map_err(full)?;
     Ok(Fetched::Trip { seat, outcome: CacheOutcome::Bypass, why, keeps })
 }
 
@@ -129,7 +130,6 @@ impl Order<'_> {
             form: self.request.form,
             route: self.request.route,
             facts: self.facts.clone(),
-            call: self.request.upstream_call(&self.call),
             model: self.call.model.clone(),
             estimated_prompt_tokens: self.call.estimated_prompt_tokens,
             keep,

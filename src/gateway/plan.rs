@@ -3,7 +3,7 @@
 use crate::cache::{CacheKey, Terms};
 use crate::dialect::Form;
 use crate::domain::{CallFacts, Route};
-use crate::upstream::{Identity, UpstreamCall};
+use crate::upstream::Identity;
 
 /// One trip under way is shared by those who ask for the same thing of the same model by the same name, in a
 /// request that even an upstream which refuses it, or packs its answer, could not tell apart.
@@ -19,7 +19,6 @@ pub struct Plan {
     pub form: Form,
     pub route: Route,
     pub facts: CallFacts,
-    pub call: UpstreamCall,
     /// The model's name as the client wrote it.
     pub model: String,
     pub estimated_prompt_tokens: u64,

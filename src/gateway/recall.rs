@@ -43,6 +43,8 @@ pub struct Recall {
     known: moka::sync::Cache<[u8; 32], Arc<Alias>>,
 }
 
+/// A longer answer is not written whole but as its client takes it, and so not by the shortest way.
+const LONGEST: usize = 256 << 10;
 /// What an alias costs beside its rendition.
 const OVERHEAD: usize = 512;
 
@@ -84,7 +86,8 @@ impl Recall {
         let request = order.request;
         let Remembered { key, entry, ttl } = remembered;
         let Some(identity) = &order.identity else { return };
-        if request.target != request.form.path().as_bytes() || request.content_encoding.is_some() {
+        let is_plain = request.target == request.form.path().as_bytes() && request.content_encoding.is_none();
+        if !is_plain || template.body.len() > LONGEST {
             return;
         }
         let Some(rendition) = Rendition::of(entry, template) else { return };

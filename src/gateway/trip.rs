@@ -10,7 +10,7 @@ use crate::cache::Entry;
 use crate::dialect::{self, Form, frame};
 use crate::domain::{Error, Kind, Observed};
 use crate::flight::Recorder;
-use crate::upstream::{Head, Incoming};
+use crate::upstream::{Head, Incoming, UpstreamCall};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::sync::{Arc, OnceLock};
@@ -44,10 +44,10 @@ struct Arrived {
     took: Duration,
 }
 
-/// Goes there, and comes back with whatever there is.
-pub async fn travel(way: Arc<Way>, plan: Plan, recorder: Record) {
+/// Goes there with `call`, and comes back with whatever there is.
+pub async fn travel(way: Arc<Way>, plan: Plan, call: UpstreamCall, recorder: Record) {
     let mut books = Books::open(&way, &plan);
-    match follow(&way, &plan, &recorder, &mut books).await {
+    match follow(&way, &plan, call, &recorder, &mut books).await {
         Ok(arrived) => {
             // The readers have their answer; whether it may be remembered is found out behind their
             // backs. Until the recorder goes, whoever asks the same thing gets this very recording.
@@ -64,8 +64,15 @@ pub async fn travel(way: Arc<Way>, plan: Plan, recorder: Record) {
 }
 
 /// Records the answer up to its clean end.
-async fn follow(way: &Arc<Way>, plan: &Plan, recorder: &Record, books: &mut Books) -> Result<Arrived, Error> {
-    let mut incoming = way.client.send(&plan.call).await?;
+async fn follow(
+    way: &Arc<Way>,
+    plan: &Plan,
+    call: UpstreamCall,
+    recorder: &Record,
+    books: &mut Books,
+) -> Result<Arrived, Error> {
+    let mut incoming = way.client.send(&call).await?;
+    drop(call);
     let head = incoming.head().clone();
     let streamed = is_framed(&head.headers);
     books.head(plan.form, &head, streamed);
@@ -165,14 +172,10 @@ fn entry(plan: &Plan, keep: &Keep, arrived: Arrived) -> Option<Entry> {
     Some(entry)
 }
 
-/// The fields that belong to the answer itself. Copied: a field shares the memory of the whole head that
-/// it came in.
+/// The fields that belong to the answer itself.
 fn lasting(headers: &HeaderMap) -> Box<[(HeaderName, HeaderValue)]> {
-    let copied = |name: HeaderName| {
-        let value = HeaderValue::from_bytes(headers.get(&name)?.as_bytes()).ok()?;
-        Some((name, value))
-    };
-    [header::CONTENT_TYPE, header::CACHE_CONTROL].into_iter().filter_map(copied).collect()
+    let kept = |name: HeaderName| Some((name.clone(), headers.get(&name)?.clone()));
+    [header::CONTENT_TYPE, header::CACHE_CONTROL].into_iter().filter_map(kept).collect()
 }
 
 /// Where each frame of `body` ends.

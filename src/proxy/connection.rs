@@ -83,7 +83,7 @@ impl Connection {
             Next::Request => self.take_the_road(Instant::now()).await,
             Next::Closed => None,
             Next::Refused(error) => {
-                self.refuse(error).await;
+                Box::pin(self.refuse(error)).await;
                 None
             }
         }
@@ -196,20 +196,20 @@ impl Connection {
         let arrival = match self.front.door.admit(&head, &self.read, started) {
             Ok(arrival) => arrival,
             Err(error) => {
-                self.refuse(error).await;
+                Box::pin(self.refuse(error)).await;
                 return None;
             }
         };
         let mut edge = Edge::new(head.framing);
         let Ok(of_body) = edge.pass(&self.read[head.len..]) else {
             let misframed = Error::new(Kind::BadRequest, "the body is not framed as it should be");
-            self.refuse(misframed).await;
+            Box::pin(self.refuse(misframed)).await;
             return None;
         };
         let own = head.len + of_body;
         match arrival.errand {
             Errand::Upstream(Handling::Answer(form)) => self.ask(arrival, form, own, edge).await,
-            // Its future is large: those who wait for an answer or for nothing need not hold it.
+            // Large futures are boxed, so that nobody holds room for what is not happening.
             _ => Box::pin(self.forward(arrival, own, edge)).await,
         }
     }

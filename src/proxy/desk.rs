@@ -40,7 +40,7 @@ impl Desk {
     pub async fn serve(&self, mut client: Downstream, asking: Asking) -> Option<(TcpStream, BytesMut)> {
         let mut visit = Visit::new(self.sinks.clone());
         visit.begin(&asking.arrival, &asking.headers, &self.metrics);
-        if let Err(error) = self.answer(&mut client, &mut visit, &asking).await {
+        if let Err(error) = self.answer(&mut client, &mut visit, asking).await {
             visit.error = Some(client.trouble().unwrap_or(error));
         }
         (visit.record.bytes_in, visit.record.bytes_out) = client.passed();
@@ -51,15 +51,18 @@ impl Desk {
 
     /// # Errors
     /// What kept the client from getting a whole answer; where it could be told, it has been.
-    async fn answer(&self, client: &mut Downstream, visit: &mut Visit, asking: &Asking) -> Result<(), Error> {
+    async fn answer(&self, client: &mut Downstream, visit: &mut Visit, asking: Asking) -> Result<(), Error> {
         let body = match client.body(self.max_body).await {
             Ok(body) => body,
             Err(error) => return refuse(client, visit, error).await,
         };
+        // Boxed: the room that it takes is given back before the answer streams.
+        let answering = Box::pin(self.gateway.answer(asking.request(body), &mut visit.record));
         let answered = tokio::select! {
-            answered = self.gateway.answer(asking.request(body), &mut visit.record) => answered,
+            answered = answering => answered,
             gone = client.gone() => Err(gone),
         };
+        drop(asking);
         match answered {
             Ok(Reply { status, headers, body: Body::Live(live) }) => {
                 let over = Reply { status, headers, body: Body::Whole(Bytes::new()) };
@@ -160,6 +163,7 @@ async fn live_answer(
     };
     let (status, headers) = over.over(&head, &live);
     client.begin(status, &headers, visit.request_id(), None);
+    drop((head, headers));
     // With the first piece at hand, head and piece go out in one write.
     let first = live.next_if_there();
     if !matches!(first, Some(Piece::Body(_))) {

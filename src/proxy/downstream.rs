@@ -257,7 +257,7 @@ impl Downstream {
         }
         let _ = self.wire.shutdown().await;
         if !self.wire.is_read() {
-            let _ = tokio::time::timeout(LINGER_FOR, self.drain()).await;
+            let _ = tokio::time::timeout(LINGER_FOR, Box::pin(self.drain())).await;
         }
         None
     }

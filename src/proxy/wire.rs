@@ -85,6 +85,10 @@ impl Wire {
     /// those of its body.
     pub fn new(io: TcpStream, mut read: BytesMut, own: usize, edge: Edge, patience: Patience) -> Self {
         let before = read.split_to(own).freeze();
+        if read.is_empty() {
+            // The buffer is given back as soon as this request's bytes have been taken out of it.
+            read = BytesMut::new();
+        }
         Wire {
             io,
             received: before.len() as u64,
@@ -183,6 +187,9 @@ impl AsyncRead for Wire {
         if !this.before.is_empty() {
             let taken = this.before.len().min(buf.remaining());
             buf.put_slice(&this.before.split_to(taken));
+            if this.before.is_empty() {
+                this.before = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         if this.edge.is_done() {

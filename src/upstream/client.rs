@@ -133,7 +133,7 @@ impl Client {
                 Err(Failure::Other(error)) => return Err(error),
             }
         }
-        let fresh = self.connect().await?;
+        let fresh = Box::pin(self.connect()).await?;
         Ok(self.exchange(fresh, call).await?)
     }
 
@@ -302,7 +302,17 @@ fn judge(answer: &Response<hyper::body::Incoming>) -> Result<Head, Failure> {
     if !is_plain || !is_answer {
         return Err(Failure::Other(aborted("the upstream's answer is not valid HTTP")));
     }
-    Ok(Head { status: answer.status(), headers: end_to_end(headers) })
+    Ok(Head { status: answer.status(), headers: unshared(end_to_end(headers)) })
+}
+
+/// `headers` in memory of their own: as they come they keep the whole buffer that they were read into.
+fn unshared(mut headers: HeaderMap) -> HeaderMap {
+    for value in headers.values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
+    headers
 }
 
 /// What hyper says, in our own words: nothing of the request may stand in them.

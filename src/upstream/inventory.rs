@@ -12,9 +12,9 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 /// An answer of `/api/tags` beyond this is not read.
 const LARGEST: usize = 16 << 20;
@@ -28,6 +28,8 @@ const SULK: Duration = Duration::from_secs(1);
 const UNKNOWN_PACE: Duration = Duration::from_millis(200);
 /// Two readings for the sake of storing are at least this far apart.
 const CONFIRM_PACE: Duration = Duration::from_millis(20);
+/// Answers that may wait for a reading before they are stored; each holds a flight meanwhile.
+const MOST_CONFIRMING: usize = 2048;
 
 /// What one name means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,10 @@ pub struct Inventory {
     /// Milliseconds since `born` until which an upstream that would not list its models is not asked.
     sulks: AtomicU64,
     reading: Mutex<Last>,
+    /// Told when a reading has ended, whatever it came to.
+    read: Notify,
+    /// Answers that wait to be stored.
+    confirming: AtomicUsize,
     born: Instant,
 }
 
@@ -115,6 +121,8 @@ impl Inventory {
             used: AtomicBool::new(false),
             sulks: AtomicU64::new(0),
             reading: Mutex::default(),
+            read: Notify::new(),
+            confirming: AtomicUsize::new(0),
             born: Instant::now(),
         })
     }
@@ -147,9 +155,12 @@ impl Inventory {
         Ok(self.look_up(model))
     }
 
-    /// Whether `model` still means what `then` says, by a reading that begins after this call.
+    /// Whether `model` still means what `then` says, by a reading that begins after this call. No, where
+    /// too many wait to hear it: those who wait take room that others need more.
     pub async fn confirm(&self, model: &str, then: &Identity) -> bool {
-        self.read_since(Instant::now()).await.is_ok()
+        let waiting = Waiting::among(&self.confirming);
+        waiting.number <= MOST_CONFIRMING
+            && self.read_since(Instant::now()).await.is_ok()
             && self
                 .look_up(model)
                 .is_some_and(|now| (now.digest, now.version) == (then.digest.clone(), then.version.clone()))
@@ -227,7 +238,26 @@ impl Inventory {
     /// Makes sure that the view is of a reading that began at or after `moment`. One reading at a
     /// time serves all who wait, also when it fails.
     async fn read_since(&self, moment: Instant) -> Result<(), Error> {
-        let mut last = self.reading.lock().await;
+        loop {
+            let ended = self.read.notified();
+            match self.reading.try_lock() {
+                Ok(last) => {
+                    let turn = Turn { last, _wake: Wake(&self.read) };
+                    // Boxed: every trip holds room for its confirmation, and few read themselves.
+                    return Box::pin(self.read_in_turn(turn, moment)).await;
+                }
+                // Whoever has the turn wakes all who wait, at once: passing it from one to the next would
+                // take longer than the reading itself.
+                Err(_) => ended.await,
+            }
+            if self.view.load().began.is_some_and(|began| began >= moment) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_in_turn(&self, mut turn: Turn<'_>, moment: Instant) -> Result<(), Error> {
+        let last = &mut *turn.last;
         if self.view.load().began.is_some_and(|began| began >= moment) {
             return Ok(());
         }
@@ -301,6 +331,38 @@ impl Inventory {
             body.extend_from_slice(&piece);
         }
         Ok(body.freeze())
+    }
+}
+
+/// The turn at reading. When it is given up, it is free first, and then everybody who waits for one is woken.
+struct Turn<'a> {
+    last: MutexGuard<'a, Last>,
+    _wake: Wake<'a>,
+}
+
+struct Wake<'a>(&'a Notify);
+
+impl Drop for Wake<'_> {
+    fn drop(&mut self) {
+        self.0.notify_waiters();
+    }
+}
+
+/// One of several who wait.
+struct Waiting<'a> {
+    all: &'a AtomicUsize,
+    number: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn among(all: &'a AtomicUsize) -> Self {
+        Waiting { all, number: all.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -25,12 +25,16 @@ use tokio_util::either::Either;
 /// What is read ahead of the reader at the most; an answer's head must fit into it too.
 const MOST_BUFFERED: usize = 64 << 10;
 
+/// A piece up to this size is copied.
+const SMALL: usize = 2 << 10;
+
 type Socket = Pin<Box<TimeoutStream<Either<TcpStream, Box<TlsStream<TcpStream>>>>>>;
 
 /// An open connection that bears one request at a time.
 pub struct Link {
     sender: SendRequest<Full<Bytes>>,
-    connection: Connection<TokioIo<Socket>, Full<Bytes>>,
+    /// Boxed: a link is handed from one to the next.
+    connection: Box<Connection<TokioIo<Socket>, Full<Bytes>>>,
     is_over: bool,
     /// Since when nobody has used it.
     pub idle_since: Instant,
@@ -66,7 +70,7 @@ impl Opening {
         builder.title_case_headers(true).max_buf_size(MOST_BUFFERED);
         let shaken = builder.handshake(TokioIo::new(Box::pin(socket))).await;
         let (sender, connection) = shaken.map_err(|_| unreachable())?;
-        Ok(Link { sender, connection, is_over: false, idle_since: Instant::now() })
+        Ok(Link { sender, connection: Box::new(connection), is_over: false, idle_since: Instant::now() })
     }
 
     async fn handshakes(
@@ -124,7 +128,11 @@ impl Link {
                     None => return Poll::Ready(Ok(None)),
                     Some(Err(error)) => return Poll::Ready(Err(error)),
                     Some(Ok(frame)) => match frame.into_data() {
-                        Ok(piece) if !piece.is_empty() => return Poll::Ready(Ok(Some(piece))),
+                        // A small piece must not keep the buffer that it was read into.
+                        Ok(piece) if piece.len() <= SMALL => {
+                            return Poll::Ready(Ok(Some(Bytes::copy_from_slice(&piece))));
+                        }
+                        Ok(piece) => return Poll::Ready(Ok(Some(piece))),
                         // Trailers say nothing that anybody here wants to know.
                         _ => {}
                     },
