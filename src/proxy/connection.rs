@@ -125,6 +125,8 @@ impl Connection {
         let mut looked_at = 0;
         let mut wanted = 0;
         let mut late = None;
+        // Of one wait for a head, however many empty lines come meanwhile.
+        let mut idle_until = None;
         let limits = self.front.door.head_limits;
         let patience = self.front.door.head_patience;
         let mut deadline = (!self.read.is_empty()).then(|| Instant::now() + patience.head);
@@ -150,7 +152,7 @@ impl Connection {
             let idle = self.read.is_empty();
             let until = match (idle, deadline) {
                 (false, _) if wanted > 0 => *late.get_or_insert_with(|| Instant::now() + BODY_WAIT),
-                (true, _) => Instant::now() + patience.idle,
+                (true, _) => *idle_until.get_or_insert_with(|| Instant::now() + patience.idle),
                 (false, Some(deadline)) => deadline,
                 (false, None) => *deadline.insert(Instant::now() + patience.head),
             };

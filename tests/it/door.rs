@@ -84,6 +84,33 @@ async fn silent_and_idle_connections_are_closed() {
     assert!((Duration::from_millis(500)..Duration::from_secs(2)).contains(&took), "{took:?}");
 }
 
+/// The empty lines that may stand before a request line are no sign of life.
+#[tokio::test]
+async fn empty_lines_keep_no_connection_open() {
+    let upstream = Upstream::start().await;
+    let launch = Launch::before(&upstream)
+        .set("server.header_timeout", "400ms")
+        .set("server.keepalive_timeout", "600ms");
+    let pannier = launch.start().await;
+    let mut wire = pannier.open().await;
+    wire.send(b"\r\n\r\n").await;
+    wire.exchange(&Ask::get("/api/version")).await.fine();
+    // Whole ones, and halves.
+    for piece in [2, 1] {
+        let begun = Instant::now();
+        let mut wire = pannier.open().await;
+        let mut lines = b"\r\n".chunks(piece).cycle();
+        while begun.elapsed() < Duration::from_secs(3) {
+            if wire.try_send(lines.next().unwrap_or_default()).await.is_err() {
+                break;
+            }
+            pause(40).await;
+        }
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(350)..Duration::from_millis(1600)).contains(&took), "{took:?}");
+    }
+}
+
 /// Slow ones by the hundred; the others do not notice.
 #[tokio::test]
 async fn slow_ones_cost_nobody_anything() {
@@ -145,7 +172,7 @@ async fn heads_are_bounded() {
 async fn crooked_requests_are_refused() {
     let upstream = Upstream::start().await;
     let pannier = Pannier::start(&upstream).await;
-    let crooked: [(&str, &str); 34] = [
+    let crooked: [(&str, &str); 36] = [
         ("CL and TE", "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG"),
         (
             "TE and CL",
@@ -173,6 +200,11 @@ async fn crooked_requests_are_refused() {
         ("chunk extension with LF", "Transfer-Encoding: chunked\r\n\r\n2;\nxx\r\nab\r\n0\r\n\r\n"),
         ("chunk longer than said", "Transfer-Encoding: chunked\r\n\r\n2\r\nabXX0\r\n\r\n"),
         ("chunk size overflows", "Transfer-Encoding: chunked\r\n\r\n10000000000000002\r\nab\r\n0\r\n\r\n"),
+        (
+            "a trailer without a colon",
+            "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nGET / HTTP/1.1\r\n\r\n",
+        ),
+        ("a trailer without a name", "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n: x\r\n\r\n"),
         ("NUL in a value", "X-A: a\0b\r\n\r\n"),
         ("CR in a value", "X-A: a\rb\r\n\r\n"),
         ("no colon", "foo\r\n\r\n"),
