@@ -30,11 +30,15 @@ pub struct House {
 }
 
 impl House {
-    pub fn build(config: &Config, listen: SocketAddr, admin_listen: SocketAddr) -> anyhow::Result<Self> {
+    pub fn build(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        listen: SocketAddr,
+        admin_listen: SocketAddr,
+    ) -> anyhow::Result<Self> {
         let instance = format!("pannier-{:016x}", fastrand::u64(..));
         let policy = Arc::new(ArcSwap::from_pointee(policy(config, 0)));
         let draining = Arc::new(AtomicBool::new(false));
-        let metrics = Arc::new(Metrics::new());
         let log = AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())?;
         let log = Arc::new(log);
 

@@ -2,13 +2,15 @@
 
 mod build;
 mod drain;
+mod entrance;
 mod reload;
 
 use crate::config::{Loaded, Watch};
-use crate::telemetry;
+use crate::telemetry::{self, Metrics};
 use anyhow::Context;
 use build::House;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that may wait to be accepted; the system's own limit applies.
@@ -29,7 +31,9 @@ pub struct CannotBind {
 /// # Errors
 /// [`CannotBind`], or whatever else keeps Pannier from starting.
 pub fn run(loaded: Loaded) -> anyhow::Result<()> {
-    telemetry::start(&loaded.config.log).context("cannot start the log")?;
+    let metrics = Arc::new(Metrics::new());
+    // Until the very end: dropped, it has written all.
+    let _log = telemetry::start(&loaded.config.log, metrics.log_dropped()).context("cannot start the log")?;
     // Each client takes a descriptor, and most systems begin with 1,024.
     let descriptors = rlimit::increase_nofile_limit(rlimit::INFINITY).unwrap_or(rlimit::INFINITY);
     let mut loaded = loaded;
@@ -39,7 +43,7 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
         runtime.worker_threads(loaded.config.server.threads);
     }
     let runtime = runtime.enable_all().build().context("cannot start the runtime")?;
-    let served = runtime.block_on(serve(loaded));
+    let served = runtime.block_on(serve(loaded, metrics));
     // What is still running has had its time.
     runtime.shutdown_background();
     served
@@ -61,14 +65,14 @@ fn fit_connections(loaded: &mut Loaded, descriptors: u64) {
     }
 }
 
-async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+async fn serve(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let server = &loaded.config.server;
     // Before anybody can know that we are here: a signal that nobody listens to ends the process.
     let watch = Watch::new(loaded.sources.file())?;
     let data = bind(server.listen).await?;
     let admin = bind(server.admin_listen).await?;
     let (listen, admin_listen) = (data.local_addr()?, admin.local_addr()?);
-    let house = House::build(&loaded.config, listen, admin_listen)?;
+    let house = House::build(&loaded.config, metrics, listen, admin_listen)?;
     // For people and scripts; everything else that is said goes to the log.
     eprintln!(
         "pannier: listening on http://{listen} (admin http://{admin_listen}, upstream {})",

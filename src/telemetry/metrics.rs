@@ -165,6 +165,8 @@ families! {
     internal_size: IntGaugeVec = "pannier_internal_size", ["what"], NONE;
     /// Lines that the access log lost because its reader was too slow or gone.
     access_log_dropped: IntCounter = "pannier_access_log_dropped_total", FLAT, NONE;
+    /// Lines of the log of Pannier's own doings that were lost because its reader was too slow.
+    log_dropped: IntCounter = "pannier_log_dropped_total", FLAT, NONE;
     /// Label values that became other because there were too many, or one was too long.
     dropped_labels: IntCounter = "pannier_metrics_dropped_labels_total", FLAT, NONE;
 }
@@ -228,6 +230,11 @@ impl Metrics {
     /// Where the access log counts what it lost.
     pub fn access_log_dropped(&self) -> IntCounter {
         self.families.access_log_dropped.clone()
+    }
+
+    /// Where the log of Pannier's own doings counts what it lost.
+    pub fn log_dropped(&self) -> IntCounter {
+        self.families.log_dropped.clone()
     }
 
     /// `model` as a label value: itself while it is one of the first 100 and not absurdly long.
@@ -388,6 +395,7 @@ mod tests {
             r#"pannier_upstream_duration_seconds_count{phase="eval"}"#,
             "pannier_coalesced_requests_total",
             "pannier_access_log_dropped_total",
+            "pannier_log_dropped_total",
         ] {
             assert!(page.contains(&format!("\n{series} 0\n")), "{series} in\n{page}");
         }

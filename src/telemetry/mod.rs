@@ -10,6 +10,7 @@ mod counting;
 mod exposition;
 mod line;
 mod metrics;
+mod queue;
 #[cfg(test)]
 mod samples;
 mod start;
@@ -19,7 +20,7 @@ pub use config::{Format, LogConfig};
 pub use counting::HitHandles;
 pub use exposition::Exposition;
 pub use metrics::{Eviction, Held, Metrics, Sampled};
-pub use start::{StartError, start};
+pub use start::{Log, StartError, start};
 
 use crate::domain::{Record, Trip};
 use std::sync::Arc;

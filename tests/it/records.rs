@@ -375,3 +375,49 @@ async fn what_grows_is_shown_and_shrinks() {
     drop(wires);
     eventually("nothing is under way", || async { (flights().await == 0.0).then_some(()) }).await;
 }
+
+/// Lines that its reader leaves lying are counted as lost beyond a bound, and below it they are written before
+/// the end.
+#[tokio::test]
+async fn a_log_that_nobody_reads_is_bounded_and_flushed() {
+    let upstream = Upstream::start().await;
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let launch = Launch::before(&upstream).stdout(writer).set("log.access", "false");
+    let launch = launch.set("log.level", "trace").set("server.shutdown_delay", "0");
+    let mut pannier = launch.start().await;
+    let mut asked = 0;
+    while pannier.metrics().await.sum("pannier_log_dropped_total", &[]) == 0.0 {
+        asked += 1;
+        assert!(asked < 5000, "it says too little");
+        pannier.ask(&Ask::get("/api/version")).await.fine();
+    }
+    pannier.signal("TERM");
+    pause(300).await;
+    assert!(pannier.runs(), "it gives its reader a moment");
+    let reading = tokio::task::spawn_blocking(move || std::io::read_to_string(&mut reader));
+    let said = within("the end of the log", reading).await.expect("a task").expect("text");
+    assert_eq!(pannier.ended().await.0.code(), Some(0));
+    assert!(said.ends_with("}\n"), "the last line is whole");
+    // A pipe holds 64 KiB: what is more had waited in the queue.
+    assert!(said.lines().count() > 1024, "{}", said.lines().count());
+    for line in said.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+    }
+}
+
+/// Nobody who ends it waits for a reader that has stopped reading.
+#[tokio::test]
+async fn a_deaf_reader_of_the_log_does_not_hold_up_the_end() {
+    let upstream = Upstream::start().await;
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    let launch = Launch::before(&upstream).stdout(writer).set("log.access", "false");
+    let launch = launch.set("log.level", "trace").set("server.shutdown_delay", "0");
+    let mut pannier = launch.start().await;
+    while pannier.metrics().await.sum("pannier_log_dropped_total", &[]) == 0.0 {
+        pannier.ask(&Ask::get("/api/version")).await.fine();
+    }
+    pannier.signal("TERM");
+    let (status, took) = pannier.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+}
