@@ -4,7 +4,7 @@ use crate::admin::{self, Readiness};
 use crate::cache::Memory;
 use crate::config::Config;
 use crate::dialect::DIALECTS;
-use crate::domain::{Error, Kind, Route};
+use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
 use crate::gateway::{Gateway, Policy, Way};
 use crate::proxy::{self, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
@@ -16,6 +16,7 @@ use pingora::server::configuration::ServerConf;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// Everything that serves.
 pub struct House {
@@ -27,6 +28,7 @@ pub struct House {
     /// Set when the end begins.
     pub draining: Arc<AtomicBool>,
     pub admin: admin::Parts,
+    pub admin_bounds: admin::Bounds,
 }
 
 impl House {
@@ -74,8 +76,11 @@ impl House {
         let front = Front { door, lane, proxy };
         let client = way.client.clone();
         let readiness = Arc::new(Readiness::new(move || client.is_up()));
-        let admin = admin::Parts { metrics, readiness: readiness.clone() };
-        Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin })
+        let (hosts, in_force) = (Hosts::new(admin_listen), policy.clone());
+        let knows_host = Arc::new(move |host: &[u8]| hosts.admit(host, &in_force.load().allowed_hosts));
+        let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host };
+        let admin_bounds = admin_bounds(&config.server);
+        Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin, admin_bounds })
     }
 }
 
@@ -124,6 +129,18 @@ fn limits(config: &Config) -> Limits {
 
 fn head_limits(server: &proxy::Config) -> proxy::Limits {
     proxy::Limits { bytes: server.max_header_bytes, fields: server.max_headers }
+}
+
+fn admin_bounds(server: &proxy::Config) -> admin::Bounds {
+    let or_never = |limit: Duration| if limit.is_zero() { units::LONGEST } else { limit };
+    admin::Bounds {
+        connections: server.max_admin_connections,
+        head: or_never(server.header_timeout),
+        life: or_never(server.keepalive_timeout),
+        write: or_never(server.write_timeout),
+        head_bytes: server.max_header_bytes,
+        head_fields: server.max_headers,
+    }
 }
 
 fn patience(server: &proxy::Config) -> Patience {

@@ -78,12 +78,7 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     let stop = stopped.clone();
     tokio::spawn(async move { inventory.run(stop).await });
     tokio::spawn(reload.run(stopped));
-    let parts = house.admin.clone();
-    tokio::spawn(async move {
-        if let Err(error) = admin::serve(admin, parts).await {
-            tracing::error!(%error, "the admin listener failed");
-        }
-    });
+    tokio::spawn(admin::serve(admin, house.admin.clone(), house.admin_bounds));
 }
 
 impl Signals {

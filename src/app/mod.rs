@@ -6,6 +6,7 @@ mod entrance;
 mod reload;
 
 use crate::config::{Loaded, Watch};
+use crate::proxy;
 use crate::telemetry::{self, Metrics};
 use anyhow::Context;
 use build::House;
@@ -16,7 +17,7 @@ use tokio::net::{TcpListener, TcpSocket};
 /// Connections that may wait to be accepted; the system's own limit applies.
 const BACKLOG: u32 = 4096;
 /// Descriptors that are not for clients and their trips upstream.
-const SPARE_DESCRIPTORS: u64 = 64;
+const SPARE_DESCRIPTORS: usize = 64;
 
 /// A port that could not be had: exit code 3.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,7 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
     // Each client takes a descriptor, and most systems begin with 1,024.
     let descriptors = rlimit::increase_nofile_limit(rlimit::INFINITY).unwrap_or(rlimit::INFINITY);
     let mut loaded = loaded;
-    fit_connections(&mut loaded, descriptors);
+    fit_connections(&mut loaded.config.server, descriptors);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.config.server.threads > 0 {
         runtime.worker_threads(loaded.config.server.threads);
@@ -49,19 +50,16 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
     served
 }
 
-/// Each client may need a second descriptor, for its trip upstream.
-fn fit_connections(loaded: &mut Loaded, descriptors: u64) {
-    let most =
-        usize::try_from(descriptors.saturating_sub(SPARE_DESCRIPTORS) / 2).unwrap_or(usize::MAX).max(1);
-    let wanted = &mut loaded.config.server.max_connections;
-    if *wanted > most {
-        tracing::warn!(
-            descriptors,
-            wanted = *wanted,
-            most,
-            "fewer connections: the system allows too few files"
-        );
-        *wanted = most;
+/// Each client may need a second descriptor, for its trip upstream; the house's own listener gets an eighth.
+fn fit_connections(server: &mut proxy::Config, descriptors: u64) {
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let of_house = server.max_admin_connections.min(descriptors / 8).max(1);
+    let most = (descriptors.saturating_sub(SPARE_DESCRIPTORS + of_house) / 2).max(1);
+    server.max_admin_connections = of_house;
+    let wanted = server.max_connections;
+    if wanted > most {
+        tracing::warn!(descriptors, wanted, most, "fewer connections: the system allows too few files");
+        server.max_connections = most;
     }
 }
 

@@ -64,6 +64,7 @@ fn check_server(server: &proxy::Config, found: &mut Vec<Finding>) {
     check_positive(
         &[
             ("server.max_connections", server.max_connections),
+            ("server.max_admin_connections", server.max_admin_connections),
             ("server.max_header_bytes", server.max_header_bytes),
             ("server.max_headers", server.max_headers),
             ("server.max_body", server.max_body),

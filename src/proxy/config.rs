@@ -19,6 +19,7 @@ pub struct Config {
     pub threads: usize,
     pub data_dir: PathBuf,
     pub max_connections: usize,
+    pub max_admin_connections: usize,
     #[serde(deserialize_with = "units::duration")]
     pub header_timeout: Duration,
     /// Bytes.

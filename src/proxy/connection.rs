@@ -8,6 +8,7 @@ use super::lane::{Glance, Hit, Lane};
 use super::road::Road;
 use super::wire::Wire;
 use crate::domain::{Error, Kind};
+use crate::telemetry::Listener;
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::Stream;
@@ -62,7 +63,7 @@ enum Next {
 
 /// Serves `io` until either side has had enough.
 pub async fn serve(front: Arc<Front>, io: TcpStream, shutdown: watch::Receiver<bool>) {
-    let _held = front.door.metrics.connection();
+    let _held = front.door.metrics.connection(Listener::Data);
     let _ = io.set_nodelay(true);
     let mut connection = Connection { front, io, read: BytesMut::new(), out: Vec::new(), shutdown };
     while let Some(next) = connection.turn().await {

@@ -35,6 +35,15 @@ pub enum Sampled {
     Size(&'static str),
 }
 
+/// Where a connection came in: the label `listener`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The clients'.
+    Data,
+    /// That of the house routes.
+    Admin,
+}
+
 /// Why an answer left the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {
@@ -114,8 +123,8 @@ families! {
     http_response_body: HistogramVec = "pannier_http_response_body_bytes", ["route"], buckets::BODY;
     /// Requests being answered now.
     http_in_flight: IntGaugeVec = "pannier_http_requests_in_flight", ["route"], NONE;
-    /// Open client connections.
-    connections: IntGauge = "pannier_connections", FLAT, NONE;
+    /// Open connections, of clients and of those who ask the house itself.
+    connections: IntGaugeVec = "pannier_connections", ["listener"], NONE;
     /// Answers that were Pannier's own errors, and requests whose client left, by stable code.
     errors: IntCounterVec = "pannier_errors_total", ["type"], NONE;
 
@@ -212,9 +221,9 @@ impl Metrics {
         }
     }
 
-    /// One more client connection, until the value is dropped.
-    pub fn connection(&self) -> Held {
-        Held::new(self.families.connections.clone())
+    /// One more connection, until the value is dropped.
+    pub fn connection(&self, listener: Listener) -> Held {
+        Held::new(self.families.connections.with_label_values(&[listener.label()]))
     }
 
     /// One more request being answered, until the value is dropped.
@@ -284,8 +293,20 @@ impl Families {
         for code in ["200", "none"] {
             self.upstream_requests.with_label_values(&[code]);
         }
+        for listener in [Listener::Data, Listener::Admin] {
+            self.connections.with_label_values(&[listener.label()]);
+        }
         self.cache_entries.with_label_values(&[MEMORY]);
         self.cache_bytes.with_label_values(&[MEMORY]);
+    }
+}
+
+impl Listener {
+    fn label(self) -> &'static str {
+        match self {
+            Listener::Data => "data",
+            Listener::Admin => "admin",
+        }
     }
 }
 
@@ -418,11 +439,11 @@ mod tests {
     #[test]
     fn what_is_held_is_counted_until_it_is_dropped() {
         let metrics = Metrics::new();
-        let (connection, request) = (metrics.connection(), metrics.in_flight(CHAT));
-        assert!(page(&metrics).contains("\npannier_connections 1\n"));
+        let (connection, request) = (metrics.connection(Listener::Data), metrics.in_flight(CHAT));
+        assert!(page(&metrics).contains("\npannier_connections{listener=\"data\"} 1\n"));
         assert!(page(&metrics).contains("pannier_http_requests_in_flight{route=\"/api/chat\"} 1\n"));
         drop((connection, request));
-        assert!(page(&metrics).contains("\npannier_connections 0\n"));
+        assert!(page(&metrics).contains("\npannier_connections{listener=\"data\"} 0\n"));
         assert!(page(&metrics).contains("pannier_http_requests_in_flight{route=\"/api/chat\"} 0\n"));
     }
 

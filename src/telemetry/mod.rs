@@ -19,7 +19,7 @@ pub use access_log::AccessLog;
 pub use config::{Format, LogConfig};
 pub use counting::HitHandles;
 pub use exposition::Exposition;
-pub use metrics::{Eviction, Held, Metrics, Sampled};
+pub use metrics::{Eviction, Held, Listener, Metrics, Sampled};
 pub use start::{Log, StartError, start};
 
 use crate::domain::{Record, Trip};

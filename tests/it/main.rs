@@ -4,6 +4,7 @@
 
 mod stage;
 
+mod admin;
 mod cache;
 mod cancel;
 mod door;
