@@ -7,7 +7,7 @@ use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
 use crate::gateway::{Gateway, Policy, Way};
-use crate::proxy::{self, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
+use crate::proxy::{self, Crowd, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
 use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
 use crate::upstream::{Client, Inventory, Origins, Target};
 use arc_swap::ArcSwap;
@@ -73,11 +73,11 @@ impl House {
         };
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
-        let front = Front { door, lane, proxy };
+        let crowd = crowd(&config.server, &metrics);
+        let front = Front { door, crowd, lane, proxy };
         let client = way.client.clone();
         let readiness = Arc::new(Readiness::new(move || client.is_up()));
-        let (hosts, in_force) = (Hosts::new(admin_listen), policy.clone());
-        let knows_host = Arc::new(move |host: &[u8]| hosts.admit(host, &in_force.load().allowed_hosts));
+        let knows_host = host_guard(Hosts::new(admin_listen), policy.clone());
         let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host };
         let admin_bounds = admin_bounds(&config.server);
         Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin, admin_bounds })
@@ -129,6 +129,17 @@ fn limits(config: &Config) -> Limits {
 
 fn head_limits(server: &proxy::Config) -> proxy::Limits {
     proxy::Limits { bytes: server.max_header_bytes, fields: server.max_headers }
+}
+
+fn crowd(server: &proxy::Config, metrics: &Metrics) -> Arc<Crowd> {
+    let crowd = Arc::new(Crowd::new(server));
+    let here = crowd.clone();
+    metrics.gauge_source(Sampled::Size("client_addresses"), move || here.addresses() as i64);
+    crowd
+}
+
+fn host_guard(hosts: Hosts, policy: Arc<ArcSwap<Policy>>) -> Arc<dyn Fn(&[u8]) -> bool + Send + Sync> {
+    Arc::new(move |host| hosts.admit(host, &policy.load().allowed_hosts))
 }
 
 fn admin_bounds(server: &proxy::Config) -> admin::Bounds {

@@ -1,9 +1,9 @@
 //! The way in: connections are accepted, counted and handed to the proxy.
 
-use crate::proxy::{self, Front};
+use crate::proxy::{self, Front, TooMany};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -11,12 +11,17 @@ use tokio_util::task::TaskTracker;
 /// After a failed accept (no descriptor left, mostly) it is tried again this much later.
 const BREATH: Duration = Duration::from_millis(50);
 
+/// How many at once are told why they are not let in.
+const MOST_TOLD: usize = 32;
+
 /// Where connections come in, and what each is given.
 pub struct Entrance {
     front: Arc<Front>,
     /// Those that are open.
     pub connections: TaskTracker,
     most: Arc<Semaphore>,
+    /// Those that are being told why they are not let in.
+    told: Arc<Semaphore>,
     closed: watch::Receiver<bool>,
     cut: CancellationToken,
     pub quiet: Quiet,
@@ -37,7 +42,8 @@ impl Entrance {
         cut: CancellationToken,
     ) -> Self {
         let most = Arc::new(Semaphore::new(server.max_connections.min(Semaphore::MAX_PERMITS)));
-        Entrance { front, connections: TaskTracker::new(), most, closed, cut, quiet: Quiet::default() }
+        let told = Arc::new(Semaphore::new(MOST_TOLD));
+        Entrance { front, connections: TaskTracker::new(), most, told, closed, cut, quiet: Quiet::default() }
     }
 
     /// Lets in whoever comes, for ever.
@@ -45,8 +51,15 @@ impl Entrance {
         // While there are too many, the next one waits in the kernel's queue.
         while let Ok(permit) = self.most.clone().acquire_owned().await {
             match listener.accept().await {
-                Ok((io, _)) => {
-                    let served = proxy::serve(self.front.clone(), io, self.closed.clone());
+                Ok((io, client)) => {
+                    let visit = match self.front.crowd.enter(client.ip()) {
+                        Ok(visit) => visit,
+                        Err(why) => {
+                            self.turn_away(io, why);
+                            continue;
+                        }
+                    };
+                    let served = proxy::serve(self.front.clone(), io, visit, self.closed.clone());
                     let (cut, quiet) = (self.cut.clone(), self.quiet.clone());
                     self.connections.spawn(async move {
                         cut.run_until_cancelled(served).await;
@@ -60,6 +73,19 @@ impl Entrance {
                 }
             }
         }
+    }
+
+    /// Says why not, to as many as can be told at once; the others just see the connection closed.
+    fn turn_away(&self, io: TcpStream, why: TooMany) {
+        let Ok(permit) = self.told.clone().try_acquire_owned() else {
+            self.front.door.count_refused(why);
+            return;
+        };
+        let front = self.front.clone();
+        tokio::spawn(async move {
+            proxy::turn_away(front, io, why).await;
+            drop(permit);
+        });
     }
 }
 

@@ -1,12 +1,13 @@
 //! Who may come in, and as what: the host's name, loops, the route, the key.
 
 use super::Config;
+use super::crowd::TooMany;
 use super::head::{Head, Limits, Reading, is_fit_id};
 use super::hosts::Hosts;
 use super::wire::{Cork, Patience, Troubles};
 use crate::dialect::{self, Handling};
 use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route};
-use crate::gateway::{self, Body, Policy};
+use crate::gateway::{self, Body, Policy, Reply};
 use crate::telemetry::{Metrics, Sinks};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -127,6 +128,20 @@ impl Door {
         (route, Errand::Upstream(handling))
     }
 
+    /// Counts a connection that is not let in or not kept, and says why not.
+    pub fn count_refused(&self, why: TooMany) -> Error {
+        self.metrics.connection_refused(why.reason());
+        Error::new(Kind::RateLimited, why.message()).retry_after(Duration::from_secs(1))
+    }
+
+    /// What a client is told that is not let in. It has asked nothing yet, so there is no record.
+    pub fn turn_away(&self, why: TooMany) -> Vec<u8> {
+        let now = SystemTime::now();
+        let id = RequestId::new(now);
+        let reply = gateway::refuse(&self.count_refused(why), dialect_of_line(b""), id);
+        write(reply, &id.to_string(), now, true).0
+    }
+
     /// A refusal on the wire, and its record. `read` is what came so far, mostly a head.
     pub fn refuse(&self, read: &[u8], error: &Error) -> Vec<u8> {
         let now = SystemTime::now();
@@ -139,24 +154,7 @@ impl Door {
         let own = own.filter(|own| is_fit_id(own)).map(String::from_utf8_lossy);
         let shown = own.unwrap_or_else(|| id.to_string().into());
         let reply = gateway::refuse(error, route, id);
-        let mut answer = format!("HTTP/1.1 {}\r\n", reply.status).into_bytes();
-        for (name, value) in &reply.headers {
-            answer.extend_from_slice(format!("{name}: ").as_bytes());
-            answer.extend_from_slice(value.as_bytes());
-            answer.extend_from_slice(b"\r\n");
-        }
-        let body = match reply.body {
-            Body::Whole(body) if method != "HEAD" => body,
-            _ => bytes::Bytes::new(),
-        };
-        let date = super::date::Date::at(now);
-        let date = String::from_utf8_lossy(&date);
-        let rest = format!(
-            "date: {date}\r\nx-request-id: {shown}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            body.len()
-        );
-        answer.extend_from_slice(rest.as_bytes());
-        answer.extend_from_slice(&body);
+        let (answer, bytes_out) = write(reply, &shown, now, method != "HEAD");
         self.sinks.record(&Record {
             id,
             at: now,
@@ -169,13 +167,36 @@ impl Door {
             status: error.kind.status(),
             ending: Ending::Refused(error.kind),
             bytes_in: read.len() as u64,
-            bytes_out: body.len() as u64,
+            bytes_out,
             first_byte: None,
             total: Duration::ZERO,
             observed: None,
         });
         answer
     }
+}
+
+/// The last answer on a connection, on the wire; and the bytes of its body.
+fn write(reply: Reply, id: &str, now: SystemTime, with_body: bool) -> (Vec<u8>, u64) {
+    let mut answer = format!("HTTP/1.1 {}\r\n", reply.status).into_bytes();
+    for (name, value) in &reply.headers {
+        answer.extend_from_slice(format!("{name}: ").as_bytes());
+        answer.extend_from_slice(value.as_bytes());
+        answer.extend_from_slice(b"\r\n");
+    }
+    let body = match reply.body {
+        Body::Whole(body) if with_body => body,
+        _ => bytes::Bytes::new(),
+    };
+    let date = super::date::Date::at(now);
+    let date = String::from_utf8_lossy(&date);
+    let rest = format!(
+        "date: {date}\r\nx-request-id: {id}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    answer.extend_from_slice(rest.as_bytes());
+    answer.extend_from_slice(&body);
+    (answer, body.len() as u64)
 }
 
 /// Whether `path` would be, for an upstream that unescapes it, a route that is read or counted here.

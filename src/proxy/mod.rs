@@ -3,6 +3,7 @@
 
 mod config;
 mod connection;
+mod crowd;
 mod date;
 mod door;
 mod downstream;
@@ -10,14 +11,17 @@ mod edge;
 mod head;
 mod hosts;
 mod lane;
+mod network;
 mod road;
 mod wire;
 
 pub use config::{Access, Config};
-pub use connection::{Front, serve};
+pub use connection::{Front, serve, turn_away};
+pub use crowd::{Crowd, TooMany, Visit};
 pub use door::{Door, HeadPatience};
 pub use head::Limits;
 pub use hosts::Hosts;
 pub use lane::Lane;
+pub use network::Network;
 pub use road::Road;
 pub use wire::Patience;

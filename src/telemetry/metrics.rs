@@ -4,11 +4,9 @@
 //! so that several servers in one process do not count into each other.
 
 use super::buckets;
+use super::declare::Declare;
 use crate::domain::{Kind, Operation, Route};
-use prometheus::core::Collector;
-use prometheus::{
-    Counter, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Counter, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -125,6 +123,8 @@ families! {
     http_in_flight: IntGaugeVec = "pannier_http_requests_in_flight", ["route"], NONE;
     /// Open connections, of clients and of those who ask the house itself.
     connections: IntGaugeVec = "pannier_connections", ["listener"], NONE;
+    /// Connections that were refused because one address had too many of them.
+    connections_refused: IntCounterVec = "pannier_connections_refused_total", ["reason"], NONE;
     /// Answers that were Pannier's own errors, and requests whose client left, by stable code.
     errors: IntCounterVec = "pannier_errors_total", ["type"], NONE;
 
@@ -226,6 +226,11 @@ impl Metrics {
         Held::new(self.families.connections.with_label_values(&[listener.label()]))
     }
 
+    /// A connection was refused, for one of a few reasons.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.families.connections_refused.with_label_values(&[reason]).inc();
+    }
+
     /// One more request being answered, until the value is dropped.
     pub fn in_flight(&self, route: Route) -> Held {
         Held::new(self.families.http_in_flight.with_label_values(&[route.template]))
@@ -296,6 +301,9 @@ impl Families {
         for listener in [Listener::Data, Listener::Admin] {
             self.connections.with_label_values(&[listener.label()]);
         }
+        for reason in ["connections", "heads"] {
+            self.connections_refused.with_label_values(&[reason]);
+        }
         self.cache_entries.with_label_values(&[MEMORY]);
         self.cache_bytes.with_label_values(&[MEMORY]);
     }
@@ -333,47 +341,6 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// A kind of family, made from its declaration. What a kind has no use for is left empty there.
-trait Declare: Collector + Clone + Sized {
-    fn declare(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error>;
-}
-
-impl Declare for IntCounter {
-    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        IntCounter::with_opts(opts)
-    }
-}
-
-impl Declare for IntCounterVec {
-    fn declare(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        IntCounterVec::new(opts, labels)
-    }
-}
-
-impl Declare for Counter {
-    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        Counter::with_opts(opts)
-    }
-}
-
-impl Declare for IntGauge {
-    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        IntGauge::with_opts(opts)
-    }
-}
-
-impl Declare for IntGaugeVec {
-    fn declare(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        IntGaugeVec::new(opts, labels)
-    }
-}
-
-impl Declare for HistogramVec {
-    fn declare(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error> {
-        HistogramVec::new(HistogramOpts::from(opts).buckets(buckets.to_vec()), labels)
     }
 }
 

@@ -7,6 +7,7 @@ mod access_log;
 mod buckets;
 mod config;
 mod counting;
+mod declare;
 mod exposition;
 mod line;
 mod metrics;

@@ -7,6 +7,7 @@ mod stage;
 mod admin;
 mod cache;
 mod cancel;
+mod crowd;
 mod door;
 mod flights;
 mod host_origin;
