@@ -7,7 +7,7 @@ use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
 use crate::gateway::{Gateway, Policy, Way};
-use crate::proxy::{self, Crowd, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
+use crate::proxy::{self, Budget, Crowd, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
 use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
 use crate::upstream::{Client, Inventory, Origins, Target};
 use arc_swap::ArcSwap;
@@ -66,6 +66,7 @@ impl House {
             client: way.client.clone(),
             admin: reachable(admin_listen),
             max_body: config.server.max_body as u64,
+            budget: budget(&config.server, &metrics),
             instance,
             metrics: metrics.clone(),
             sinks: way.sinks.clone(),
@@ -129,6 +130,13 @@ fn limits(config: &Config) -> Limits {
 
 fn head_limits(server: &proxy::Config) -> proxy::Limits {
     proxy::Limits { bytes: server.max_header_bytes, fields: server.max_headers }
+}
+
+fn budget(server: &proxy::Config, metrics: &Metrics) -> Budget {
+    let budget = Budget::new(server.max_buffered);
+    let held = budget.clone();
+    metrics.gauge_source(Sampled::Size("held_body_bytes"), move || held.held() as i64);
+    budget
 }
 
 fn crowd(server: &proxy::Config, metrics: &Metrics) -> Arc<Crowd> {

@@ -71,6 +71,9 @@ fn check_server(server: &proxy::Config, found: &mut Vec<Finding>) {
         ],
         found,
     );
+    if server.max_buffered < server.max_body {
+        found.push(("server.max_buffered", "must be at least server.max_body".to_owned()));
+    }
     if server.threads > MOST_THREADS {
         found.push(("server.threads", format!("must be at most {MOST_THREADS}; 0 means one for each core")));
     }

@@ -43,6 +43,9 @@ pub struct Config {
     /// Bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_body: usize,
+    /// Bytes, of all bodies that are held at once.
+    #[serde(deserialize_with = "units::size")]
+    pub max_buffered: usize,
     #[serde(deserialize_with = "units::duration")]
     pub shutdown_delay: Duration,
     #[serde(deserialize_with = "units::duration")]

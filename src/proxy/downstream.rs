@@ -1,6 +1,7 @@
 //! Between Pingora's session and the gateway's requests and replies.
 
 use super::head::origin_form;
+use super::hold::{Budget, no_room};
 use super::road::{REQUEST_ID, Road, Way, is_same_origin};
 use super::wire::Trouble;
 use crate::dialect::Form;
@@ -29,7 +30,7 @@ const LINGER_FOR: Duration = Duration::from_secs(1);
 
 /// Reads the body, asks the gateway, and writes what it says.
 pub async fn answer(road: &Road, session: &mut Session, way: &mut Way, form: Form) -> pingora::Result<Sent> {
-    let body = match read_body(session, road.max_body).await {
+    let body = match read_body(session, road.max_body, &road.budget).await {
         Ok(body) => body,
         Err(error) => return refuse(session, way, error).await,
     };
@@ -66,8 +67,8 @@ pub async fn answer(road: &Road, session: &mut Session, way: &mut Way, form: For
     }
 }
 
-/// The whole body, bounded.
-async fn read_body(session: &mut Session, most: u64) -> Result<Bytes, Error> {
+/// The whole body, bounded, and with all others together.
+async fn read_body(session: &mut Session, most: u64, budget: &Budget) -> Result<Bytes, Error> {
     let too_large = || Error::new(Kind::TooLarge, format!("the body is larger than {most} bytes"));
     let announced =
         session.get_header(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -77,6 +78,8 @@ async fn read_body(session: &mut Session, most: u64) -> Result<Bytes, Error> {
     if session.is_body_empty() {
         return Ok(Bytes::new());
     }
+    // What is announced is no more than a word: room is taken for what is there.
+    let mut share = budget.take(0).ok_or_else(no_room)?;
     let left = |_| Error::new(Kind::ClientGone, "the client left");
     let expects = session.get_header(header::EXPECT).is_some();
     if expects && session.req_header().version == http::Version::HTTP_11 {
@@ -84,8 +87,11 @@ async fn read_body(session: &mut Session, most: u64) -> Result<Bytes, Error> {
     }
     // One read brings most bodies, and then nothing is copied.
     let Some(first) = session.read_request_body().await.map_err(left)? else { return Ok(Bytes::new()) };
+    if !share.grow(first.len()) {
+        return Err(no_room());
+    }
     if announced == Some(first.len() as u64) {
-        return Ok(first);
+        return Ok(share.hold(first));
     }
     let capacity = announced.map_or(first.len() * 2, |length| length as usize).min(LINGER);
     let mut body = BytesMut::with_capacity(capacity);
@@ -94,9 +100,12 @@ async fn read_body(session: &mut Session, most: u64) -> Result<Bytes, Error> {
         if body.len() as u64 + piece.len() as u64 > most {
             return Err(too_large());
         }
+        if !share.grow(piece.len()) {
+            return Err(no_room());
+        }
         body.extend_from_slice(&piece);
     }
-    Ok(body.freeze())
+    Ok(share.hold(body.freeze()))
 }
 
 fn encoding(headers: &HeaderMap) -> Option<String> {

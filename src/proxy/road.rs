@@ -4,6 +4,7 @@
 use super::door::{Arrival, Errand};
 use super::downstream::{self, Sent};
 use super::head::{is_fit_id, origin_form};
+use super::hold::Budget;
 use super::wire::Trouble;
 use crate::dialect::Handling;
 use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
@@ -35,6 +36,8 @@ pub struct Road {
     pub admin: SocketAddr,
     /// The largest body that is read.
     pub max_body: u64,
+    /// What all bodies that are held may take together.
+    pub budget: Budget,
     pub instance: String,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,

@@ -479,6 +479,46 @@ async fn a_body_too_large_is_told_so_readably() {
     assert_eq!(upstream.visit("/api/blobs/sha256:1", 0).await.received(), 1 << 20);
 }
 
+/// Bodies that are held are bounded all together; who has no room is told so in his own dialect, at once, and
+/// everything comes back when they go (RELIABILITY.md B-01).
+#[tokio::test]
+async fn bodies_are_bounded_all_together() {
+    let upstream = Upstream::start().await;
+    let launch =
+        Launch::before(&upstream).set("server.max_body", "600KiB").set("server.max_buffered", "1MiB");
+    let pannier = launch.start().await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut wire = pannier.open().await;
+        wire.send(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 600000\r\n\r\n").await;
+        wire.send(&vec![b' '; 500_000]).await;
+        slow.push(wire);
+    }
+    let held = [("what", "held_body_bytes")];
+    pannier.counts("pannier_internal_size", &held, 1_000_000.0).await;
+    for path in ["/api/chat", "/v1/chat/completions", "/v1/messages"] {
+        // An announcement takes no room, and neither does what is refused.
+        for body in [vec![b' '; 100_000], vec![b' '; 600_000]] {
+            let reply = pannier.ask(&Ask::new("POST", path).bytes(body)).await;
+            assert_eq!((reply.status(), reply.code()), (503, Some("overloaded")), "{path}");
+            assert_eq!(reply.field("retry-after"), Some("1"));
+            let error = &reply.json()["error"];
+            assert!(if path == "/api/chat" { error.is_string() } else { error["message"].is_string() });
+        }
+        let fits = pannier.ask(&Ask::new("POST", path).bytes(vec![b' '; 40_000])).await;
+        assert_eq!(fits.status(), 404, "{path}");
+    }
+    // What is forwarded is not held.
+    let blob = Ask::new("POST", "/api/blobs/sha256:1").bytes(vec![b'b'; 2 << 20]);
+    assert_eq!(pannier.ask(&blob).await.status(), 404);
+    drop(slow.pop());
+    pannier.counts("pannier_internal_size", &held, 500_000.0).await;
+    let mut last = slow.pop().expect("the other one");
+    last.send(&vec![b' '; 100_000]).await;
+    assert_eq!(last.reply("POST").await.status(), 404);
+    pannier.counts("pannier_internal_size", &held, 0.0).await;
+}
+
 /// JSON of absurd width and size costs time in proportion, no more (RELIABILITY.md J-06).
 #[tokio::test]
 async fn wide_json_costs_no_more_than_its_size() {
