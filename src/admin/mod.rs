@@ -22,13 +22,15 @@ use axum::{Router, middleware};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
+/// The guard against DNS rebinding: whether a listener may be called by a name (a `Host` field).
+pub type KnowsHost = dyn Fn(&[u8]) -> bool + Send + Sync;
+
 /// What the house routes speak about.
 #[derive(Clone)]
 pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    /// The guard against DNS rebinding: whether this listener may be called by this name (a `Host` field).
-    pub knows_host: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    pub knows_host: Arc<KnowsHost>,
 }
 
 /// One house route.

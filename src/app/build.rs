@@ -146,7 +146,7 @@ fn crowd(server: &proxy::Config, metrics: &Metrics) -> Arc<Crowd> {
     crowd
 }
 
-fn host_guard(hosts: Hosts, policy: Arc<ArcSwap<Policy>>) -> Arc<dyn Fn(&[u8]) -> bool + Send + Sync> {
+fn host_guard(hosts: Hosts, policy: Arc<ArcSwap<Policy>>) -> Arc<admin::KnowsHost> {
     Arc::new(move |host| hosts.admit(host, &policy.load().allowed_hosts))
 }
 

@@ -220,7 +220,7 @@ async fn send_live(
     let written = session.write_response_header(Box::new(head), false).await;
     cork.set(false);
     written?;
-    match send_pieces(session, way, &mut live, first).await? {
+    match send_pieces(session, way, &mut live, first).await {
         Ok(observed) => {
             way.record.observed = observed;
             // To a client that has left with all of it, this says nothing any more.
@@ -233,6 +233,7 @@ async fn send_live(
                 let _ = session.write_response_body(Some(frame), false).await;
             }
             way.error = Some(error);
+            way.record.observed = live.leave().await;
             // What was held back goes out, and then the end that is none.
             session.shutdown().await;
             Ok(Sent::Broken)
@@ -246,7 +247,7 @@ async fn send_pieces(
     way: &mut Way,
     live: &mut Live,
     mut first: Option<Piece>,
-) -> pingora::Result<Result<Option<Observed>, Error>> {
+) -> Result<Option<Observed>, Error> {
     loop {
         let piece = match first.take() {
             Some(piece) => piece,
@@ -259,13 +260,11 @@ async fn send_pieces(
         match piece {
             Piece::Body(piece) => {
                 note_first_byte(way);
-                if let Err(e) = session.write_response_body(Some(piece), false).await {
-                    way.error = Some(Error::new(Kind::ClientGone, "the client left"));
-                    return Err(e);
-                }
+                let left = |_| Error::new(Kind::ClientGone, "the client left");
+                session.write_response_body(Some(piece), false).await.map_err(left)?;
             }
-            Piece::End(observed) => return Ok(Ok(observed)),
-            Piece::Broken(error) => return Ok(Err(error)),
+            Piece::End(observed) => return Ok(observed),
+            Piece::Broken(error) => return Err(error),
         }
     }
 }
