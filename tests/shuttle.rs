@@ -185,15 +185,17 @@ fn who_stays_gets_everything_whoever_comes_and_goes() {
     });
 }
 
-/// The trips of this story never end by themselves, so whoever is seated at once must be seated on one and the same.
+/// The trips of this story never end by themselves, so whoever is seated at once must be seated on one and the same,
+/// and whoever leaves last knows that he was.
 #[test]
 fn all_who_are_seated_at_once_are_on_one_trip() {
     under_many_schedules(|| async {
         let (sky, aloft) = (Sky::new(ROOMY, LOST), Aloft::default());
-        let trips = Arc::new(AtomicUsize::new(0));
+        let (trips, called_off) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let seated: Arc<Mutex<Vec<usize>>> = Arc::default();
         let passenger = || {
             let (sky, aloft, trips, seated) = (sky.clone(), aloft.clone(), trips.clone(), seated.clone());
+            let called_off = called_off.clone();
             async move {
                 let mut seat = seat(sky.join(1, nothing, move |pen| {
                     pen.head(trips.fetch_add(1, Ordering::SeqCst));
@@ -215,6 +217,7 @@ fn all_who_are_seated_at_once_are_on_one_trip() {
                     let mut here = true;
                     move |other| *other != *trip || !std::mem::take(&mut here)
                 });
+                called_off.fetch_add(seat.leave().into(), Ordering::SeqCst);
             }
         };
         let passengers: Vec<_> = (0..4)
@@ -229,6 +232,8 @@ fn all_who_are_seated_at_once_are_on_one_trip() {
         for passenger in passengers {
             passenger.await.unwrap();
         }
+        let counts = [&called_off, &trips].map(|count| count.load(Ordering::SeqCst));
+        assert_eq!(counts[0], counts[1], "of each trip, one knows that it was called off by his leaving");
         is_quiet(&sky, &aloft).await;
     });
 }

@@ -4,26 +4,33 @@
 //! forwards them there.
 
 mod health;
+mod listener;
 mod problem;
 mod readiness;
 
+pub use listener::Bounds;
 pub use readiness::Readiness;
 
 use crate::domain::{Error, Kind};
 use crate::telemetry::{Exposition, Metrics};
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Version, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Router, middleware};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
+/// The guard against DNS rebinding: whether a listener may be called by a name (a `Host` field).
+pub type KnowsHost = dyn Fn(&[u8]) -> bool + Send + Sync;
+
 /// What the house routes speak about.
 #[derive(Clone)]
 pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
+    pub knows_host: Arc<KnowsHost>,
 }
 
 /// One house route.
@@ -48,12 +55,10 @@ pub fn is_house(path: &str) -> bool {
     HOUSE.iter().any(|house| house.path == path)
 }
 
-/// Serves the house on `listener` until it is dropped.
-///
-/// # Errors
-/// Only when the listener fails for good.
-pub async fn serve(listener: TcpListener, parts: Parts) -> std::io::Result<()> {
-    axum::serve(listener, router(parts)).await
+/// Serves the house on `listener` for ever.
+pub async fn serve(listener: TcpListener, parts: Parts, bounds: Bounds) {
+    let metrics = parts.metrics.clone();
+    listener::serve(listener, router(parts), bounds, metrics).await;
 }
 
 /// The whole face: house routes, and a problem for everything else. Nothing of it may be kept by a cache.
@@ -65,6 +70,7 @@ fn router(parts: Parts) -> Router {
         .method_not_allowed_fallback(|| async {
             problem::response(&Error::new(Kind::MethodNotAllowed, "this house route is only read"))
         })
+        .layer(middleware::from_fn_with_state(parts.clone(), check_host))
         .layer(middleware::map_response(forbid_storing))
         .with_state(parts)
 }
@@ -73,6 +79,28 @@ async fn metrics(State(parts): State<Parts>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let (content_type, page) = parts.metrics.render(Exposition::negotiate(accept));
     ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], page).into_response()
+}
+
+/// Lets in who calls this server by a name of its own, and by one only.
+async fn check_host(State(parts): State<Parts>, request: Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let (host, second) = (hosts.next(), hosts.next());
+    let in_target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let is_clear = match (host, in_target) {
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(host), Some(authority)) => host.eq_ignore_ascii_case(authority),
+        (Some(_), None) => true,
+    };
+    if second.is_some() || !is_clear {
+        return problem::response(&Error::new(Kind::BadRequest, "the request does not name one host"));
+    }
+    if !(parts.knows_host)(host.or(in_target).unwrap_or_default()) {
+        return problem::response(&Error::new(
+            Kind::Forbidden,
+            "this host name is not allowed here; access.allowed_hosts in Pannier's settings allows it",
+        ));
+    }
+    next.run(request).await
 }
 
 async fn forbid_storing(mut response: Response) -> Response {
@@ -105,7 +133,8 @@ mod tests {
             let upstream_up = Arc::new(AtomicBool::new(true));
             let asked = upstream_up.clone();
             let readiness = Arc::new(Readiness::new(move || asked.load(Ordering::Relaxed)));
-            let parts = Parts { metrics: Arc::new(Metrics::new()), readiness: readiness.clone() };
+            let knows_host = Arc::new(|host: &[u8]| host.is_empty() || host == b"known");
+            let parts = Parts { metrics: Arc::new(Metrics::new()), readiness: readiness.clone(), knows_host };
             Face { router: router(parts), readiness, upstream_up }
         }
 
@@ -117,6 +146,10 @@ mod tests {
 
         async fn ask(&self, method: &str, target: &str, accept: &str) -> Answer {
             let request = Request::builder().method(method).uri(target).header("accept", accept);
+            self.answer(request.header("host", "known"), target).await
+        }
+
+        async fn answer(&self, request: axum::http::request::Builder, target: &str) -> Answer {
             let request = request.body(Body::empty()).unwrap();
             let response = self.router.clone().oneshot(request).await.unwrap();
             let (head, body) = response.into_parts();
@@ -167,6 +200,31 @@ mod tests {
             "detail": "no such house route", "code": "not_found",
         });
         assert_eq!(problem, expected);
+    }
+
+    #[tokio::test]
+    async fn who_calls_it_by_a_foreign_name_is_refused() {
+        let face = Face::started();
+        let cases: [(&[&str], &str, Version, u16); 8] = [
+            (&["known"], "/livez", Version::HTTP_11, 200),
+            (&["evil.example"], "/livez", Version::HTTP_11, 403),
+            (&["evil.example"], "/nowhere", Version::HTTP_11, 403),
+            (&["known", "known"], "/livez", Version::HTTP_11, 400),
+            (&[], "/livez", Version::HTTP_11, 400),
+            (&[], "/livez", Version::HTTP_10, 200),
+            (&["known"], "http://known/livez", Version::HTTP_11, 200),
+            (&["known"], "http://evil.example/livez", Version::HTTP_11, 400),
+        ];
+        for (hosts, target, version, status) in cases {
+            let request = Request::builder().uri(target).version(version);
+            let request = hosts.iter().fold(request, |request, host| request.header("host", *host));
+            let answer = face.answer(request, target).await;
+            assert_eq!(answer.status.as_u16(), status, "{hosts:?} {target}");
+            if status != 200 {
+                assert_eq!(answer.head["content-type"], "application/problem+json");
+                assert!(!answer.body.contains("evil"), "{}", answer.body);
+            }
+        }
     }
 
     #[tokio::test]

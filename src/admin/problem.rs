@@ -7,9 +7,32 @@ use serde_json::json;
 
 const PANNIER_ERROR: HeaderName = HeaderName::from_static("x-pannier-error");
 
-/// `title` is the status' own phrase, as the type `about:blank` asks; `code` is the stable code.
+const PROBLEM: &str = "application/problem+json";
+
+/// The error as an answer.
 pub fn response(error: &Error) -> Response {
-    let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let head = [(header::CONTENT_TYPE, PROBLEM), (PANNIER_ERROR, error.kind.code())];
+    (status(error), head, body(error)).into_response()
+}
+
+/// The same as bytes, for a connection that has borne no request and is closed after it.
+pub fn last_words(error: &Error) -> String {
+    let (body, code) = (body(error), error.kind.code());
+    format!(
+        "HTTP/1.1 {}\r\ncontent-type: {PROBLEM}\r\n{PANNIER_ERROR}: {code}\r\ncache-control: no-store\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        status(error),
+        body.len()
+    )
+}
+
+fn status(error: &Error) -> StatusCode {
+    StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// `title` is the status' own phrase, as the type `about:blank` asks; `code` is the stable code.
+fn body(error: &Error) -> String {
+    let status = status(error);
     let body = json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
@@ -17,6 +40,5 @@ pub fn response(error: &Error) -> Response {
         "detail": error.message,
         "code": error.kind.code(),
     });
-    let head = [(header::CONTENT_TYPE, "application/problem+json"), (PANNIER_ERROR, error.kind.code())];
-    (status, head, body.to_string()).into_response()
+    body.to_string()
 }

@@ -4,10 +4,10 @@ use crate::admin::{self, Readiness};
 use crate::cache::Memory;
 use crate::config::Config;
 use crate::dialect::DIALECTS;
-use crate::domain::{Error, Kind, Route};
+use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
 use crate::gateway::{Gateway, Policy, Way};
-use crate::proxy::{self, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
+use crate::proxy::{self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
 use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
 use crate::upstream::{Client, Inventory, Origins, Target};
 use arc_swap::ArcSwap;
@@ -16,6 +16,7 @@ use pingora::server::configuration::ServerConf;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// Everything that serves.
 pub struct House {
@@ -27,14 +28,19 @@ pub struct House {
     /// Set when the end begins.
     pub draining: Arc<AtomicBool>,
     pub admin: admin::Parts,
+    pub admin_bounds: admin::Bounds,
 }
 
 impl House {
-    pub fn build(config: &Config, listen: SocketAddr, admin_listen: SocketAddr) -> anyhow::Result<Self> {
+    pub fn build(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        listen: SocketAddr,
+        admin_listen: SocketAddr,
+    ) -> anyhow::Result<Self> {
         let instance = format!("pannier-{:016x}", fastrand::u64(..));
         let policy = Arc::new(ArcSwap::from_pointee(policy(config, 0)));
         let draining = Arc::new(AtomicBool::new(false));
-        let metrics = Arc::new(Metrics::new());
         let log = AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())?;
         let log = Arc::new(log);
 
@@ -67,16 +73,20 @@ impl House {
         let desk = Desk {
             gateway: gateway.clone(),
             max_body: config.server.max_body as u64,
+            budget: budget(&config.server, &metrics),
             metrics: metrics.clone(),
             sinks: way.sinks.clone(),
         };
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
-        let front = Front { door, lane, desk, proxy };
+        let crowd = crowd(&config.server, &metrics);
+        let front = Front { door, crowd, lane, desk, proxy };
         let client = way.client.clone();
         let readiness = Arc::new(Readiness::new(move || client.is_up()));
-        let admin = admin::Parts { metrics, readiness: readiness.clone() };
-        Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin })
+        let knows_host = host_guard(Hosts::new(admin_listen), policy.clone());
+        let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host };
+        let admin_bounds = admin_bounds(&config.server);
+        Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin, admin_bounds })
     }
 }
 
@@ -125,6 +135,36 @@ fn limits(config: &Config) -> Limits {
 
 fn head_limits(server: &proxy::Config) -> proxy::Limits {
     proxy::Limits { bytes: server.max_header_bytes, fields: server.max_headers }
+}
+
+fn budget(server: &proxy::Config, metrics: &Metrics) -> Budget {
+    let budget = Budget::new(server.max_buffered);
+    let held = budget.clone();
+    metrics.gauge_source(Sampled::Size("held_body_bytes"), move || held.held() as i64);
+    budget
+}
+
+fn crowd(server: &proxy::Config, metrics: &Metrics) -> Arc<Crowd> {
+    let crowd = Arc::new(Crowd::new(server));
+    let here = crowd.clone();
+    metrics.gauge_source(Sampled::Size("client_addresses"), move || here.addresses() as i64);
+    crowd
+}
+
+fn host_guard(hosts: Hosts, policy: Arc<ArcSwap<Policy>>) -> Arc<admin::KnowsHost> {
+    Arc::new(move |host| hosts.admit(host, &policy.load().allowed_hosts))
+}
+
+fn admin_bounds(server: &proxy::Config) -> admin::Bounds {
+    let or_never = |limit: Duration| if limit.is_zero() { units::LONGEST } else { limit };
+    admin::Bounds {
+        connections: server.max_admin_connections,
+        head: or_never(server.header_timeout),
+        life: or_never(server.keepalive_timeout),
+        write: or_never(server.write_timeout),
+        head_bytes: server.max_header_bytes,
+        head_fields: server.max_headers,
+    }
 }
 
 fn patience(server: &proxy::Config) -> Patience {

@@ -5,20 +5,15 @@
 //! and the signals are ours.
 
 use super::build::House;
+use super::entrance::Entrance;
 use super::reload::Reload;
-use crate::admin;
-use crate::proxy::{self, Front};
+use crate::{admin, proxy};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-/// After a failed accept (no descriptor left, mostly) it is tried again this much later.
-const BREATH: Duration = Duration::from_millis(50);
 
 /// What was cut off has this long to leave its record.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -43,16 +38,8 @@ pub async fn serve(
     let (close, closed) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let cut = CancellationToken::new();
-    let connections = TaskTracker::new();
-    let entrance = Entrance {
-        front: house.front.clone(),
-        connections: connections.clone(),
-        most: Arc::new(Semaphore::new(server.max_connections.min(Semaphore::MAX_PERMITS))),
-        closed,
-        cut: cut.clone(),
-        quiet: Quiet::default(),
-    };
-    let quiet = entrance.quiet.clone();
+    let entrance = Entrance::new(house.front.clone(), server, closed, cut.clone());
+    let (connections, quiet) = (entrance.connections.clone(), entrance.quiet.clone());
     let accepting = tokio::spawn(entrance.accept(data));
     start_background(&house, admin, reload, stopped);
     house.readiness.start();
@@ -80,30 +67,9 @@ pub async fn serve(
         }
     }
     let _ = stop.send(true);
+    tracing::info!("stopped");
     house.log.close();
     Ok(())
-}
-
-/// Since when no client has been connected.
-#[derive(Clone, Default)]
-struct Quiet(Arc<Mutex<Option<Instant>>>);
-
-impl Quiet {
-    /// A client has gone.
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Resolves when nobody is connected, and nobody has been for `time`.
-    async fn lasts(&self, connections: &TaskTracker, time: Duration) {
-        let seen_within = || {
-            let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            last.is_some_and(|last| last.elapsed() < time)
-        };
-        while !connections.is_empty() || seen_within() {
-            tokio::time::sleep(BREATH).await;
-        }
-    }
 }
 
 /// What runs beside the requests, until `stopped`.
@@ -112,48 +78,7 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     let stop = stopped.clone();
     tokio::spawn(async move { inventory.run(stop).await });
     tokio::spawn(reload.run(stopped));
-    let parts = house.admin.clone();
-    tokio::spawn(async move {
-        if let Err(error) = admin::serve(admin, parts).await {
-            tracing::error!(%error, "the admin listener failed");
-        }
-    });
-}
-
-/// Where connections come in, and what each is given.
-struct Entrance {
-    front: Arc<Front>,
-    connections: TaskTracker,
-    most: Arc<Semaphore>,
-    /// Idle connections are closed.
-    closed: watch::Receiver<bool>,
-    /// All are.
-    cut: CancellationToken,
-    quiet: Quiet,
-}
-
-impl Entrance {
-    async fn accept(self, listener: TcpListener) {
-        // While there are too many, the next one waits in the kernel's queue.
-        while let Ok(permit) = self.most.clone().acquire_owned().await {
-            match listener.accept().await {
-                Ok((io, _)) => {
-                    // Boxed: a future that is handed on is stored once more at each hand.
-                    let served = Box::pin(proxy::serve(self.front.clone(), io, self.closed.clone()));
-                    let (cut, quiet) = (self.cut.clone(), self.quiet.clone());
-                    self.connections.spawn(async move {
-                        cut.run_until_cancelled(served).await;
-                        quiet.note();
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(BREATH).await;
-                }
-            }
-        }
-    }
+    tokio::spawn(admin::serve(admin, house.admin.clone(), house.admin_bounds));
 }
 
 impl Signals {

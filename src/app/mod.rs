@@ -2,19 +2,22 @@
 
 mod build;
 mod drain;
+mod entrance;
 mod reload;
 
 use crate::config::{Loaded, Watch};
-use crate::telemetry;
+use crate::proxy;
+use crate::telemetry::{self, Metrics};
 use anyhow::Context;
 use build::House;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that may wait to be accepted; the system's own limit applies.
 const BACKLOG: u32 = 4096;
 /// Descriptors that are not for clients and their trips upstream.
-const SPARE_DESCRIPTORS: u64 = 64;
+const SPARE_DESCRIPTORS: usize = 64;
 
 /// A port that could not be had: exit code 3.
 #[derive(Debug, thiserror::Error)]
@@ -29,46 +32,45 @@ pub struct CannotBind {
 /// # Errors
 /// [`CannotBind`], or whatever else keeps Pannier from starting.
 pub fn run(loaded: Loaded) -> anyhow::Result<()> {
-    telemetry::start(&loaded.config.log).context("cannot start the log")?;
+    let metrics = Arc::new(Metrics::new());
+    // Until the very end: dropped, it has written all.
+    let _log = telemetry::start(&loaded.config.log, metrics.log_dropped()).context("cannot start the log")?;
     // Each client takes a descriptor, and most systems begin with 1,024.
     let descriptors = rlimit::increase_nofile_limit(rlimit::INFINITY).unwrap_or(rlimit::INFINITY);
     let mut loaded = loaded;
-    fit_connections(&mut loaded, descriptors);
+    fit_connections(&mut loaded.config.server, descriptors);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.config.server.threads > 0 {
         runtime.worker_threads(loaded.config.server.threads);
     }
     let runtime = runtime.enable_all().build().context("cannot start the runtime")?;
-    let served = runtime.block_on(serve(loaded));
+    let served = runtime.block_on(serve(loaded, metrics));
     // What is still running has had its time.
     runtime.shutdown_background();
     served
 }
 
-/// Each client may need a second descriptor, for its trip upstream.
-fn fit_connections(loaded: &mut Loaded, descriptors: u64) {
-    let most =
-        usize::try_from(descriptors.saturating_sub(SPARE_DESCRIPTORS) / 2).unwrap_or(usize::MAX).max(1);
-    let wanted = &mut loaded.config.server.max_connections;
-    if *wanted > most {
-        tracing::warn!(
-            descriptors,
-            wanted = *wanted,
-            most,
-            "fewer connections: the system allows too few files"
-        );
-        *wanted = most;
+/// Each client may need a second descriptor, for its trip upstream; the house's own listener gets an eighth.
+fn fit_connections(server: &mut proxy::Config, descriptors: u64) {
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let of_house = server.max_admin_connections.min(descriptors / 8).max(1);
+    let most = (descriptors.saturating_sub(SPARE_DESCRIPTORS + of_house) / 2).max(1);
+    server.max_admin_connections = of_house;
+    let wanted = server.max_connections;
+    if wanted > most {
+        tracing::warn!(descriptors, wanted, most, "fewer connections: the system allows too few files");
+        server.max_connections = most;
     }
 }
 
-async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+async fn serve(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let server = &loaded.config.server;
     // Before anybody can know that we are here: a signal that nobody listens to ends the process.
     let watch = Watch::new(loaded.sources.file())?;
     let data = bind(server.listen).await?;
     let admin = bind(server.admin_listen).await?;
     let (listen, admin_listen) = (data.local_addr()?, admin.local_addr()?);
-    let house = House::build(&loaded.config, listen, admin_listen)?;
+    let house = House::build(&loaded.config, metrics, listen, admin_listen)?;
     // For people and scripts; everything else that is said goes to the log.
     eprintln!(
         "pannier: listening on http://{listen} (admin http://{admin_listen}, upstream {})",

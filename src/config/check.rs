@@ -64,12 +64,16 @@ fn check_server(server: &proxy::Config, found: &mut Vec<Finding>) {
     check_positive(
         &[
             ("server.max_connections", server.max_connections),
+            ("server.max_admin_connections", server.max_admin_connections),
             ("server.max_header_bytes", server.max_header_bytes),
             ("server.max_headers", server.max_headers),
             ("server.max_body", server.max_body),
         ],
         found,
     );
+    if server.max_buffered < server.max_body {
+        found.push(("server.max_buffered", "must be at least server.max_body".to_owned()));
+    }
     if server.threads > MOST_THREADS {
         found.push(("server.threads", format!("must be at most {MOST_THREADS}; 0 means one for each core")));
     }

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::Hash;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -59,6 +60,7 @@ pub struct Seat<H, E> {
     recording: Arc<Recording<H, E>>,
     slot: usize,
     joined: bool,
+    left: bool,
 }
 
 /// As many flights are under way as may be.
@@ -101,7 +103,7 @@ impl<K: Eq + Hash + Clone, H, E: Clone> Flights<K, H, E> {
             && let Some(slot) = recording.admit()
         {
             let recording = recording.clone();
-            return Ok(Boarding::Seat(Seat { recording, slot, joined: true }));
+            return Ok(Boarding::Seat(Seat { recording, slot, joined: true, left: false }));
         }
         if let Some(found) = recheck() {
             return Ok(Boarding::Landed(found));
@@ -136,7 +138,7 @@ impl<K: Eq + Hash + Clone, H, E: Clone> Flights<K, H, E> {
     {
         // The recorder first: whatever panics from here on, the flight leaves the board.
         let recorder = Recorder::new(self.board.clone(), key, recording.clone());
-        let seat = Seat { recording, slot: Recording::<H, E>::FIRST, joined: false };
+        let seat = Seat { recording, slot: Recording::<H, E>::FIRST, joined: false, left: false };
         let trip = spawn(depart(recorder));
         seat.recording.written_by(trip);
         seat
@@ -227,11 +229,23 @@ impl<H, E: Clone> Seat<H, E> {
     pub fn try_next(&mut self) -> Option<Event<H, E>> {
         self.recording.take(self.slot)
     }
+
+    /// Gives it up, as dropping it does. Whether this called the trip off: nobody else is seated, and the end had
+    /// not come.
+    pub fn leave(mut self) -> bool {
+        self.give_up()
+    }
+}
+
+impl<H, E> Seat<H, E> {
+    fn give_up(&mut self) -> bool {
+        !mem::replace(&mut self.left, true) && self.recording.leave(self.slot)
+    }
 }
 
 impl<H, E> Drop for Seat<H, E> {
     fn drop(&mut self) {
-        self.recording.leave(self.slot);
+        self.give_up();
     }
 }
 

@@ -210,8 +210,8 @@ impl<H, E> Recording<H, E> {
         Poll::Pending
     }
 
-    /// Gives up the slot. The last one to leave before the end calls the trip off.
-    pub(super) fn leave(&self, slot: usize) {
+    /// Gives up the slot. The last one to leave before the end calls the trip off: whether that was so.
+    pub(super) fn leave(&self, slot: usize) -> bool {
         let mut state = lock(&self.state);
         let reader = state.readers.leave(slot);
         let writer = state.writer.take();
@@ -219,10 +219,12 @@ impl<H, E> Recording<H, E> {
             if state.is_abandoned() { (state.trip.take(), state.watcher.take()) } else { (None, None) };
         drop(state);
         drop(reader);
+        let called_off = trip.is_some();
         if let Some(trip) = trip {
             trip.abort();
         }
         writer.into_iter().chain(watcher).for_each(Waker::wake);
+        called_off
     }
 
     /// Wakes all who sleep, with the lock given back first.

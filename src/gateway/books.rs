@@ -8,6 +8,7 @@ use crate::upstream::Head;
 use http::{HeaderMap, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::SetOnce;
 
 /// Keeps one trip's books; writes them when it is dropped, whatever happened.
 pub struct Books {
@@ -21,7 +22,8 @@ pub struct Books {
     /// What the head says of the body's length, and how much of it has come.
     length: Option<u64>,
     received: u64,
-    observed: Option<Observed>,
+    /// What the answer was: said once, at its end or when the books are closed before.
+    observed: Arc<SetOnce<Observed>>,
     first_byte: Option<Duration>,
     first_token: Option<Duration>,
     /// What the trip ends with unless it says otherwise: everybody left.
@@ -40,7 +42,7 @@ impl Books {
             scanner: None,
             length: None,
             received: 0,
-            observed: None,
+            observed: Arc::default(),
             first_byte: None,
             first_token: None,
             error: Some(Kind::ClientGone),
@@ -52,6 +54,11 @@ impl Books {
         self.status = head.status.as_u16();
         self.length = content_length(&head.headers);
         self.scanner = Some(Scanner::new(form, streamed));
+    }
+
+    /// Where it is said what the answer was.
+    pub fn observed(&self) -> Arc<SetOnce<Observed>> {
+        self.observed.clone()
     }
 
     /// The trip has failed.
@@ -83,7 +90,7 @@ impl Books {
     pub fn close(&mut self, whole: Option<&[u8]>) -> Observed {
         self.error = None;
         let observed = self.observe(whole);
-        self.observed = Some(observed);
+        let _ = self.observed.set(observed);
         observed
     }
 
@@ -102,8 +109,8 @@ impl Books {
 
 impl Drop for Books {
     fn drop(&mut self) {
-        let observed = match self.observed {
-            Some(observed) => observed,
+        let observed = match self.observed.get() {
+            Some(observed) => *observed,
             None => self.observe(None),
         };
         self.way.sinks.trip(&Trip {
@@ -116,6 +123,7 @@ impl Drop for Books {
             total: self.began.elapsed(),
             error: self.error,
         });
+        let _ = self.observed.set(observed);
     }
 }
 

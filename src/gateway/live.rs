@@ -7,6 +7,7 @@ use crate::domain::{Error, Observed};
 use crate::flight::{Event, Seat};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An answer that may still be growing.
 pub struct Live {
@@ -16,6 +17,9 @@ pub struct Live {
     /// Whether what was handed out so far ends where a frame ends.
     at_frame_end: bool,
 }
+
+/// A trip that was called off has this long to close its books.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What comes next.
 pub enum Piece {
@@ -108,6 +112,17 @@ impl Live {
             Piece::Body(_) => None,
             end => Some(end),
         }
+    }
+
+    /// Gives the answer up. What was counted of it, unless others read on: then that is not known yet, and is
+    /// theirs to tell.
+    pub async fn leave(self) -> Option<Observed> {
+        let head = self.head?;
+        if self.seat.leave() {
+            // The trip has been called off; its books are closed a moment later.
+            let _ = tokio::time::timeout(LAST_WORDS, head.observed.wait()).await;
+        }
+        head.observed.get().copied()
     }
 
     /// Whether an error may be told in the stream: it comes in frames, and the last one is whole.

@@ -122,18 +122,20 @@ fn hit(left: Duration) -> HeaderValue {
     value(format!("pannier; hit; ttl={}; detail=memory", left.as_secs()))
 }
 
+/// Never says `stored`: the field goes out before the answer has come, and only a whole one, of a model that
+/// is still the same, is stored. `ttl` is how long it may then be used.
 fn cache_status(fresh: &Fresh) -> HeaderValue {
-    let stored = fresh.keeps.map_or(String::new(), |ttl| format!("; stored; ttl={}", ttl.as_secs()));
+    let ttl = fresh.keeps.map_or(String::new(), |ttl| format!("; ttl={}", ttl.as_secs()));
     match (fresh.outcome, fresh.why) {
         (CacheOutcome::Joined, _) => HeaderValue::from_static("pannier; fwd=uri-miss; collapsed"),
-        (CacheOutcome::Miss, _) => value(format!("pannier; fwd=uri-miss; fwd-status=200{stored}")),
-        (_, Some("REQUEST")) => value(format!("pannier; fwd=request; fwd-status=200{stored}")),
+        (CacheOutcome::Miss, _) => value(format!("pannier; fwd=uri-miss; fwd-status=200{ttl}")),
+        (_, Some("REQUEST")) => value(format!("pannier; fwd=request; fwd-status=200{ttl}")),
         (_, Some(why)) => value(format!("pannier; fwd=bypass; detail={why}")),
         (_, None) => HeaderValue::from_static("pannier; fwd=bypass"),
     }
 }
 
-/// Only a 200 is ever kept, and the status was not known when the field was written.
+/// Only a 200 may be used again, and the status was not known when the field was written.
 fn complete_cache_status(field: &mut HeaderValue, status: StatusCode) {
     let text = field.to_str().unwrap_or_default();
     if status != StatusCode::OK

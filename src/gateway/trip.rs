@@ -13,8 +13,9 @@ use crate::flight::Recorder;
 use crate::upstream::{Head, Incoming, UpstreamCall};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::SetOnce;
 
 /// What readers see first.
 #[derive(Clone)]
@@ -23,8 +24,8 @@ pub struct TripHead {
     /// The body comes in frames, and whether those are events.
     pub streamed: bool,
     pub events: bool,
-    /// Filled in before the end is told.
-    pub observed: Arc<OnceLock<Observed>>,
+    /// Filled in before the end is told, and when the trip is called off.
+    pub observed: Arc<SetOnce<Observed>>,
 }
 
 /// The types of answers that come in frames.
@@ -58,6 +59,8 @@ pub async fn travel(way: Arc<Way>, plan: Plan, call: UpstreamCall, recorder: Rec
         }
         Err(error) => {
             books.fail(error.kind);
+            // Before the readers hear of it: what they had is their own record's as well.
+            drop(books);
             recorder.fail(error);
         }
     }
@@ -82,7 +85,7 @@ async fn follow(
         recorder.close();
     }
     let events = kind_starts(&head.headers, EVENTS);
-    let head = TripHead { head, streamed, events, observed: Arc::default() };
+    let head = TripHead { head, streamed, events, observed: books.observed() };
     recorder.head(head.clone());
     let mut patience = None;
     while let Some(piece) = next(&mut incoming, patience).await? {
@@ -96,7 +99,6 @@ async fn follow(
     let pieces = if keeps { recorder.chunks() } else { None };
     let body = pieces.as_deref().map(joined);
     let observed = books.close(body.as_deref());
-    let _ = head.observed.set(observed);
     if !observed.complete {
         recorder.close();
     }

@@ -1,5 +1,6 @@
 //! Where Pannier listens, what it bears at the door, and who may come.
 
+use super::network::Network;
 use crate::domain::units;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -19,6 +20,11 @@ pub struct Config {
     pub threads: usize,
     pub data_dir: PathBuf,
     pub max_connections: usize,
+    pub max_admin_connections: usize,
+    /// Of one address; zero means any number.
+    pub max_connections_per_ip: usize,
+    pub max_heads_per_ip: usize,
+    pub per_ip_exempt: Vec<Network>,
     #[serde(deserialize_with = "units::duration")]
     pub header_timeout: Duration,
     /// Bytes.
@@ -37,6 +43,9 @@ pub struct Config {
     /// Bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_body: usize,
+    /// Bytes, of all bodies that are held at once.
+    #[serde(deserialize_with = "units::size")]
+    pub max_buffered: usize,
     #[serde(deserialize_with = "units::duration")]
     pub shutdown_delay: Duration,
     #[serde(deserialize_with = "units::duration")]

@@ -1,8 +1,9 @@
 //! The life of one client connection: a head is read under a deadline and judged; a plain request that
 //! the memory knows is answered on the spot; every other one takes the ordinary road through Pingora.
 
+use super::crowd::{Crowd, Presence, TooMany};
 use super::desk::{Asking, Desk};
-use super::door::{Arrival, Door, Errand};
+use super::door::{Arrival, Door, Errand, HeadPatience};
 use super::downstream::Downstream;
 use super::edge::Edge;
 use super::head::{Head, Reading, origin_form};
@@ -12,6 +13,7 @@ use super::road::Road;
 use super::wire::Wire;
 use crate::dialect::{Form, Handling};
 use crate::domain::{Error, Kind};
+use crate::telemetry::Listener;
 use bytes::{Bytes, BytesMut};
 use pingora::apps::HttpServerApp;
 use pingora::protocols::Stream;
@@ -39,6 +41,7 @@ const LINGER_FOR: Duration = Duration::from_secs(1);
 /// What every connection needs.
 pub struct Front {
     pub door: Arc<Door>,
+    pub crowd: Arc<Crowd>,
     pub lane: Lane,
     pub desk: Desk,
     pub proxy: Arc<HttpProxy<Road>>,
@@ -48,11 +51,37 @@ pub struct Front {
 struct Connection {
     front: Arc<Front>,
     io: TcpStream,
+    presence: Presence,
     /// What was read and is not yet answered.
     read: BytesMut,
     /// What is to be written next, kept for its capacity.
     out: Vec<u8>,
     shutdown: watch::Receiver<bool>,
+}
+
+/// One wait for a request.
+#[derive(Default)]
+struct Wait {
+    /// So many bytes have been looked at in vain.
+    looked_at: usize,
+    /// So many must be there before another look is of use: head and body.
+    wanted: usize,
+    /// Until when it lasts, in each of its phases: set when it first comes there, and then it stands, however
+    /// many empty lines come meanwhile.
+    idle: Option<Instant>,
+    head: Option<Instant>,
+    body: Option<Instant>,
+}
+
+impl Wait {
+    fn until(&mut self, idle: bool, patience: HeadPatience) -> Instant {
+        let (until, time) = match idle {
+            true => (&mut self.idle, patience.idle),
+            false if self.wanted > 0 => (&mut self.body, BODY_WAIT),
+            false => (&mut self.head, patience.head),
+        };
+        *until.get_or_insert_with(|| Instant::now() + time)
+    }
 }
 
 /// What reading a head came to.
@@ -66,13 +95,39 @@ enum Next {
 }
 
 /// Serves `io` until either side has had enough.
-pub async fn serve(front: Arc<Front>, io: TcpStream, shutdown: watch::Receiver<bool>) {
-    let _held = front.door.metrics.connection();
+pub async fn serve(front: Arc<Front>, io: TcpStream, presence: Presence, shutdown: watch::Receiver<bool>) {
+    let _held = front.door.metrics.connection(Listener::Data);
     let _ = io.set_nodelay(true);
-    let mut connection = Connection { front, io, read: BytesMut::new(), out: Vec::new(), shutdown };
+    let mut connection = Connection { front, io, presence, read: BytesMut::new(), out: Vec::new(), shutdown };
     while let Some(next) = connection.turn().await {
         connection = next;
     }
+}
+
+/// Tells a client that is not let in why, and closes.
+pub async fn turn_away(front: Arc<Front>, mut io: TcpStream, why: TooMany) {
+    let words = front.door.turn_away(why);
+    if io.write_all(&words).await.is_ok() {
+        part(io).await;
+    }
+}
+
+/// Closes once the client has seen what was written.
+async fn part(mut io: TcpStream) {
+    if io.shutdown().await.is_err() {
+        return;
+    }
+    let mut rest = [0u8; 4096];
+    let mut left = LINGER;
+    let drained = async {
+        while let Ok(read @ 1..) = io.read(&mut rest).await {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_FOR, drained).await;
 }
 
 impl Connection {
@@ -127,49 +182,57 @@ impl Connection {
     /// Reads until `self.read` begins with a whole head, and with the whole body as well where the
     /// memory may know the answer.
     async fn next_head(&mut self) -> Next {
-        let mut looked_at = 0;
-        let mut wanted = 0;
-        let mut late = None;
-        let limits = self.front.door.head_limits;
-        let patience = self.front.door.head_patience;
-        let mut deadline = (!self.read.is_empty()).then(|| Instant::now() + patience.head);
+        let mut wait = Wait::default();
         loop {
-            // An empty line before the request line is forgiven (RFC 9112 §2.2).
-            while self.read.starts_with(b"\r\n") {
-                let _ = self.read.split_to(2);
-                looked_at = 0;
-            }
-            if self.read.len() >= wanted {
-                match Head::read(&self.read, looked_at, limits) {
-                    Ok(Reading::Head(head)) => {
-                        match self.front.lane.glance(&self.front.door, &head, &self.read) {
-                            Glance::Hit(hit) => return Next::Hit(hit),
-                            Glance::Wanting { total } => wanted = total,
-                            Glance::Road => return Next::Request,
-                        }
-                    }
-                    Ok(Reading::Partial) => looked_at = self.read.len().saturating_sub(3),
-                    Err(error) => return Next::Refused(error),
-                }
+            if let Some(next) = self.look(&mut wait) {
+                return next;
             }
             let idle = self.read.is_empty();
-            let until = match (idle, deadline) {
-                (false, _) if wanted > 0 => *late.get_or_insert_with(|| Instant::now() + BODY_WAIT),
-                (true, _) => Instant::now() + patience.idle,
-                (false, Some(deadline)) => deadline,
-                (false, None) => *deadline.insert(Instant::now() + patience.head),
-            };
+            let until = wait.until(idle, self.front.door.head_patience);
             match self.read_more(idle, until).await {
                 Ok(0) => return Next::Closed,
                 Ok(_) => {}
                 // A body that is late is the road's to judge.
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && wanted > 0 => return Next::Request,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && wait.wanted > 0 => {
+                    return Next::Request;
+                }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut && !idle => {
                     return Next::Refused(Error::new(Kind::RequestTimeout, "the head came too slowly"));
                 }
                 Err(_) => return Next::Closed,
             }
         }
+    }
+
+    /// What is there so far; `None` when more is wanted.
+    fn look(&mut self, wait: &mut Wait) -> Option<Next> {
+        // An empty line before the request line is forgiven (RFC 9112 §2.2).
+        while self.read.starts_with(b"\r\n") {
+            let _ = self.read.split_to(2);
+            wait.looked_at = 0;
+        }
+        if self.read.len() < wait.wanted {
+            return None;
+        }
+        match Head::read(&self.read, wait.looked_at, self.front.door.head_limits) {
+            Ok(Reading::Head(head)) => {
+                self.presence.head_has_come();
+                match self.front.lane.glance(&self.front.door, &head, &self.read) {
+                    Glance::Hit(hit) => return Some(Next::Hit(hit)),
+                    Glance::Wanting { total } => wait.wanted = total,
+                    Glance::Road => return Some(Next::Request),
+                }
+            }
+            Ok(Reading::Partial) if self.read.is_empty() => {}
+            Ok(Reading::Partial) => {
+                wait.looked_at = self.read.len().saturating_sub(3);
+                if let Err(why) = self.presence.wait_for_head() {
+                    return Some(Next::Refused(self.front.door.count_refused(why)));
+                }
+            }
+            Err(error) => return Some(Next::Refused(error)),
+        }
+        None
     }
 
     async fn read_more(&mut self, idle: bool, until: Instant) -> io::Result<usize> {
@@ -222,19 +285,19 @@ impl Connection {
         let target = Bytes::copy_from_slice(origin_form(head.target).as_bytes());
         let headers = head.fields(&self.read)?;
         let (framing, is_http_11, len) = (head.framing, head.is_http_11, head.len);
-        let Connection { front, io, mut read, out, shutdown } = self;
+        let Connection { front, io, presence, mut read, out, shutdown } = self;
         let _ = read.split_to(len);
         let wire = Wire::new(io, read, own - len, edge, front.door.patience);
         let draining = front.door.draining.clone();
         let client = Downstream::new(wire, framing, is_http_11, &headers, draining);
         let asking = Asking { arrival, form, target, headers };
         let (io, read) = front.desk.serve(client, asking).await?;
-        Some(Connection { front, io, read, out, shutdown })
+        Some(Connection { front, io, presence, read, out, shutdown })
     }
 
     /// A request that is not looked into.
     async fn forward(self, arrival: Arrival, own: usize, edge: Edge) -> Option<Self> {
-        let Connection { front, io, read, out, shutdown } = self;
+        let Connection { front, io, presence, read, out, shutdown } = self;
         let wire = Wire::new(io, read, own, edge, front.door.patience);
         let arrival = Arrival { troubles: wire.troubles(), ..arrival };
         let mut session = ServerSession::new_http1(Box::new(Lent::new(wire)) as Stream);
@@ -246,25 +309,14 @@ impl Connection {
         let (stream, _) = reused.consume();
         let lent = stream.into_any().downcast::<Lent>().ok()?;
         let (io, read) = lent.into_parts()?;
-        Some(Connection { front, io, read, out, shutdown })
+        Some(Connection { front, io, presence, read, out, shutdown })
     }
 
     /// Tells the client why not, and closes.
     async fn refuse(mut self, error: Error) {
         self.out = self.front.door.refuse(&self.read, &error);
-        if self.write_out().await.is_err() || self.io.shutdown().await.is_err() {
-            return;
+        if self.write_out().await.is_ok() {
+            part(self.io).await;
         }
-        let mut rest = [0u8; 4096];
-        let mut left = LINGER;
-        let drained = async {
-            while let Ok(read @ 1..) = self.io.read(&mut rest).await {
-                left = left.saturating_sub(read);
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(LINGER_FOR, drained).await;
     }
 }

@@ -3,6 +3,7 @@
 
 use super::door::Arrival;
 use super::downstream::Downstream;
+use super::hold::Budget;
 use super::visit::Visit;
 use crate::dialect::Form;
 use crate::domain::{Error, Kind, Observed, Pour};
@@ -22,6 +23,8 @@ pub struct Desk {
     pub gateway: Arc<Gateway>,
     /// The largest body that is read.
     pub max_body: u64,
+    /// What all bodies that are held may take together.
+    pub budget: Budget,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
 }
@@ -52,7 +55,7 @@ impl Desk {
     /// # Errors
     /// What kept the client from getting a whole answer; where it could be told, it has been.
     async fn answer(&self, client: &mut Downstream, visit: &mut Visit, asking: Asking) -> Result<(), Error> {
-        let body = match client.body(self.max_body).await {
+        let body = match client.body(self.max_body, &self.budget).await {
             Ok(body) => body,
             Err(error) => return refuse(client, visit, error).await,
         };

@@ -1,6 +1,7 @@
 //! Who may come in, and as what: the host's name, loops, the route, the key.
 
 use super::Config;
+use super::crowd::TooMany;
 use super::downstream::write_head;
 use super::head::{Head, Limits, Reading, is_fit_id};
 use super::hosts::Hosts;
@@ -8,7 +9,7 @@ use super::visit::REQUEST_ID;
 use super::wire::{Patience, Troubles};
 use crate::dialect::{self, Handling};
 use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route};
-use crate::gateway::{self, Body, Policy};
+use crate::gateway::{self, Body, Policy, Reply};
 use crate::telemetry::{Metrics, Sinks};
 use arc_swap::ArcSwap;
 use http::{HeaderValue, header};
@@ -128,6 +129,19 @@ impl Door {
         (route, Errand::Upstream(handling))
     }
 
+    /// Counts a connection that is not let in or not kept, and says why not.
+    pub fn count_refused(&self, why: TooMany) -> Error {
+        self.metrics.connection_refused(why.reason());
+        Error::new(Kind::RateLimited, why.message()).retry_after(Duration::from_secs(1))
+    }
+
+    /// What a client is told that is not let in. It has asked nothing yet, so there is no record.
+    pub fn turn_away(&self, why: TooMany) -> Vec<u8> {
+        let id = RequestId::new(SystemTime::now());
+        let reply = gateway::refuse(&self.count_refused(why), dialect_of_line(b""), id);
+        write(reply, &id.hyphenated(), true).0
+    }
+
     /// A refusal on the wire, and its record. `read` is what came so far, mostly a head.
     pub fn refuse(&self, read: &[u8], error: &Error) -> Vec<u8> {
         let now = SystemTime::now();
@@ -139,18 +153,8 @@ impl Door {
         };
         let hyphenated = id.hyphenated();
         let shown = own.filter(|own| is_fit_id(own)).unwrap_or(&hyphenated);
-        let mut reply = gateway::refuse(error, route, id);
-        let body = match reply.body {
-            Body::Whole(body) if method != "HEAD" => body,
-            _ => bytes::Bytes::new(),
-        };
-        let fields = &mut reply.headers;
-        fields.extend(HeaderValue::from_bytes(shown).map(|shown| (REQUEST_ID, shown)));
-        fields.insert(header::CONTENT_LENGTH, body.len().into());
-        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        let mut answer = Vec::new();
-        write_head(&mut answer, reply.status, [&reply.headers]);
-        answer.extend_from_slice(&body);
+        let reply = gateway::refuse(error, route, id);
+        let (answer, bytes_out) = write(reply, shown, method != "HEAD");
         self.sinks.record(&Record {
             id,
             at: now,
@@ -163,13 +167,29 @@ impl Door {
             status: error.kind.status(),
             ending: Ending::Refused(error.kind),
             bytes_in: read.len() as u64,
-            bytes_out: body.len() as u64,
+            bytes_out,
             first_byte: None,
             total: Duration::ZERO,
             observed: None,
         });
         answer
     }
+}
+
+/// The last answer on a connection, on the wire; and the bytes of its body.
+fn write(mut reply: Reply, id: &[u8], with_body: bool) -> (Vec<u8>, u64) {
+    let body = match reply.body {
+        Body::Whole(body) if with_body => body,
+        _ => bytes::Bytes::new(),
+    };
+    let fields = &mut reply.headers;
+    fields.extend(HeaderValue::from_bytes(id).map(|id| (REQUEST_ID, id)));
+    fields.insert(header::CONTENT_LENGTH, body.len().into());
+    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let mut answer = Vec::new();
+    write_head(&mut answer, reply.status, [&reply.headers]);
+    answer.extend_from_slice(&body);
+    (answer, body.len() as u64)
 }
 
 /// Whether `path` would be, for an upstream that unescapes it, a route that is read or counted here.

@@ -4,6 +4,7 @@
 use super::date::Date;
 use super::edge::Edge;
 use super::head::Framing;
+use super::hold::{Budget, no_room};
 use super::visit::REQUEST_ID;
 use super::wire::{Trouble, Troubles, Wire};
 use crate::domain::{Error, Kind};
@@ -95,11 +96,11 @@ impl Downstream {
 
     // --- the request ---
 
-    /// The whole body, of at most `most` bytes.
+    /// The whole body, of at most `most` bytes, for as long as `budget` has room for what is there.
     ///
     /// # Errors
-    /// `TooLarge`; `RequestTimeout` and `BadRequest` for what the wire says; `ClientGone`.
-    pub async fn body(&mut self, most: u64) -> Result<Bytes, Error> {
+    /// `TooLarge`; `Overloaded`; `RequestTimeout` and `BadRequest` for what the wire says; `ClientGone`.
+    pub async fn body(&mut self, most: u64, budget: &Budget) -> Result<Bytes, Error> {
         let too_large = || Error::new(Kind::TooLarge, format!("the body is larger than {most} bytes"));
         let announced = match self.framing {
             Framing::Nothing => return Ok(Bytes::new()),
@@ -114,13 +115,16 @@ impl Downstream {
         }
         let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
         let mut body = BytesMut::with_capacity(room.min(TRUSTED_LENGTH));
+        // What is announced is no more than a word: room is taken for what is there.
+        let mut share = budget.take(0).ok_or_else(no_room)?;
         let mut edge = Edge::new(self.framing);
         let mut raw = BytesMut::new();
         while !self.wire.is_read() {
             let into = if announced.is_some() { &mut body } else { &mut raw };
             let read = self.wire.read_buf(into).await;
-            if !matches!(read, Ok(1..)) {
-                return Err(self.trouble().unwrap_or_else(gone));
+            let Ok(read @ 1..) = read else { return Err(self.trouble().unwrap_or_else(gone)) };
+            if !share.grow(read) {
+                return Err(no_room());
             }
             if announced.is_none() {
                 // The wire has passed these very bytes through an edge of its own.
@@ -131,7 +135,7 @@ impl Downstream {
                 }
             }
         }
-        Ok(body.freeze())
+        Ok(share.hold(body.freeze()))
     }
 
     /// What the wire says went wrong.

@@ -42,11 +42,14 @@ enum State {
     },
     DataCr,
     DataLf,
-    /// At the start of a trailer line, or in one.
+    /// At the start of a trailer line, in its name, behind its colon.
     TrailerStart {
         seen: u32,
     },
-    Trailer {
+    TrailerName {
+        seen: u32,
+    },
+    TrailerValue {
         seen: u32,
     },
     TrailerLf {
@@ -131,16 +134,23 @@ impl State {
             (State::DataLf, b'\n') => Ok(State::Size { size: 0, digits: 0 }),
             (State::TrailerStart { .. }, b'\r') => Ok(State::LastLf),
             (State::LastLf, b'\n') => Ok(State::Done),
-            (State::Trailer { seen }, b'\r') => in_trailer(seen, |seen| State::TrailerLf { seen }),
-            (State::TrailerLf { seen }, b'\n') => in_trailer(seen, |seen| State::TrailerStart { seen }),
-            (State::TrailerStart { seen } | State::Trailer { seen }, byte)
-                if byte == b'\t' || byte >= b' ' =>
-            {
-                in_trailer(seen, |seen| State::Trailer { seen })
+            (State::TrailerStart { seen } | State::TrailerName { seen }, byte) if is_of_name(byte) => {
+                in_trailer(seen, |seen| State::TrailerName { seen })
             }
+            (State::TrailerName { seen }, b':') => in_trailer(seen, |seen| State::TrailerValue { seen }),
+            (State::TrailerValue { seen }, b'\r') => in_trailer(seen, |seen| State::TrailerLf { seen }),
+            (State::TrailerValue { seen }, byte) if byte == b'\t' || byte >= b' ' && byte != 0x7f => {
+                in_trailer(seen, |seen| State::TrailerValue { seen })
+            }
+            (State::TrailerLf { seen }, b'\n') => in_trailer(seen, |seen| State::TrailerStart { seen }),
             _ => Err(Misframed),
         }
     }
+}
+
+/// Whether a field's name may hold this byte (RFC 9110 §5.6.2).
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -162,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_body_ends_where_it_says_however_it_is_cut() {
-        let chunked = b"5;a=b\r\nhello\r\n0\r\nT: v\r\n\r\nGET /";
+        let chunked = b"5;a=b\r\nhello\r\n0\r\nT: v\r\nX-Empty:\r\n\r\nGET /";
         for step in 1..=chunked.len() {
             assert_eq!(pass(Framing::Chunked, chunked, step), Ok((chunked.len() - 5, true)), "{step}");
             assert_eq!(pass(Framing::Length(3), b"abcdef", step), Ok((3, true)));
@@ -187,6 +197,12 @@ mod tests {
             b"\r\n",
             b"ffffffffffffffff\r\n",
             b"0\r\nT: v\n\r\n",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\nT\r\n\r\n",
+            b"0\r\n: no name\r\n\r\n",
+            b"0\r\nT : v\r\n\r\n",
+            b"0\r\nT: v\r\n folded\r\n\r\n",
+            b"0\r\nGET / HTTP/1.1\r\n\r\n",
         ] {
             assert_eq!(
                 pass(Framing::Chunked, bytes, 3),

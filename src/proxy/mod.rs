@@ -3,25 +3,31 @@
 
 mod config;
 mod connection;
+mod crowd;
 mod date;
 mod desk;
 mod door;
 mod downstream;
 mod edge;
 mod head;
+mod hold;
 mod hosts;
 mod lane;
 mod lent;
+mod network;
 mod road;
 mod visit;
 mod wire;
 
 pub use config::{Access, Config};
-pub use connection::{Front, serve};
+pub use connection::{Front, serve, turn_away};
+pub use crowd::{Crowd, Presence, TooMany};
 pub use desk::Desk;
 pub use door::{Door, HeadPatience};
 pub use head::Limits;
+pub use hold::{Budget, Share};
 pub use hosts::Hosts;
 pub use lane::Lane;
+pub use network::Network;
 pub use road::Road;
 pub use wire::Patience;

@@ -115,6 +115,8 @@ impl ProxyHttp for Road {
         way: &mut Way,
     ) -> pingora::Result<()> {
         if way.errand() == Errand::House {
+            // The client's own word for this server was judged at this door, by this door's rules.
+            request.insert_header(header::HOST, self.admin.to_string())?;
             return Ok(());
         }
         if is_same_origin(&session.req_header().headers) {

@@ -4,24 +4,20 @@
 
 use super::counting::finish;
 use super::line::Line;
+use super::queue::Queue;
 use super::{Format, LogConfig, RecordSink};
 use crate::domain::{CacheOutcome, Ending, Kind, Record, Trip};
 use prometheus::IntCounter;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::Receiver;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The access log. Lines that were taken are written before `close` (or the drop) returns, unless the
 /// output takes nothing for two seconds.
 pub struct AccessLog {
-    /// `None` stands for the end.
-    queue: SyncSender<Option<Record>>,
-    /// Yields nothing, and is disconnected when the writer has ended. Taken by whoever closes first.
-    writer: Mutex<Option<Receiver<()>>>,
-    dropped: IntCounter,
+    queue: Queue<Record>,
     hits: Sampler,
 }
 
@@ -33,13 +29,12 @@ struct Sampler {
 }
 
 /// Records that may wait for the writer.
-const QUEUE: usize = 4096;
+const WAITING: usize = 4096;
 /// Bytes that are gathered into one write while more records wait.
 const BATCH: usize = 64 * 1024;
 /// The writer sleeps so long after each batch: waking it for every line would cost the requests more
 /// than the lines do.
 const NAP: Duration = Duration::from_millis(10);
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 impl AccessLog {
     /// Starts the writer. `out` gets whole lines only; `dropped` counts those that are lost. Whether there
@@ -48,19 +43,10 @@ impl AccessLog {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(config: &LogConfig, out: Box<dyn Write + Send>, dropped: IntCounter) -> io::Result<Self> {
-        let (queue, records) = mpsc::sync_channel(QUEUE);
-        let (running, writer) = mpsc::sync_channel(0);
         let (format, lost) = (config.format, dropped.clone());
-        thread::Builder::new().name("access-log".into()).spawn(move || {
-            write_all(records, out, format, &lost);
-            drop::<SyncSender<()>>(running);
-        })?;
-        Ok(AccessLog {
-            queue,
-            writer: Mutex::new(Some(writer)),
-            dropped,
-            hits: Sampler::new(config.hit_sample),
-        })
+        let write = move |records| write_all(records, out, format, &lost);
+        let queue = Queue::start("access-log", WAITING, dropped, write)?;
+        Ok(AccessLog { queue, hits: Sampler::new(config.hit_sample) })
     }
 
     /// Whether the next answered request with this outcome gets a line: each call is one draw of the
@@ -71,24 +57,13 @@ impl AccessLog {
 
     /// Hands a record to the writer, sampled or not. Does not wait.
     pub fn write(&self, record: &Record) {
-        if self.queue.try_send(Some(record.clone())).is_err() {
-            self.dropped.inc();
-        }
+        self.queue.push(record.clone());
     }
 
     /// Takes no more, and waits until all that was taken is written, for two seconds at most. Blocks the
     /// thread. Records that come later are dropped, and counted.
     pub fn close(&self) {
-        let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let deadline = Instant::now() + CLOSE_WITHIN;
-        while let Err(TrySendError::Full(_)) = self.queue.try_send(None) {
-            if Instant::now() >= deadline {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        // Disconnected: all is written. Timed out: nobody reads our output, so there is nobody to tell.
-        let _ = writer.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        self.queue.close();
     }
 }
 
@@ -150,7 +125,8 @@ fn write_all(
             next = if batch.len() < BATCH { records.try_recv().ok() } else { None };
         }
         let full = batch.len() >= BATCH;
-        if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
+        // With nothing to say, nobody waits for whoever else may write to the same output.
+        if !batch.is_empty() && out.write_all(&batch).and_then(|()| out.flush()).is_err() {
             lost.inc_by(lines);
         }
         batch.clear();
@@ -218,7 +194,7 @@ mod tests {
     use super::super::samples;
     use super::*;
     use serde_json::{Value, json};
-    use std::sync::{Arc, Condvar};
+    use std::sync::{Arc, Condvar, Mutex};
 
     /// An output that keeps what it is given, and takes nothing while it is shut.
     #[derive(Clone, Default)]
@@ -373,11 +349,11 @@ mod tests {
         let out = Output::default();
         let (log, dropped) = log(Format::Json, 0.0, &out);
         let record = samples::record(CacheOutcome::Miss);
-        for _ in 0..QUEUE {
+        for _ in 0..WAITING {
             log.record(&record);
         }
         drop(log);
-        assert_eq!(out.lines().len() as u64 + dropped.get(), QUEUE as u64);
+        assert_eq!(out.lines().len() as u64 + dropped.get(), WAITING as u64);
         assert_eq!(dropped.get(), 0);
     }
 

@@ -4,11 +4,9 @@
 //! so that several servers in one process do not count into each other.
 
 use super::buckets;
+use super::declare::Declare;
 use crate::domain::{Kind, Operation, Route};
-use prometheus::core::Collector;
-use prometheus::{
-    Counter, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Counter, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -33,6 +31,15 @@ pub enum Sampled {
     UpstreamUp,
     /// How full something bounded is: the label `what` of `pannier_internal_size`.
     Size(&'static str),
+}
+
+/// Where a connection came in: the label `listener`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The clients'.
+    Data,
+    /// That of the house routes.
+    Admin,
 }
 
 /// Why an answer left the memory.
@@ -114,8 +121,10 @@ families! {
     http_response_body: HistogramVec = "pannier_http_response_body_bytes", ["route"], buckets::BODY;
     /// Requests being answered now.
     http_in_flight: IntGaugeVec = "pannier_http_requests_in_flight", ["route"], NONE;
-    /// Open client connections.
-    connections: IntGauge = "pannier_connections", FLAT, NONE;
+    /// Open connections, of clients and of those who ask the house itself.
+    connections: IntGaugeVec = "pannier_connections", ["listener"], NONE;
+    /// Connections that were refused because one address had too many of them.
+    connections_refused: IntCounterVec = "pannier_connections_refused_total", ["reason"], NONE;
     /// Answers that were Pannier's own errors, and requests whose client left, by stable code.
     errors: IntCounterVec = "pannier_errors_total", ["type"], NONE;
 
@@ -165,6 +174,8 @@ families! {
     internal_size: IntGaugeVec = "pannier_internal_size", ["what"], NONE;
     /// Lines that the access log lost because its reader was too slow or gone.
     access_log_dropped: IntCounter = "pannier_access_log_dropped_total", FLAT, NONE;
+    /// Lines of the log of Pannier's own doings that were lost because its reader was too slow.
+    log_dropped: IntCounter = "pannier_log_dropped_total", FLAT, NONE;
     /// Label values that became other because there were too many, or one was too long.
     dropped_labels: IntCounter = "pannier_metrics_dropped_labels_total", FLAT, NONE;
 }
@@ -210,9 +221,14 @@ impl Metrics {
         }
     }
 
-    /// One more client connection, until the value is dropped.
-    pub fn connection(&self) -> Held {
-        Held::new(self.families.connections.clone())
+    /// One more connection, until the value is dropped.
+    pub fn connection(&self, listener: Listener) -> Held {
+        Held::new(self.families.connections.with_label_values(&[listener.label()]))
+    }
+
+    /// A connection was refused, for one of a few reasons.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.families.connections_refused.with_label_values(&[reason]).inc();
     }
 
     /// One more request being answered, until the value is dropped.
@@ -228,6 +244,11 @@ impl Metrics {
     /// Where the access log counts what it lost.
     pub fn access_log_dropped(&self) -> IntCounter {
         self.families.access_log_dropped.clone()
+    }
+
+    /// Where the log of Pannier's own doings counts what it lost.
+    pub fn log_dropped(&self) -> IntCounter {
+        self.families.log_dropped.clone()
     }
 
     /// `model` as a label value: itself while it is one of the first 100 and not absurdly long.
@@ -277,8 +298,23 @@ impl Families {
         for code in ["200", "none"] {
             self.upstream_requests.with_label_values(&[code]);
         }
+        for listener in [Listener::Data, Listener::Admin] {
+            self.connections.with_label_values(&[listener.label()]);
+        }
+        for reason in ["connections", "heads"] {
+            self.connections_refused.with_label_values(&[reason]);
+        }
         self.cache_entries.with_label_values(&[MEMORY]);
         self.cache_bytes.with_label_values(&[MEMORY]);
+    }
+}
+
+impl Listener {
+    fn label(self) -> &'static str {
+        match self {
+            Listener::Data => "data",
+            Listener::Admin => "admin",
+        }
     }
 }
 
@@ -305,47 +341,6 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// A kind of family, made from its declaration. What a kind has no use for is left empty there.
-trait Declare: Collector + Clone + Sized {
-    fn declare(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error>;
-}
-
-impl Declare for IntCounter {
-    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        IntCounter::with_opts(opts)
-    }
-}
-
-impl Declare for IntCounterVec {
-    fn declare(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        IntCounterVec::new(opts, labels)
-    }
-}
-
-impl Declare for Counter {
-    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        Counter::with_opts(opts)
-    }
-}
-
-impl Declare for IntGauge {
-    fn declare(opts: Opts, _: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        IntGauge::with_opts(opts)
-    }
-}
-
-impl Declare for IntGaugeVec {
-    fn declare(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
-        IntGaugeVec::new(opts, labels)
-    }
-}
-
-impl Declare for HistogramVec {
-    fn declare(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error> {
-        HistogramVec::new(HistogramOpts::from(opts).buckets(buckets.to_vec()), labels)
     }
 }
 
@@ -388,6 +383,7 @@ mod tests {
             r#"pannier_upstream_duration_seconds_count{phase="eval"}"#,
             "pannier_coalesced_requests_total",
             "pannier_access_log_dropped_total",
+            "pannier_log_dropped_total",
         ] {
             assert!(page.contains(&format!("\n{series} 0\n")), "{series} in\n{page}");
         }
@@ -410,11 +406,11 @@ mod tests {
     #[test]
     fn what_is_held_is_counted_until_it_is_dropped() {
         let metrics = Metrics::new();
-        let (connection, request) = (metrics.connection(), metrics.in_flight(CHAT));
-        assert!(page(&metrics).contains("\npannier_connections 1\n"));
+        let (connection, request) = (metrics.connection(Listener::Data), metrics.in_flight(CHAT));
+        assert!(page(&metrics).contains("\npannier_connections{listener=\"data\"} 1\n"));
         assert!(page(&metrics).contains("pannier_http_requests_in_flight{route=\"/api/chat\"} 1\n"));
         drop((connection, request));
-        assert!(page(&metrics).contains("\npannier_connections 0\n"));
+        assert!(page(&metrics).contains("\npannier_connections{listener=\"data\"} 0\n"));
         assert!(page(&metrics).contains("pannier_http_requests_in_flight{route=\"/api/chat\"} 0\n"));
     }
 

@@ -7,9 +7,11 @@ mod access_log;
 mod buckets;
 mod config;
 mod counting;
+mod declare;
 mod exposition;
 mod line;
 mod metrics;
+mod queue;
 #[cfg(test)]
 mod samples;
 mod start;
@@ -18,8 +20,8 @@ pub use access_log::AccessLog;
 pub use config::{Format, LogConfig};
 pub use counting::HitHandles;
 pub use exposition::Exposition;
-pub use metrics::{Eviction, Held, Metrics, Sampled};
-pub use start::{StartError, start};
+pub use metrics::{Eviction, Held, Listener, Metrics, Sampled};
+pub use start::{Log, StartError, start};
 
 use crate::domain::{Record, Trip};
 use std::sync::Arc;

@@ -1,12 +1,14 @@
 //! The log of Pannier's own doings: where its lines go and what they look like.
 
 use super::line::Line;
+use super::queue::Queue;
 use super::{Format, LogConfig};
+use prometheus::IntCounter;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::mpsc::{self, SyncSender};
-use std::thread;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -21,45 +23,57 @@ use tracing_subscriber::{EnvFilter, filter};
 pub enum StartError {
     #[error("log.level is neither a level nor a filter: {0}")]
     Filter(#[from] filter::ParseError),
+    #[error("the system has no thread for it: {0}")]
+    Thread(#[from] io::Error),
 }
+
+/// The log that has begun. Lines that were taken are written before the drop returns, unless the output takes
+/// nothing for two seconds; what is said later is lost.
+#[must_use]
+pub struct Log(Lines);
 
 /// Pingora reports each failed request itself, and so does our record of it: once is enough. Whoever wants
 /// to see more of it names it in `log.level`.
 const QUIET: &str = "pingora_proxy=off,pingora_core=error,pingora_core::connectors=off";
 
-/// Begins to log to standard output, for the whole process. The first one to begin decides: when logging
-/// has begun already, nothing changes.
+/// Begins to log to standard output, for the whole process. `dropped` counts the lines that are lost. The
+/// first one to begin decides: when logging has begun already, nothing changes.
 ///
 /// # Errors
-/// When `config.level` cannot be read.
-pub fn start(config: &LogConfig) -> Result<(), StartError> {
-    let subscriber = subscriber(config, Queue::start())?;
+/// When `config.level` cannot be read, or the system has no thread to give.
+pub fn start(config: &LogConfig, dropped: IntCounter) -> Result<Log, StartError> {
+    let lines = Lines(Arc::new(Queue::start("log", WAITING, dropped, write_all)?));
+    let subscriber = subscriber(config, lines.clone())?;
     let _begun_already = subscriber.try_init().is_err();
-    Ok(())
+    Ok(Log(lines))
 }
 
-/// Lines on their way to standard output, by a thread of their own: a reader who takes nothing must not hold
-/// up whoever has something to say. What does not fit is lost.
-#[derive(Clone)]
-struct Queue(SyncSender<Vec<u8>>);
-
-/// Lines that may wait.
-const QUEUE: usize = 1024;
-
-impl Queue {
-    fn start() -> Self {
-        let (queue, lines) = mpsc::sync_channel::<Vec<u8>>(QUEUE);
-        // Each line in one write: those of this log and of the access log never run into each other.
-        let write = move || lines.iter().for_each(|line| drop(io::stdout().write_all(&line)));
-        // Without a thread nothing is said, and everything else goes on.
-        let _ = thread::Builder::new().name("log".into()).spawn(write);
-        Queue(queue)
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.0.close();
     }
 }
 
-impl Write for Queue {
+/// Lines on their way to standard output: a reader who takes nothing must not hold up whoever has something
+/// to say.
+#[derive(Clone)]
+struct Lines(Arc<Queue<Vec<u8>>>);
+
+/// Lines that may wait.
+const WAITING: usize = 1024;
+
+/// Each line in one write: those of this log and of the access log never run into each other.
+fn write_all(lines: Receiver<Option<Vec<u8>>>) {
+    let write = |line: Vec<u8>| drop(io::stdout().write_all(&line));
+    while let Ok(Some(line)) = lines.recv() {
+        write(line);
+    }
+    lines.try_iter().flatten().for_each(write);
+}
+
+impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _ = self.0.try_send(line.to_vec());
+        self.0.push(line.to_vec());
         Ok(line.len())
     }
 
@@ -68,10 +82,10 @@ impl Write for Queue {
     }
 }
 
-impl MakeWriter<'_> for Queue {
-    type Writer = Queue;
+impl MakeWriter<'_> for Lines {
+    type Writer = Lines;
 
-    fn make_writer(&self) -> Queue {
+    fn make_writer(&self) -> Lines {
         self.clone()
     }
 }
@@ -84,17 +98,17 @@ where
     Ok(tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
-        .event_format(Lines { format: config.format })
+        .event_format(Shape { format: config.format })
         .with_writer(out)
         .finish())
 }
 
 /// Writes an event as one line of the house's shape.
-struct Lines {
+struct Shape {
     format: Format,
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for Shape
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -237,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_an_error() {
-        let refused = start(&config("pannier=loud", Format::Json)).unwrap_err();
+        let dropped = crate::telemetry::Metrics::new().log_dropped();
+        let refused = start(&config("pannier=loud", Format::Json), dropped).err().unwrap();
         assert!(refused.to_string().starts_with("log.level"), "{refused}");
     }
 }

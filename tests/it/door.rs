@@ -84,6 +84,33 @@ async fn silent_and_idle_connections_are_closed() {
     assert!((Duration::from_millis(500)..Duration::from_secs(2)).contains(&took), "{took:?}");
 }
 
+/// The empty lines that may stand before a request line are no sign of life.
+#[tokio::test]
+async fn empty_lines_keep_no_connection_open() {
+    let upstream = Upstream::start().await;
+    let launch = Launch::before(&upstream)
+        .set("server.header_timeout", "400ms")
+        .set("server.keepalive_timeout", "600ms");
+    let pannier = launch.start().await;
+    let mut wire = pannier.open().await;
+    wire.send(b"\r\n\r\n").await;
+    wire.exchange(&Ask::get("/api/version")).await.fine();
+    // Whole ones, and halves.
+    for piece in [2, 1] {
+        let begun = Instant::now();
+        let mut wire = pannier.open().await;
+        let mut lines = b"\r\n".chunks(piece).cycle();
+        while begun.elapsed() < Duration::from_secs(3) {
+            if wire.try_send(lines.next().unwrap_or_default()).await.is_err() {
+                break;
+            }
+            pause(40).await;
+        }
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(350)..Duration::from_millis(1600)).contains(&took), "{took:?}");
+    }
+}
+
 /// Slow ones by the hundred; the others do not notice.
 #[tokio::test]
 async fn slow_ones_cost_nobody_anything() {
@@ -145,7 +172,7 @@ async fn heads_are_bounded() {
 async fn crooked_requests_are_refused() {
     let upstream = Upstream::start().await;
     let pannier = Pannier::start(&upstream).await;
-    let crooked: [(&str, &str); 34] = [
+    let crooked: [(&str, &str); 36] = [
         ("CL and TE", "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG"),
         (
             "TE and CL",
@@ -173,6 +200,11 @@ async fn crooked_requests_are_refused() {
         ("chunk extension with LF", "Transfer-Encoding: chunked\r\n\r\n2;\nxx\r\nab\r\n0\r\n\r\n"),
         ("chunk longer than said", "Transfer-Encoding: chunked\r\n\r\n2\r\nabXX0\r\n\r\n"),
         ("chunk size overflows", "Transfer-Encoding: chunked\r\n\r\n10000000000000002\r\nab\r\n0\r\n\r\n"),
+        (
+            "a trailer without a colon",
+            "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nGET / HTTP/1.1\r\n\r\n",
+        ),
+        ("a trailer without a name", "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n: x\r\n\r\n"),
         ("NUL in a value", "X-A: a\0b\r\n\r\n"),
         ("CR in a value", "X-A: a\rb\r\n\r\n"),
         ("no colon", "foo\r\n\r\n"),
@@ -445,6 +477,46 @@ async fn a_body_too_large_is_told_so_readably() {
     let reply = pannier.ask(&Ask::new("POST", "/api/blobs/sha256:1").bytes(vec![b'b'; 1 << 20])).await;
     assert_eq!(reply.status(), 404);
     assert_eq!(upstream.visit("/api/blobs/sha256:1", 0).await.received(), 1 << 20);
+}
+
+/// Bodies that are held are bounded all together; who has no room is told so in his own dialect, at once, and
+/// everything comes back when they go (RELIABILITY.md B-01).
+#[tokio::test]
+async fn bodies_are_bounded_all_together() {
+    let upstream = Upstream::start().await;
+    let launch =
+        Launch::before(&upstream).set("server.max_body", "600KiB").set("server.max_buffered", "1MiB");
+    let pannier = launch.start().await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut wire = pannier.open().await;
+        wire.send(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 600000\r\n\r\n").await;
+        wire.send(&vec![b' '; 500_000]).await;
+        slow.push(wire);
+    }
+    let held = [("what", "held_body_bytes")];
+    pannier.counts("pannier_internal_size", &held, 1_000_000.0).await;
+    for path in ["/api/chat", "/v1/chat/completions", "/v1/messages"] {
+        // An announcement takes no room, and neither does what is refused.
+        for body in [vec![b' '; 100_000], vec![b' '; 600_000]] {
+            let reply = pannier.ask(&Ask::new("POST", path).bytes(body)).await;
+            assert_eq!((reply.status(), reply.code()), (503, Some("overloaded")), "{path}");
+            assert_eq!(reply.field("retry-after"), Some("1"));
+            let error = &reply.json()["error"];
+            assert!(if path == "/api/chat" { error.is_string() } else { error["message"].is_string() });
+        }
+        let fits = pannier.ask(&Ask::new("POST", path).bytes(vec![b' '; 40_000])).await;
+        assert_eq!(fits.status(), 404, "{path}");
+    }
+    // What is forwarded is not held.
+    let blob = Ask::new("POST", "/api/blobs/sha256:1").bytes(vec![b'b'; 2 << 20]);
+    assert_eq!(pannier.ask(&blob).await.status(), 404);
+    drop(slow.pop());
+    pannier.counts("pannier_internal_size", &held, 500_000.0).await;
+    let mut last = slow.pop().expect("the other one");
+    last.send(&vec![b' '; 100_000]).await;
+    assert_eq!(last.reply("POST").await.status(), 404);
+    pannier.counts("pannier_internal_size", &held, 0.0).await;
 }
 
 /// JSON of absurd width and size costs time in proportion, no more (RELIABILITY.md J-06).

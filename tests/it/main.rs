@@ -4,8 +4,10 @@
 
 mod stage;
 
+mod admin;
 mod cache;
 mod cancel;
+mod crowd;
 mod door;
 mod flights;
 mod host_origin;

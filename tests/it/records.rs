@@ -220,6 +220,56 @@ async fn a_line_of_the_access_log_says_what_happened() {
     assert_eq!(hit["model"], "smollm2:135m");
 }
 
+/// The line of a client that left, as the last of its trip or with others reading on, and of one whose answer
+/// broke off: what was counted until then, where it is known.
+#[tokio::test]
+async fn a_line_of_an_answer_cut_short_has_the_tokens_there_were() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    let gate = Gate::closed();
+    let mut acts = chat.acts(true);
+    // The head, and four frames with content.
+    acts.truncate(5);
+    acts.push(Act::Wait(gate.clone()));
+    acts.push(Act::Rst);
+    upstream.always(chat.path, acts);
+    let pannier = Pannier::start(&upstream).await;
+    let begun = async || {
+        let mut wire = pannier.open().await;
+        wire.ask(&chat.ask(true)).await;
+        wire.head("POST").await;
+        for _ in 0..4 {
+            wire.piece().await.expect("a line");
+        }
+        wire
+    };
+    let lines = async |count: usize| {
+        eventually("the lines", || async {
+            let lines = access_lines(&pannier.stdout());
+            (lines.len() == count).then_some(lines)
+        })
+        .await
+    };
+    let tokens = |line: &Value| (line["tokens_out"].clone(), line["tokens_source"].clone());
+    let (first, last) = (begun().await, begun().await);
+    drop(first);
+    let left = lines(1).await.remove(0);
+    assert_eq!(tokens(&left), (Value::Null, Value::Null), "nobody knows yet what it will come to: {left}");
+    drop(last);
+    let left = lines(2).await.remove(1);
+    assert_eq!(tokens(&left), (json!(4), json!("estimated")), "{left}");
+    assert_eq!(left["finish_reason"], "cancelled");
+    pannier.counts("pannier_llm_tokens_total", &[("type", "output")], 4.0).await;
+
+    let wire = begun().await;
+    gate.open();
+    let broken = lines(3).await.remove(2);
+    assert_eq!(tokens(&broken), (json!(4), json!("estimated")), "{broken}");
+    assert_eq!(broken["error_code"], "upstream_aborted");
+    drop(wire);
+    pannier.counts("pannier_llm_tokens_total", &[("type", "output")], 8.0).await;
+}
+
 /// What was said, who said it and with which key stands nowhere (RELIABILITY.md I8).
 #[tokio::test]
 async fn nothing_of_what_was_said_is_written_down() {
@@ -374,4 +424,50 @@ async fn what_grows_is_shown_and_shrinks() {
     assert!(samples.sum("pannier_connections", &[]) >= 5.0);
     drop(wires);
     eventually("nothing is under way", || async { (flights().await == 0.0).then_some(()) }).await;
+}
+
+/// Lines that its reader leaves lying are counted as lost beyond a bound, and below it they are written before
+/// the end.
+#[tokio::test]
+async fn a_log_that_nobody_reads_is_bounded_and_flushed() {
+    let upstream = Upstream::start().await;
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let launch = Launch::before(&upstream).stdout(writer).set("log.access", "false");
+    let launch = launch.set("log.level", "trace").set("server.shutdown_delay", "0");
+    let mut pannier = launch.start().await;
+    let mut asked = 0;
+    while pannier.metrics().await.sum("pannier_log_dropped_total", &[]) == 0.0 {
+        asked += 1;
+        assert!(asked < 5000, "it says too little");
+        pannier.ask(&Ask::get("/api/version")).await.fine();
+    }
+    pannier.signal("TERM");
+    pause(300).await;
+    assert!(pannier.runs(), "it gives its reader a moment");
+    let reading = tokio::task::spawn_blocking(move || std::io::read_to_string(&mut reader));
+    let said = within("the end of the log", reading).await.expect("a task").expect("text");
+    assert_eq!(pannier.ended().await.0.code(), Some(0));
+    assert!(said.ends_with("}\n"), "the last line is whole");
+    // A pipe holds 64 KiB: what is more had waited in the queue.
+    assert!(said.lines().count() > 1024, "{}", said.lines().count());
+    for line in said.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+    }
+}
+
+/// Nobody who ends it waits for a reader that has stopped reading.
+#[tokio::test]
+async fn a_deaf_reader_of_the_log_does_not_hold_up_the_end() {
+    let upstream = Upstream::start().await;
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    let launch = Launch::before(&upstream).stdout(writer).set("log.access", "false");
+    let launch = launch.set("log.level", "trace").set("server.shutdown_delay", "0");
+    let mut pannier = launch.start().await;
+    while pannier.metrics().await.sum("pannier_log_dropped_total", &[]) == 0.0 {
+        pannier.ask(&Ask::get("/api/version")).await.fine();
+    }
+    pannier.signal("TERM");
+    let (status, took) = pannier.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
 }

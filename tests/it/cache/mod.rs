@@ -38,6 +38,7 @@ async fn all_nine_routes_are_remembered_in_each_mode() {
                 "{}",
                 miss.cache()
             );
+            assert!(!miss.cache().contains("stored"), "nobody knows yet: {}", miss.cache());
             assert_eq!(miss.field("age"), None, "a fresh answer has no age");
             let hit = pannier.remembered(&route.ask(streamed)).await;
             let what = format!("{} streamed {streamed}", route.path);

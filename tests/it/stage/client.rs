@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A request to be.
 #[derive(Debug, Clone)]
@@ -247,7 +247,18 @@ impl Reply {
 
 impl Wire {
     pub async fn open(addr: SocketAddr) -> Wire {
-        let io = within("a connection", TcpStream::connect(addr)).await.expect("connect");
+        Wire::begin(addr, within("a connection", TcpStream::connect(addr)).await)
+    }
+
+    /// Opens it from an address of one's own choice: all of 127.0.0.0/8 are this machine's.
+    pub async fn open_from(source: &str, addr: SocketAddr) -> Wire {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(source.parse().expect("an address"), 0)).expect("bind");
+        Wire::begin(addr, within("a connection", socket.connect(addr)).await)
+    }
+
+    fn begin(addr: SocketAddr, connected: io::Result<TcpStream>) -> Wire {
+        let io = connected.expect("connect");
         io.set_nodelay(true).expect("nodelay");
         Wire { io, unread: Vec::new(), host: addr.to_string(), framing: Framing::Bare }
     }

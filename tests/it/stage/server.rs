@@ -74,10 +74,16 @@ impl Launch {
         self
     }
 
+    /// Sends what it writes elsewhere: `Pannier::stdout` stays empty.
+    pub fn stdout(mut self, out: impl Into<Stdio>) -> Launch {
+        self.command.stdout(out);
+        self
+    }
+
     pub async fn start(self) -> Pannier {
         let begun = Instant::now();
         let (mut child, dir) = self.spawn();
-        let stdout = follow(child.stdout.take().expect("stdout is piped"));
+        let stdout = child.stdout.take().map(follow).unwrap_or_default();
         let stderr = follow(child.stderr.take().expect("stderr is piped"));
         let (addr, admin) = loop {
             let line = stderr.lock().expect("stderr").lines().find_map(addresses);
