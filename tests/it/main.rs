@@ -4,6 +4,7 @@
 
 mod stage;
 
+mod bounds;
 mod cache;
 mod cancel;
 mod door;
@@ -15,4 +16,5 @@ mod reading;
 mod records;
 mod transparent;
 mod upstream_faults;
+mod upstream_framing;
 mod walk;
