@@ -46,8 +46,10 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     upstream.always("/api/embed", json(200, &answer(100)));
     upstream.on(chat.path, move |visit| route("/api/chat").reply_to(visit));
     let launch = Launch::before(&upstream).unheard().file("[cache]\ncompletions = \"all\"\n");
-    let launch =
-        launch.set("log.level", "trace").set("log.hit_sample", "1").set("server.shutdown_delay", "0");
+    let launch = launch
+        .set("log.level", "trace,pingora_core=trace,pingora_proxy=trace")
+        .set("log.hit_sample", "1")
+        .set("server.shutdown_delay", "0");
     let mut pannier = launch.start().await;
     pannier.ask(&question(0)).await.fine();
     pannier.remembered(&question(0)).await;
