@@ -122,6 +122,7 @@ up() {
   fi
   models "$where"
   say "answers at http://$where; \`make run\` puts Pannier in front of it"
+  [ ! -e "$dir/installed" ] || say "its \`ollama\` command is $(program)"
 }
 
 down() {
