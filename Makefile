@@ -47,6 +47,7 @@ docs: ## write what is generated: docs/configuration.md, and the code's own docu
 	cargo doc --locked --no-deps
 
 ollama: ## a real Ollama with small models, at OLLAMA_HOST or 127.0.0.1:11434
+	@deploy/prerequisites.sh ollama
 	@tests/ollama/real.sh up
 
 ollama-down: ## stop the Ollama that `make ollama` started

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a command of the Makefile needs and cargo does not bring.
 #
-#   prerequisites.sh build | test | bench
+#   prerequisites.sh build | test | bench | ollama
 #
 # Installs what is missing where it may: on Debian and its kin, as root or with a sudo that asks no password.
 # Elsewhere it says what is missing. Only what the build itself needs makes it fail.
@@ -73,6 +73,7 @@ fi
 
 case "${1:-build}" in
 build) ;;
+ollama) need g++ curl python3 python3-venv ;;
 test)
   need g++ curl python3 python3-venv
   need_promtool

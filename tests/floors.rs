@@ -36,7 +36,7 @@ const ALL_BELOW: &[&str] = &["*"];
 const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "upstream/client.rs", "upstream/target.rs", "app/"]),
     ("axum", &["admin/"]),
-    ("hyper", &["admin/"]),
+    ("hyper", &["admin/", "upstream/client.rs", "upstream/link.rs"]),
     ("anyhow", &["main.rs", "cli/", "app/", "config/"]),
 ];
 

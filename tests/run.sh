@@ -12,7 +12,10 @@ failed=0
 {
   cargo test --locked --no-fail-fast 2>&1 || failed=$?
   # The walks need the program itself, also where no test of cargo's asked for it.
-  cargo build --locked --quiet 2>&1 && tests/ollama/run.sh 2>&1 || failed=1
+  cargo build --locked --quiet 2>&1 && tests/ollama/run.sh 2>&1 || {
+    failed=1
+    echo "FAILED: the walks on a real Ollama and with the real clients (see above)"
+  }
   exit "$failed"
 } | tee "$log" || failed=1
 
@@ -26,7 +29,7 @@ awk '
       if ($i == "ignored" || $i == "skipped") skipped += $(i - 1)
     }
   }
-  /^SKIPPED: / { print }
+  /^(SKIPPED|FAILED): / { print }
   END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }
 ' "$log"
 exit "$failed"

@@ -70,13 +70,7 @@ impl House {
             sinks: way.sinks.clone(),
             draining: draining.clone(),
         };
-        let desk = Desk {
-            gateway: gateway.clone(),
-            max_body: config.server.max_body as u64,
-            budget: budget(&config.server, &metrics),
-            metrics: metrics.clone(),
-            sinks: way.sinks.clone(),
-        };
+        let desk = desk(&config.server, &gateway, &way);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
@@ -87,6 +81,17 @@ impl House {
         let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host };
         let admin_bounds = admin_bounds(&config.server);
         Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin, admin_bounds })
+    }
+}
+
+/// Where answers are given.
+fn desk(server: &proxy::Config, gateway: &Arc<Gateway>, way: &Way) -> Desk {
+    Desk {
+        gateway: gateway.clone(),
+        max_body: server.max_body as u64,
+        budget: budget(server, &way.metrics),
+        metrics: way.metrics.clone(),
+        sinks: way.sinks.clone(),
     }
 }
 

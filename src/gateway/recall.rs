@@ -5,7 +5,7 @@ use super::Way;
 use super::fetch::{Order, Remembered};
 use super::rendition::{Fresh, Rendition};
 use crate::cache::{CacheKey, Entry};
-use crate::domain::{CallFacts, Consumer, Route, Template};
+use crate::domain::{CallFacts, Consumer, Pour, Route, Template};
 use crate::telemetry::HitHandles;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -43,8 +43,6 @@ pub struct Recall {
     known: moka::sync::Cache<[u8; 32], Arc<Alias>>,
 }
 
-/// A longer answer is not written whole but as its client takes it, and so not by the shortest way.
-const LONGEST: usize = 256 << 10;
 /// What an alias costs beside its rendition.
 const OVERHEAD: usize = 512;
 
@@ -86,8 +84,7 @@ impl Recall {
         let request = order.request;
         let Remembered { key, entry, ttl } = remembered;
         let Some(identity) = &order.identity else { return };
-        let is_plain = request.target == request.form.path().as_bytes() && request.content_encoding.is_none();
-        if !is_plain || template.body.len() > LONGEST {
+        if request.target != request.form.path().as_bytes() || request.content_encoding.is_some() {
             return;
         }
         let Some(rendition) = Rendition::of(entry, template) else { return };
@@ -111,9 +108,14 @@ impl Recall {
 }
 
 impl Recalled {
-    /// Appends the finished answer to `out`; returns the length of its body.
-    pub fn write(&self, fresh: &Fresh<'_>, out: &mut Vec<u8>) -> usize {
-        self.alias.rendition.write(&self.entry, fresh, out);
+    /// Appends the finished answer to `out`, or only its head where the rest is too long to be copied whole:
+    /// then that is returned.
+    pub fn write(&self, fresh: &Fresh<'_>, out: &mut Vec<u8>) -> Option<Pour> {
+        self.alias.rendition.write(&self.entry, fresh, out)
+    }
+
+    /// Bytes of the answer's body.
+    pub fn content_len(&self) -> usize {
         self.alias.rendition.content_len
     }
 }

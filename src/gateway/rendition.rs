@@ -2,7 +2,7 @@
 
 use super::respond::CACHE_STATUS;
 use crate::cache::Entry;
-use crate::domain::{Slot, Template};
+use crate::domain::{Pour, Slot, Template};
 use bytes::Bytes;
 use http::header;
 use std::time::SystemTime;
@@ -17,6 +17,9 @@ pub struct Rendition {
     /// Bytes of the body itself, chunk framing not counted.
     pub content_len: usize,
 }
+
+/// A body up to this size is copied, and goes out with its head in one write.
+const LONGEST: usize = 256 << 10;
 
 /// What is fresh about one replay.
 pub struct Fresh<'a> {
@@ -60,10 +63,11 @@ impl Rendition {
             + self.slots.slots.len() * size_of::<Slot>()
     }
 
-    /// Appends head and body to `out`.
-    pub fn write(&self, entry: &Entry, fresh: &Fresh<'_>, out: &mut Vec<u8>) {
+    /// Appends head and body to `out`; a long body is returned instead, to be written as the client takes it.
+    pub fn write(&self, entry: &Entry, fresh: &Fresh<'_>, out: &mut Vec<u8>) -> Option<Pour> {
         let body = self.body.as_ref().unwrap_or(&entry.body);
-        out.reserve(self.head.len() + body.len() + 256);
+        let is_long = body.len() > LONGEST;
+        out.reserve(self.head.len() + if is_long { 0 } else { body.len() } + 256);
         out.extend_from_slice(&self.head);
         field(out, header::DATE.as_str(), fresh.date);
         field(out, "x-request-id", fresh.id);
@@ -73,11 +77,16 @@ impl Rendition {
         out.extend_from_slice(b": pannier; hit; ttl=");
         out.extend_from_slice(number.format(fresh.ttl).as_bytes());
         out.extend_from_slice(b"; detail=memory\r\n\r\n");
+        if is_long {
+            let template = Template { body: body.clone(), ..self.slots.clone() };
+            return Some(Pour::new(template, fresh.now, fresh.seed));
+        }
         let from = out.len();
         out.extend_from_slice(body);
         if !self.slots.slots.is_empty() {
             self.slots.fill(&mut out[from..], fresh.now, fresh.seed);
         }
+        None
     }
 }
 

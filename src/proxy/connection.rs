@@ -2,7 +2,7 @@
 //! the memory knows is answered on the spot; every other one takes the ordinary road through Pingora.
 
 use super::crowd::{Crowd, Presence, TooMany};
-use super::desk::{Asking, Desk};
+use super::desk::{Asking, Desk, POURED};
 use super::door::{Arrival, Door, Errand, HeadPatience};
 use super::downstream::Downstream;
 use super::edge::Edge;
@@ -12,7 +12,7 @@ use super::lent::Lent;
 use super::road::Road;
 use super::wire::Wire;
 use crate::dialect::{Form, Handling};
-use crate::domain::{Error, Kind};
+use crate::domain::{Error, Kind, Pour};
 use crate::telemetry::Listener;
 use bytes::{Bytes, BytesMut};
 use pingora::apps::HttpServerApp;
@@ -145,9 +145,13 @@ impl Connection {
     }
 
     async fn answer_hit(mut self, mut hit: Hit) -> Option<Self> {
-        self.front.lane.render(&mut hit, &mut self.out);
+        let rest = self.front.lane.render(&mut hit, &mut self.out);
         let _ = self.read.split_to(hit.len);
-        if self.write_out().await.is_err() {
+        let mut written = self.write_out().await;
+        if let Some(rest) = rest.filter(|_| written.is_ok()) {
+            written = Box::pin(self.pour_out(rest)).await;
+        }
+        if written.is_err() {
             self.front.lane.book_broken(&hit);
             return None;
         }
@@ -160,6 +164,19 @@ impl Connection {
             self.read = BytesMut::new();
         }
         Some(self)
+    }
+
+    /// Writes a long answer piece by piece.
+    async fn pour_out(&mut self, mut rest: Pour) -> io::Result<()> {
+        let end = rest.len();
+        loop {
+            self.out.clear();
+            let is_done = rest.write(end, POURED, &mut self.out);
+            self.write_out().await?;
+            if is_done {
+                return Ok(());
+            }
+        }
     }
 
     /// Writes `self.out`, as long as the client takes something now and then.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 /// Bytes of a remembered answer that are made ready at once.
-const POURED: usize = 64 << 10;
+pub const POURED: usize = 64 << 10;
 
 /// The desk's own equipment.
 pub struct Desk {
@@ -184,6 +184,8 @@ async fn live_answer(
                 let frame = gateway::frame(&error, visit.record.route, visit.record.id);
                 let _ = client.write(frame).await;
             }
+            // Tokens that nobody else will hear of.
+            visit.record.observed = live.leave().await;
             Err(error)
         }
     }

@@ -7,7 +7,7 @@ use super::date::Date;
 use super::door::Door;
 use super::head::{Framing, Head};
 use crate::dialect::Form;
-use crate::domain::{CacheOutcome, Consumer, Ending, Kind, Record, RequestId};
+use crate::domain::{CacheOutcome, Consumer, Ending, Kind, Pour, Record, RequestId};
 use crate::gateway::{Fresh, Gateway, Recalled};
 use crate::telemetry::{AccessLog, Sinks};
 use std::sync::Arc;
@@ -83,8 +83,8 @@ impl Lane {
         })
     }
 
-    /// Puts the answer's bytes into `out`.
-    pub fn render(&self, hit: &mut Hit, out: &mut Vec<u8>) {
+    /// Puts the answer's bytes into `out`, but for what is too long for that, which is returned.
+    pub fn render(&self, hit: &mut Hit, out: &mut Vec<u8>) -> Option<Pour> {
         out.clear();
         let age = hit.recalled.entry.age(hit.started);
         let fresh = Fresh {
@@ -95,7 +95,8 @@ impl Lane {
             age: age.as_secs(),
             ttl: hit.recalled.alias.ttl.saturating_sub(age).as_secs(),
         };
-        hit.sent = hit.recalled.write(&fresh, out);
+        hit.sent = hit.recalled.content_len();
+        hit.recalled.write(&fresh, out)
     }
 
     /// Puts a hit whose answer went out into the books.

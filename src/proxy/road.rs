@@ -56,7 +56,12 @@ pub struct Way {
     tried: usize,
     /// The request has been sent twice.
     repeated: bool,
+    /// Heads that came in advance of the answer's.
+    preliminary: usize,
 }
+
+/// Answers before the answer (1xx) that are borne.
+const MOST_PRELIMINARY: usize = 16;
 
 impl Way {
     fn errand(&self) -> Errand {
@@ -74,7 +79,13 @@ impl ProxyHttp for Road {
     type CTX = Way;
 
     fn new_ctx(&self) -> Way {
-        Way { visit: Visit::new(self.sinks.clone()), arrival: None, tried: 0, repeated: false }
+        Way {
+            visit: Visit::new(self.sinks.clone()),
+            arrival: None,
+            tried: 0,
+            repeated: false,
+            preliminary: 0,
+        }
     }
 
     /// None: nothing is compressed here, and nothing else is done to a body.
@@ -152,6 +163,7 @@ impl ProxyHttp for Road {
         response: &mut ResponseHeader,
         way: &mut Way,
     ) -> pingora::Result<()> {
+        judge(response, way)?;
         strip_hop_by_hop(response);
         if session.req_header().version != http::Version::HTTP_11 {
             // HTTP/1.0 knows no chunks: there the end of the connection is the end of the answer.
@@ -218,9 +230,13 @@ impl ProxyHttp for Road {
     async fn fail_to_proxy(&self, session: &mut Session, e: &pingora::Error, way: &mut Way) -> FailToProxy {
         let error = way.visit.error.take().unwrap_or_else(|| explain(e, way));
         let status = error.kind.status();
-        if error.kind != Kind::ClientGone && session.response_written().is_none() {
+        let is_unanswered = session.response_written().is_none_or(|head| head.status.is_informational());
+        if error.kind != Kind::ClientGone && is_unanswered {
             session.set_keepalive(None);
             let _ = refuse(session, way, &error).await;
+        } else {
+            // What was held back goes out, and then the end that is none.
+            session.shutdown().await;
         }
         way.visit.error = Some(error);
         FailToProxy { error_code: status, can_reuse_downstream: false }
@@ -273,6 +289,25 @@ fn explain(e: &pingora::Error, way: &Way) -> Error {
             _ => explain_type(&e.etype),
         },
     })
+}
+
+/// Refuses a head that means two things, or that was not asked for.
+fn judge(response: &mut ResponseHeader, way: &mut Way) -> pingora::Result<()> {
+    let crooked = || pingora::Error::new_up(ErrorType::InvalidHTTPHeader);
+    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_framed_plainly = codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if response.status.is_informational() {
+        way.preliminary += 1;
+    }
+    if !is_framed_plainly || response.status.as_u16() == 101 || way.preliminary > MOST_PRELIMINARY {
+        return Err(crooked());
+    }
+    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
+    if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
+        // Different ones did not come so far.
+        response.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    Ok(())
 }
 
 /// Takes the fields out of an answer that speak of one connection only; its framing stays.

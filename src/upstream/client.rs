@@ -302,7 +302,12 @@ fn judge(answer: &Response<hyper::body::Incoming>) -> Result<Head, Failure> {
     if !is_plain || !is_answer {
         return Err(Failure::Other(aborted("the upstream's answer is not valid HTTP")));
     }
-    Ok(Head { status: answer.status(), headers: unshared(end_to_end(headers)) })
+    let mut headers = unshared(end_to_end(headers));
+    // Said twice it is the same length, or hyper would not have taken it.
+    if let Some(length) = headers.get(header::CONTENT_LENGTH).cloned() {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    Ok(Head { status: answer.status(), headers })
 }
 
 /// `headers` in memory of their own: as they come they keep the whole buffer that they were read into.

@@ -5,6 +5,7 @@
 mod stage;
 
 mod admin;
+mod bounds;
 mod cache;
 mod cancel;
 mod crowd;
@@ -17,4 +18,5 @@ mod reading;
 mod records;
 mod transparent;
 mod upstream_faults;
+mod upstream_framing;
 mod walk;

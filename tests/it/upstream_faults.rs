@@ -9,7 +9,7 @@ const CHATS: [&str; 3] = ["/api/chat", "/v1/chat/completions", "/v1/messages"];
 
 /// Fails unless `reply` is an error of Pannier's own, in the dialect of `path`.
 #[track_caller]
-fn is_own_error(reply: &Reply, path: &str, status: u16, codes: &[&str]) {
+pub fn is_own_error(reply: &Reply, path: &str, status: u16, codes: &[&str]) {
     assert_eq!(reply.status(), status, "{path}: {}", reply.text());
     let code = reply.code().unwrap_or_else(|| panic!("{path}: no X-Pannier-Error"));
     assert!(codes.contains(&code), "{path}: {code}");

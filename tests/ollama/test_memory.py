@@ -45,12 +45,20 @@ def hit(answer):
     return answer.headers["Cache-Status"].startswith("pannier; hit")
 
 
+def ask_again(pannier, path, body):
+    """The answer from memory, which is there a moment after the first one's last byte."""
+    deadline = time.monotonic() + 5
+    while not hit(answer := ask(pannier, path, body)):
+        assert time.monotonic() < deadline, answer.headers["Cache-Status"]
+    return answer
+
+
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("path", BODIES)
 def test_an_equal_request_is_a_hit(own, path, streamed):
     body = BODIES[path] | {"stream": streamed}
-    first, second = ask(own, path, body), ask(own, path, body)
-    assert not hit(first) and hit(second)
+    first, second = ask(own, path, body), ask_again(own, path, body)
+    assert not hit(first)
     assert said(first) and said(first) == said(second)
     assert first.headers["Content-Type"] == second.headers["Content-Type"]
     assert int(second.headers["Age"]) >= 0
@@ -89,9 +97,7 @@ def test_a_changed_model_forgets_its_answers(own, ollama_url):
             httpx.post(f"{own.url}/api/create", json=create, timeout=60).raise_for_status()
             assert not hit(ask(own, "/api/generate", body))
             # A new model's digest may not be known yet when it is first asked.
-            deadline = time.monotonic() + 5
-            while not hit(ask(own, "/api/generate", body)):
-                assert time.monotonic() < deadline
+            ask_again(own, "/api/generate", body)
     finally:
         httpx.request("DELETE", f"{ollama_url}/api/delete", json={"model": made})
 

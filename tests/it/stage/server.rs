@@ -2,6 +2,7 @@
 
 use super::{APART, Ask, PATIENCE, Reply, Samples, Upstream, Wire, eventually, within};
 use std::fs;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -16,6 +17,8 @@ pub struct Launch {
     command: Command,
     dir: TempDir,
     listen: String,
+    unheard: bool,
+    descriptors: Option<u32>,
 }
 
 /// A running Pannier. Dropping it kills it.
@@ -48,7 +51,7 @@ impl Launch {
         command.arg("serve").args(["--upstream", upstream]).args(["--admin-listen", "127.0.0.1:0"]);
         command.arg("--data-dir").arg(dir.path().join("state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        Launch { command, dir, listen: "127.0.0.1:0".into() }
+        Launch { command, dir, listen: "127.0.0.1:0".into(), unheard: false, descriptors: None }
     }
 
     pub fn before(upstream: &Upstream) -> Launch {
@@ -80,10 +83,26 @@ impl Launch {
         self
     }
 
+    /// So many files and connections may be open at once.
+    pub fn descriptors(mut self, most: u32) -> Launch {
+        self.descriptors = Some(most);
+        self
+    }
+
+    /// Nobody reads its standard output, and nobody closes it.
+    pub fn unheard(mut self) -> Launch {
+        self.unheard = true;
+        self
+    }
+
     pub async fn start(self) -> Pannier {
         let begun = Instant::now();
+        let unheard = self.unheard;
         let (mut child, dir) = self.spawn();
-        let stdout = child.stdout.take().map(follow).unwrap_or_default();
+        let stdout = match unheard {
+            true => Arc::default(),
+            false => child.stdout.take().map(follow).unwrap_or_default(),
+        };
         let stderr = follow(child.stderr.take().expect("stderr is piped"));
         let (addr, admin) = loop {
             let line = stderr.lock().expect("stderr").lines().find_map(addresses);
@@ -110,8 +129,21 @@ impl Launch {
 
     fn spawn(mut self) -> (Child, TempDir) {
         self.command.args(["--listen", &self.listen]);
+        if let Some(most) = self.descriptors {
+            self.command = limited(self.command.as_std(), most);
+        }
         (self.command.spawn().expect("start pannier"), self.dir)
     }
+}
+
+/// `command` as a shell would start it after `ulimit`.
+fn limited(command: &std::process::Command, descriptors: u32) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""));
+    shell.arg(command.get_program()).args(command.get_args()).env_clear();
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    shell
 }
 
 /// `pannier: listening on http://A (admin http://B, upstream …)`; an address of all interfaces is
@@ -209,9 +241,7 @@ impl Pannier {
 
     /// Sends it a signal by name: `TERM`, `HUP` …
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it still runs");
-        let sent = std::process::Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status();
-        assert!(sent.expect("sh").success(), "kill -{name}");
+        run(&format!("kill -{name} {}", self.id()));
     }
 
     /// How it ended, and how long it took from now.
@@ -227,10 +257,54 @@ impl Pannier {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
-        let id = self.child.id().expect("it still runs");
-        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("read its status");
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("read its status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib * 1024
     }
+
+    /// The most of it that any look at it showed while `doing` was done.
+    pub async fn resident_while<T>(&self, doing: impl Future<Output = T>) -> (T, u64) {
+        let mut doing = std::pin::pin!(doing);
+        let mut most = self.resident();
+        loop {
+            tokio::select! {
+                done = &mut doing => return (done, most.max(self.resident())),
+                () = tokio::time::sleep(Duration::from_millis(20)) => most = most.max(self.resident()),
+            }
+        }
+    }
+
+    /// Processor time that it has used so far.
+    pub fn processor_time(&self) -> Duration {
+        const TICKS_A_SECOND: u64 = 100;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("read its times");
+        // Behind the name, which may contain anything: state is the third field, utime and stime are 14 and 15.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>());
+        let ticks: u64 = ticks.map(|ticks| ticks.expect("a number")).sum();
+        Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
+    }
+
+    /// Takes away all descriptors that it does not use at this moment.
+    pub fn leave_no_descriptor(&self) {
+        let id = self.id();
+        let used = |number: &u32| fs::symlink_metadata(format!("/proc/{id}/fd/{number}")).is_ok();
+        let first_free = (0..).take_while(used).count();
+        run(&format!("prlimit --pid {id} --nofile={first_free}:"));
+    }
+
+    /// Gives them back.
+    pub fn return_descriptors(&self) {
+        run(&format!("prlimit --pid {} --nofile=1024:", self.id()));
+    }
+
+    fn id(&self) -> u32 {
+        self.child.id().expect("it still runs")
+    }
+}
+
+fn run(command: &str) {
+    let status = std::process::Command::new("sh").arg("-c").arg(command).status();
+    assert!(status.expect("sh").success(), "{command}");
 }

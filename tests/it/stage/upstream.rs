@@ -35,6 +35,8 @@ pub enum Act {
     Rst,
     /// Says nothing more until the other side hangs up.
     Hang,
+    /// Says nothing more, and has read nothing since the script began.
+    Deaf,
 }
 
 /// Holds scripts back until a test opens it, for good or for so many passages.
@@ -437,13 +439,14 @@ async fn perform_watched(
     visit: &Visit,
 ) -> io::Result<Next> {
     let reset = acts.iter().any(|act| matches!(act, Act::Rst));
+    let deaf = acts.iter().any(|act| matches!(act, Act::Deaf));
     let next = {
         let (mut reading, mut writing) = stream.split();
         let mut performing = std::pin::pin!(perform(&mut writing, acts, visit));
         loop {
             unread.reserve(16 * 1024);
             tokio::select! {
-                read = reading.read_buf(unread) => if matches!(read, Ok(0) | Err(_)) {
+                read = reading.read_buf(unread), if !deaf => if matches!(read, Ok(0) | Err(_)) {
                     visit.gone.send_replace(Some(Instant::now()));
                     break Ok(Next::Close);
                 },
@@ -472,7 +475,7 @@ async fn perform(writing: &mut WriteHalf<'_>, acts: Vec<Act>, visit: &Visit) -> 
             Act::Wait(gate) => gate.wait().await,
             Act::Flood(total) => flood(writing, total, visit).await?,
             Act::Fin | Act::Rst => return Ok(Next::Close),
-            Act::Hang => std::future::pending().await,
+            Act::Hang | Act::Deaf => std::future::pending().await,
         }
     }
     Ok(Next::Again)
