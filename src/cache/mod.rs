@@ -8,6 +8,7 @@ mod entry;
 mod key;
 mod memory;
 mod policy;
+mod tier;
 
 pub use config::{Completions, Config, MemoryConfig, Rule};
 pub use directives::Directives;
@@ -15,3 +16,4 @@ pub use entry::Entry;
 pub use key::{CacheKey, Parts};
 pub use memory::Memory;
 pub use policy::{Policy, Terms};
+pub use tier::{Fault, Label, Listing, Parcel, Prefix, Selection, Tally, Tier, TierName};
