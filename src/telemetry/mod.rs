@@ -13,6 +13,7 @@ mod metrics;
 #[cfg(test)]
 mod samples;
 mod start;
+mod tier;
 
 pub use access_log::AccessLog;
 pub use config::{Format, LogConfig};
@@ -20,6 +21,7 @@ pub use counting::HitHandles;
 pub use exposition::Exposition;
 pub use metrics::{Eviction, Held, Metrics, Sampled};
 pub use start::{StartError, start};
+pub use tier::{TierResult, WriteLoss};
 
 use crate::domain::{Record, Trip};
 use std::sync::Arc;
