@@ -135,7 +135,7 @@ impl Tiers {
         }
         let (stored, life) = (payload.stored(), payload.ttl());
         if depth > 0 {
-            self.queue.put(Errand::Keep(Keeping {
+            self.queue.put(Errand::Keep(Box::new(Keeping {
                 key: *key,
                 scope: *scope,
                 label: label.clone(),
@@ -144,7 +144,7 @@ impl Tiers {
                 ttl: life,
                 depth,
                 lease: None,
-            }));
+            })));
         }
         Some(payload)
     }
@@ -157,7 +157,8 @@ impl Tiers {
         }
         let (stored, ttl) = (payload.stored(), payload.ttl());
         let (load, depth) = (Load::Payload(payload), self.levels.len());
-        self.queue.put(Errand::Keep(Keeping { key, scope, label, load, stored, ttl, depth, lease }));
+        let keeping = Keeping { key, scope, label, load, stored, ttl, depth, lease };
+        self.queue.put(Errand::Keep(Box::new(keeping)));
     }
 
     /// Writes what waits, and looks whether tiers are there, until `stop`; then writes for a few seconds more.
@@ -225,7 +226,7 @@ impl Tiers {
         drop(keepings);
     }
 
-    async fn seal_all(&self, keepings: &[Keeping]) -> Vec<Option<Bytes>> {
+    async fn seal_all(&self, keepings: &[Box<Keeping>]) -> Vec<Option<Bytes>> {
         let mut sealed = Vec::with_capacity(keepings.len());
         let mut stretch = 0;
         for keeping in keepings {

@@ -15,7 +15,7 @@ const OVERHEAD: usize = 512;
 
 /// One thing to be done behind the answers.
 pub(super) enum Errand {
-    Keep(Keeping),
+    Keep(Box<Keeping>),
     /// What could not be opened goes.
     Remove {
         depth: usize,
@@ -130,8 +130,10 @@ impl Queue {
 impl Errand {
     fn weight(&self) -> usize {
         let load = match self {
-            Errand::Keep(Keeping { load: Load::Payload(payload), .. }) => payload.weight(),
-            Errand::Keep(Keeping { load: Load::Sealed(sealed), .. }) => sealed.len(),
+            Errand::Keep(keeping) => match &keeping.load {
+                Load::Payload(payload) => payload.weight(),
+                Load::Sealed(sealed) => sealed.len(),
+            },
             Errand::Remove { .. } => 0,
         };
         load + OVERHEAD
@@ -157,7 +159,7 @@ mod tests {
     use crate::domain::Operation;
 
     fn keeping(n: u8, model: &str) -> Errand {
-        Errand::Keep(Keeping {
+        Errand::Keep(Box::new(Keeping {
             key: CacheKey([n; 32]),
             scope: Scope([0; 32]),
             label: samples::label(Operation::Chat, model, "lab"),
@@ -166,7 +168,7 @@ mod tests {
             ttl: Duration::from_secs(60),
             depth: 1,
             lease: None,
-        })
+        }))
     }
 
     fn keys(errands: &[Errand]) -> Vec<u8> {
