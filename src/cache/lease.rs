@@ -5,6 +5,7 @@
 use super::CacheKey;
 use super::breaker::Breaker;
 use super::join::join_all;
+use super::stop::stopped;
 use super::tier::Fault;
 use crate::telemetry::Metrics;
 use async_trait::async_trait;
@@ -165,7 +166,7 @@ impl Leases {
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
                 () = office.returned.notified() => office.give_back().await,
                 _ = renewal.tick() => office.renew().await,
             }

@@ -20,6 +20,7 @@ mod redis;
 mod samples;
 mod seal;
 mod secret;
+mod stop;
 mod tier;
 mod tiers;
 

@@ -27,7 +27,7 @@ const WAITING_COMMANDS: usize = 1024;
 pub struct AddressError;
 
 pub(super) enum Address {
-    Single(Client),
+    Single(Box<Client>),
     /// And one node's own, from which those of the others differ in host and port.
     Cluster(Box<ClusterClient>, Box<ConnectionInfo>),
 }
@@ -40,7 +40,7 @@ impl Address {
         let plain_scheme = scheme.strip_suffix("+cluster");
         if plain_scheme.is_none() && !rest.contains(',') {
             let client = Client::open(node(url.trim())?).map_err(|_| AddressError)?;
-            return Ok(Address::Single(client));
+            return Ok(Address::Single(Box::new(client)));
         }
         let scheme = plain_scheme.unwrap_or(scheme);
         let places = rest.split(',').map(|place| {
@@ -133,7 +133,7 @@ mod tests {
 
     fn single(url: &str) -> ConnectionInfo {
         match Address::parse(url) {
-            Ok(Address::Single(client)) => client.get_connection_info().clone(),
+            Ok(Address::Single(Box::new(client))) => client.get_connection_info().clone(),
             _ => panic!("{url}"),
         }
     }

@@ -98,7 +98,7 @@ impl Link {
     /// where the server can do that (7.2) it does not make old entries look used.
     pub async fn survey(&self) -> Result<Vec<MultiplexedConnection>, Fault> {
         let nodes = match &self.address {
-            Address::Single(client) => vec![client.clone()],
+            Address::Single(client) => vec![(**client).clone()],
             Address::Cluster(_, node) => {
                 primaries(&self.ask(redis::cmd("CLUSTER").arg("SLOTS")).await?, node)
             }

@@ -14,6 +14,7 @@ pub use address::AddressError;
 
 use super::CacheKey;
 use super::config::RedisConfig;
+use super::stop::stopped;
 use super::tier::{Fault, Listing, Parcel, Selection, Tally, Tier, TierName};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,7 +60,7 @@ impl Redis {
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
                 () = tokio::time::sleep(WRITE_HITS_EVERY) => {}
             }
             self.write_hits().await;

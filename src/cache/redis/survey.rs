@@ -20,34 +20,57 @@ const PAGE: usize = 200;
 /// Kinds that are told apart; the entries of further ones are not counted.
 const MOST_KINDS: usize = 10_000;
 
+/// A walk through all nodes, a step at a time.
+struct Walk<'a> {
+    redis: &'a Redis,
+    nodes: Vec<MultiplexedConnection>,
+    /// 0 at the beginning, and again at the end, of each node.
+    cursor: u64,
+}
+
+impl Walk<'_> {
+    /// The names of some entries, and the node that holds them; perhaps of none.
+    async fn step(&mut self) -> Result<Option<(Vec<String>, MultiplexedConnection)>, Fault> {
+        let Some(node) = self.nodes.last_mut() else { return Ok(None) };
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(self.cursor).arg("MATCH").arg(&self.redis.pattern).arg("COUNT").arg(STEP);
+        let (next, names): (u64, Vec<Vec<u8>>) =
+            scan.query_async(node).await.map_err(|error| fault_of(&error))?;
+        let node = node.clone();
+        self.cursor = next;
+        if next == 0 {
+            self.nodes.pop();
+        }
+        let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
+        Ok(Some((names.filter(|name| self.redis.key_of(name).is_some()).collect(), node)))
+    }
+}
+
 impl Redis {
+    async fn walk(&self) -> Result<Walk<'_>, Fault> {
+        Ok(Walk { redis: self, nodes: self.link.survey().await?, cursor: 0 })
+    }
+
     pub(super) async fn count(&self) -> Result<Vec<Tally>, Fault> {
         let mut kinds: HashMap<_, Tally> = HashMap::new();
-        for mut node in self.link.survey().await? {
-            let mut cursor = 0;
-            loop {
-                let (next, names) = self.step(&mut node, cursor).await?;
-                for (shown, size) in glance(&mut node, &names).await?.into_iter().flatten() {
-                    let label = shown.label;
-                    let kind = (label.operation, label.model.clone(), label.team.clone());
-                    if kinds.len() >= MOST_KINDS && !kinds.contains_key(&kind) {
-                        continue;
-                    }
-                    let tally = kinds.entry(kind).or_insert_with(|| Tally {
-                        prefix: label.prefix,
-                        operation: label.operation,
-                        model: label.model,
-                        team: label.team,
-                        entries: 0,
-                        bytes: 0,
-                    });
-                    tally.entries += 1;
-                    tally.bytes += size;
+        let mut walk = self.walk().await?;
+        while let Some((names, mut node)) = walk.step().await? {
+            for (shown, size) in glance(&mut node, &names).await?.into_iter().flatten() {
+                let label = shown.label;
+                let kind = (label.operation, label.model.clone(), label.team.clone());
+                if kinds.len() >= MOST_KINDS && !kinds.contains_key(&kind) {
+                    continue;
                 }
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
+                let tally = kinds.entry(kind).or_insert_with(|| Tally {
+                    prefix: label.prefix,
+                    operation: label.operation,
+                    model: label.model,
+                    team: label.team,
+                    entries: 0,
+                    bytes: 0,
+                });
+                tally.entries += 1;
+                tally.bytes += size;
             }
         }
         let mut tallies: Vec<Tally> = kinds.into_values().collect();
@@ -57,40 +80,22 @@ impl Redis {
 
     pub(super) async fn remove_all(&self, selection: &Selection) -> Result<u64, Fault> {
         let mut removed = 0;
-        for mut node in self.link.survey().await? {
-            let mut cursor = 0;
-            loop {
-                let (next, mut names) = self.step(&mut node, cursor).await?;
-                if *selection != Selection::default() {
-                    let shown = glance(&mut node, &names).await?;
-                    let meant = |shown: &Option<(Shown, u64)>| {
-                        shown.as_ref().is_some_and(|(shown, _)| is_meant(selection, shown))
-                    };
-                    let mut meant = shown.iter().map(meant);
-                    names.retain(|_| meant.next().unwrap_or(false));
-                }
-                let unlinks = names.iter().map(|name| redis::cmd("UNLINK").arg(name).to_owned());
-                for reply in replies(&mut node, unlinks.collect()).await? {
-                    removed +=
-                        reply.ok().and_then(|reply| redis::from_redis_value::<u64>(reply).ok()).unwrap_or(0);
-                }
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
+        let mut walk = self.walk().await?;
+        while let Some((mut names, mut node)) = walk.step().await? {
+            if *selection != Selection::default() {
+                let shown = glance(&mut node, &names).await?;
+                let meant = |shown: &Option<(Shown, u64)>| {
+                    shown.as_ref().is_some_and(|(shown, _)| is_meant(selection, shown))
+                };
+                let mut meant = shown.iter().map(meant);
+                names.retain(|_| meant.next().unwrap_or(false));
+            }
+            let unlinks = names.iter().map(|name| redis::cmd("UNLINK").arg(name).to_owned());
+            for reply in replies(&mut node, unlinks.collect()).await? {
+                removed += reply.map_or(0, |reply| redis::from_redis_value::<u64>(reply).unwrap_or(0));
             }
         }
         Ok(removed)
-    }
-
-    /// The next cursor, and the names of entries; 0 is the first cursor, and the end.
-    async fn step(&self, node: &mut MultiplexedConnection, cursor: u64) -> Result<(u64, Vec<String>), Fault> {
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(STEP);
-        let (next, mut names): (u64, Vec<Vec<u8>>) =
-            scan.query_async(node).await.map_err(|error| fault_of(&error))?;
-        let entry = |name: Vec<u8>| String::from_utf8(name).ok().filter(|name| self.key_of(name).is_some());
-        Ok((next, names.drain(..).filter_map(entry).collect()))
     }
 
     /// The key of the entry with this name, if it is one's.

@@ -7,6 +7,7 @@ use crate::domain::Operation;
 use crate::telemetry::{Metrics, TierResult, WriteLoss};
 use bytes::Bytes;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ pub struct TierState {
     /// Whether it is read from, and written to.
     pub reading: Standing,
     pub writing: Standing,
-    /// What was wrong last, since it was last left out.
+    /// The last thing that went wrong since it came back.
     pub fault: Option<Fault>,
 }
 
@@ -48,6 +49,8 @@ pub(super) struct Level {
     reading: Breaker,
     writing: Breaker,
     fault: Mutex<Option<Fault>>,
+    /// Whether it has been said that something could not be opened.
+    told: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -70,7 +73,15 @@ impl Level {
     pub fn new(tier: Arc<dyn Tier>, limits: Limits, metrics: Arc<Metrics>) -> Self {
         metrics.expect_tier(tier.name().label());
         let (reading, writing) = Default::default();
-        Level { tier, limits, reading, writing, fault: Mutex::new(None), metrics }
+        Level {
+            tier,
+            limits,
+            reading,
+            writing,
+            fault: Mutex::new(None),
+            told: AtomicBool::new(false),
+            metrics,
+        }
     }
 
     pub fn name(&self) -> TierName {
@@ -161,6 +172,12 @@ impl Level {
 
     pub fn count_unopened(&self) {
         self.metrics.unopened(self.name().label());
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                tier = self.name().label(),
+                "an entry cannot be opened: it is damaged, or others write there with another secret"
+            );
+        }
     }
 
     async fn time<T>(

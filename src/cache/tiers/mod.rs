@@ -9,13 +9,14 @@ pub use level::{Limits, TierState};
 
 use super::join::join_all;
 use super::payload::{Moment, Payload};
+use super::stop::stopped;
 use super::{CacheKey, Fault, Label, Lease, Listing, Parcel, Seal, Selection, Tally, Tier, TierName};
 use crate::domain::Scope;
 use crate::telemetry::{Metrics, Sampled, TierResult, WriteLoss};
 use bytes::Bytes;
 use level::Level;
 use queue::{Errand, Keeping, Load, Queue};
-use sharing::{Found, Sharing};
+use sharing::Sharing;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -80,21 +81,19 @@ impl Tiers {
         if self.levels.is_empty() {
             return None;
         }
-        self.sharing.find(key, scope, || self.look_up(key, scope, label)).await
-    }
-
-    async fn look_up(&self, key: &CacheKey, scope: &Scope, label: &Label) -> Found {
-        self.look_up_many(std::slice::from_ref(key), scope, label).await.pop().flatten()
+        let look_up = async || self.find_many(std::slice::from_ref(key), scope, label).await.pop().flatten();
+        self.sharing.find(key, scope, look_up).await
     }
 
     /// As [`Tiers::find`] for each of `keys`, in their order, with few questions. A tier that fails is not
     /// asked for the rest.
-    pub async fn find_many(&self, keys: &[CacheKey], scope: &Scope, label: &Label) -> Vec<Found> {
-        self.look_up_many(keys, scope, label).await
-    }
-
-    async fn look_up_many(&self, keys: &[CacheKey], scope: &Scope, label: &Label) -> Vec<Found> {
-        let mut found: Vec<Found> = vec![None; keys.len()];
+    pub async fn find_many(
+        &self,
+        keys: &[CacheKey],
+        scope: &Scope,
+        label: &Label,
+    ) -> Vec<Option<(Payload, TierName)>> {
+        let mut found = vec![None; keys.len()];
         for (depth, level) in self.levels.iter().enumerate() {
             let Some(ttl) = level.limits.ttl(label.operation) else { continue };
             let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
@@ -177,11 +176,11 @@ impl Tiers {
     async fn watch_over(&self, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 () = self.probe() => {}
             }
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 () = tokio::time::sleep(PROBE_EVERY) => {}
             }
         }
@@ -195,7 +194,7 @@ impl Tiers {
     async fn write_behind(&self, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 () = self.queue.filled() => {}
             }
             self.write_group().await;
