@@ -133,7 +133,7 @@ mod tests {
 
     fn single(url: &str) -> ConnectionInfo {
         match Address::parse(url) {
-            Ok(Address::Single(Box::new(client))) => client.get_connection_info().clone(),
+            Ok(Address::Single(client)) => client.get_connection_info().clone(),
             _ => panic!("{url}"),
         }
     }
