@@ -1,7 +1,7 @@
 //! API keys that are known by name, and who shares answers.
 
+use crate::domain::Hidden;
 use serde::Deserialize;
-use std::fmt;
 
 /// `[auth]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -31,22 +31,5 @@ pub struct Key {
     pub name: String,
     /// Without one: `default`.
     pub team: Option<String>,
-    pub key: Secret,
-}
-
-/// A text that is never shown: `Debug` masks it, and it has neither `Display` nor `Serialize`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
+    pub key: Hidden,
 }

@@ -2,7 +2,7 @@
 
 mod config;
 
-pub use config::{Config, Key, Secret, Sharing};
+pub use config::{Config, Key, Sharing};
 
 use crate::domain::{Consumer, Scope};
 use std::collections::HashMap;

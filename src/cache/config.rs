@@ -1,6 +1,7 @@
 //! What is remembered, how much of it, and for how long.
 
-use crate::domain::{Operation, units};
+use super::Limits;
+use crate::domain::{Hidden, Operation, units};
 use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
@@ -31,6 +32,63 @@ pub struct Config {
     pub epoch: String,
     /// The first that matches wins.
     pub rules: Vec<Rule>,
+    pub tiers: TiersConfig,
+    pub redis: RedisConfig,
+    pub database: DatabaseConfig,
+}
+
+/// `[cache.tiers]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TiersConfig {
+    /// 64 hexadecimal digits; empty for the one in the data directory.
+    pub secret: Hidden,
+    /// Bytes that may wait to be written.
+    #[serde(deserialize_with = "units::size")]
+    pub queue: usize,
+    pub shared_flights: bool,
+}
+
+/// `[cache.redis]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisConfig {
+    pub enabled: bool,
+    /// Empty: there is none.
+    pub url: Hidden,
+    /// How the names of all its keys begin.
+    pub prefix: String,
+    #[serde(deserialize_with = "units::duration")]
+    pub embedding_ttl: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub completion_ttl: Duration,
+    /// Bytes, sealed.
+    #[serde(deserialize_with = "units::size")]
+    pub max_entry: usize,
+    #[serde(deserialize_with = "units::duration")]
+    pub timeout: Duration,
+}
+
+/// `[cache.database]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    pub enabled: bool,
+    /// Empty: a file in the data directory.
+    pub url: Hidden,
+    pub table: String,
+    #[serde(deserialize_with = "units::duration")]
+    pub embedding_ttl: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub completion_ttl: Duration,
+    /// Bytes of all entries together, sealed.
+    #[serde(deserialize_with = "units::size")]
+    pub max_bytes: usize,
+    /// Bytes, sealed.
+    #[serde(deserialize_with = "units::size")]
+    pub max_entry: usize,
+    #[serde(deserialize_with = "units::duration")]
+    pub timeout: Duration,
 }
 
 /// Which completions are kept.
@@ -54,6 +112,20 @@ pub struct Rule {
     #[serde(default, deserialize_with = "units::some_duration")]
     pub ttl: Option<Duration>,
     pub completions: Option<Completions>,
+}
+
+impl RedisConfig {
+    pub fn limits(&self) -> Limits {
+        let &RedisConfig { embedding_ttl, completion_ttl, max_entry, timeout, .. } = self;
+        Limits { embedding_ttl, completion_ttl, max_entry, timeout }
+    }
+}
+
+impl DatabaseConfig {
+    pub fn limits(&self) -> Limits {
+        let &DatabaseConfig { embedding_ttl, completion_ttl, max_entry, timeout, .. } = self;
+        Limits { embedding_ttl, completion_ttl, max_entry, timeout }
+    }
 }
 
 /// An operation by its label.

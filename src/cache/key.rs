@@ -1,6 +1,8 @@
 //! Under what name an answer is kept.
 
+use super::hex;
 use crate::domain::{Fingerprint, Scope};
+use std::fmt;
 
 /// Changes when entries of an older Pannier must not be found any more.
 const FORMAT: &str = "pannier 1";
@@ -42,6 +44,18 @@ impl CacheKey {
         hasher.update(&[u8::from(streamed)]);
         hasher.update(&fingerprint.0);
         CacheKey(*hasher.finalize().as_bytes())
+    }
+
+    /// That which its `Display` wrote.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        hex::read(text).map(CacheKey)
+    }
+}
+
+/// 64 hexadecimal digits.
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::write(&self.0))
     }
 }
 

@@ -1,17 +1,40 @@
 //! The memory: finished answers by what was asked, of which model, in whose scope.
 //!
-//! A cache may fail but cannot hurt: whatever is not certain is a miss.
+//! A cache may fail but cannot hurt: whatever is not certain is a miss. The first tier is in this process; those
+//! behind it get nothing that is not sealed, are written to behind the answers, and are never waited for long.
 
+mod breaker;
 mod config;
 mod directives;
 mod entry;
+mod hex;
+mod join;
 mod key;
+mod layout;
+mod lease;
 mod memory;
+mod payload;
 mod policy;
+mod redis;
+#[cfg(test)]
+mod samples;
+mod seal;
+mod secret;
+mod stop;
+mod tier;
+mod tiers;
 
-pub use config::{Completions, Config, MemoryConfig, Rule};
+pub use breaker::{Breaker, Pass, Standing};
+pub use config::{Completions, Config, DatabaseConfig, MemoryConfig, RedisConfig, Rule, TiersConfig};
 pub use directives::Directives;
 pub use entry::Entry;
 pub use key::{CacheKey, Parts};
+pub use lease::{Ended, Lease, Leases, Locks, Taken, Token, Waiting};
 pub use memory::Memory;
+pub use payload::{Moment, Payload, Vector};
 pub use policy::{Policy, Terms};
+pub use redis::{AddressError, Redis};
+pub use seal::{LARGEST, Seal};
+pub use secret::{Secret, SecretError};
+pub use tier::{Fault, Label, Listing, Parcel, Prefix, Selection, Tally, Tier, TierName};
+pub use tiers::{Limits, TierState, Tiers};

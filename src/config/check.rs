@@ -23,6 +23,7 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
         found.push(("upstream.inventory_refresh", "must be more than 0".to_owned()));
     }
     check_cache(&config.cache, &mut found);
+    check_tiers(&config.cache, &mut found);
     check_positive(
         &[
             ("memory.capacity", config.memory.capacity),
@@ -143,6 +144,47 @@ fn check_cache(cache: &cache::Config, found: &mut Vec<Finding>) {
             fault("changes nothing: give it a `ttl` or `completions`");
         }
     }
+}
+
+fn check_tiers(cache: &cache::Config, found: &mut Vec<Finding>) {
+    let (redis, database) = (&cache.redis, &cache.database);
+    let mut fault = |path, message: &str| found.push((path, message.to_owned()));
+    let secret = cache.tiers.secret.expose();
+    if !secret.is_empty() && cache::Secret::from_hex(secret).is_none() {
+        fault("cache.tiers.secret", "must be 64 hexadecimal digits: `openssl rand -hex 32` makes some");
+    }
+    if !redis.url.expose().is_empty()
+        && let Err(error) = cache::Redis::new(redis)
+    {
+        fault("cache.redis.url", &error.to_string());
+    }
+    if redis.prefix.is_empty() || redis.prefix.contains(['{', '}']) {
+        fault(
+            "cache.redis.prefix",
+            "must not be empty, and without braces: they decide a key's place in a Cluster",
+        );
+    }
+    let table = &database.table;
+    let plain = table.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !plain || table.len() > 48 || !table.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        fault("cache.database.table", "must be a letter and then letters, digits and `_`, at most 48 in all");
+    }
+    for (path, timeout) in
+        [("cache.redis.timeout", redis.timeout), ("cache.database.timeout", database.timeout)]
+    {
+        if timeout.is_zero() {
+            fault(path, "must be more than 0");
+        }
+    }
+    check_positive(
+        &[
+            ("cache.tiers.queue", cache.tiers.queue),
+            ("cache.redis.max_entry", redis.max_entry),
+            ("cache.database.max_entry", database.max_entry),
+            ("cache.database.max_bytes", database.max_bytes),
+        ],
+        found,
+    );
 }
 
 /// A lone word in a filter is a level here: the filter's own syntax would take a misspelt one for the name

@@ -15,7 +15,7 @@ pub enum Mark {
     Live,
 }
 
-/// `[name]` and the ruler above it: `# --- boot: title -----`.
+/// `[name]`, perhaps a part of another section (`[cache.redis]`), and the ruler above it: `# --- boot: title -----`.
 #[derive(Debug, PartialEq)]
 pub struct Section {
     pub name: &'static str,
@@ -50,7 +50,7 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
 
 /// The key at a path like `server.listen`.
 pub(super) fn key(path: &str) -> Option<&'static Key> {
-    let (section, name) = path.split_once('.')?;
+    let (section, name) = path.rsplit_once('.')?;
     keys().find(|key| key.section == section && key.name == name)
 }
 
@@ -71,7 +71,7 @@ impl Key {
 
     /// `PANNIER__SERVER__LISTEN`
     pub fn variable(&self) -> String {
-        format!("PANNIER__{}__{}", self.section, self.name).to_uppercase()
+        format!("PANNIER__{}", self.path().replace('.', "__")).to_uppercase()
     }
 }
 
@@ -121,10 +121,10 @@ mod tests {
     /// serde itself is asked what a struct's fields are: it lists them when it meets one that it does not know.
     fn fields_of(section: Option<&str>) -> BTreeSet<String> {
         let mut table: toml::Table = toml::from_str(TEXT).unwrap();
-        let place = match section {
-            Some(name) => table[name].as_table_mut().unwrap(),
-            None => &mut table,
-        };
+        let mut place = &mut table;
+        for name in section.iter().flat_map(|section| section.split('.')) {
+            place = place[name].as_table_mut().unwrap();
+        }
         place.insert("zzz".to_owned(), toml::Value::Boolean(true));
         let error = Config::deserialize(table).unwrap_err();
         let (written, known) = unknown_name(error.message()).unwrap();
@@ -132,13 +132,25 @@ mod tests {
         known.into_iter().map(str::to_owned).collect()
     }
 
+    /// Every table with its whole name.
+    fn tables<'a>(table: &'a toml::Table, prefix: &str) -> Vec<(String, &'a toml::Table)> {
+        let parts =
+            table.iter().filter_map(|(name, value)| Some((format!("{prefix}{name}"), value.as_table()?)));
+        parts
+            .flat_map(|(name, part)| {
+                let inner = tables(part, &format!("{name}."));
+                std::iter::once((name, part)).chain(inner).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     #[test]
     fn every_field_is_in_the_default_file_and_every_key_is_a_field() {
         let default: toml::Table = toml::from_str(TEXT).unwrap();
         assert_eq!(fields_of(None), default.keys().cloned().collect());
-        for (name, section) in &default {
-            let keys = section.as_table().unwrap().keys().cloned().collect();
-            assert_eq!(fields_of(Some(name)), keys, "[{name}]");
+        for (name, section) in tables(&default, "") {
+            let keys = section.keys().cloned().collect();
+            assert_eq!(fields_of(Some(&name)), keys, "[{name}]");
         }
     }
 
@@ -146,11 +158,13 @@ mod tests {
     fn the_default_file_is_read_whole_by_its_own_reader() {
         let default: toml::Table = toml::from_str(TEXT).unwrap();
         let known = |section: &str| sections().iter().find(|known| known.name == section).unwrap();
-        assert_eq!(sections().len(), default.len());
-        for (name, section) in &default {
-            let keys: BTreeSet<&str> = known(name).keys.iter().map(|key| key.name).collect();
-            assert_eq!(keys, section.as_table().unwrap().keys().map(String::as_str).collect(), "[{name}]");
-            for key in &known(name).keys {
+        let tables = tables(&default, "");
+        assert_eq!(sections().len(), tables.len());
+        for (name, section) in tables {
+            let keys: BTreeSet<&str> = known(&name).keys.iter().map(|key| key.name).collect();
+            let values = section.iter().filter(|(_, value)| !value.is_table());
+            assert_eq!(keys, values.map(|(key, _)| key.as_str()).collect(), "[{name}]");
+            for key in &known(&name).keys {
                 assert!(!key.about.is_empty(), "{} has no comment", key.path());
                 let value: toml::Table = toml::from_str(&format!("x = {}", key.default)).unwrap();
                 assert_eq!(value["x"], section[key.name], "{}", key.path());

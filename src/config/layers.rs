@@ -23,10 +23,16 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("CACHE_EMBEDDING_TTL", "cache.embedding_ttl"),
     ("CACHE_TTL", "cache.completion_ttl"),
     ("CACHE_INFERENCE_TTL", "cache.completion_ttl"),
+    ("REDIS_URL", "cache.redis.url"),
+    ("L3_CACHE_ENABLED", "cache.database.enabled"),
+    ("L3_CACHE_TTL", "cache.database.embedding_ttl"),
+    ("L3_CACHE_TTL", "cache.database.completion_ttl"),
+    ("L3_CACHE_TABLE", "cache.database.table"),
 ];
 
-/// The one setting in which secrets stand.
-pub(super) const SECRET: &str = "auth.keys";
+/// The settings in which secrets stand.
+pub(super) const SECRETS: [&str; 4] =
+    ["auth.keys", "cache.tiers.secret", "cache.redis.url", "cache.database.url"];
 
 /// Where settings are read from. Has no `Debug`: the environment may hold keys.
 #[derive(Clone, Default)]
@@ -143,14 +149,29 @@ impl Setting {
     /// The value with `***` in place of every secret.
     pub fn masked(&self) -> toml::Value {
         let mut value = self.value.clone();
-        if self.key.path() == SECRET {
-            for entry in value.as_array_mut().into_iter().flatten() {
-                if let Some(secret) = entry.get_mut("key") {
-                    *secret = toml::Value::String("***".to_owned());
-                }
+        if !SECRETS.contains(&self.key.path().as_str()) {
+            return value;
+        }
+        for entry in value.as_array_mut().into_iter().flatten() {
+            if let Some(secret) = entry.get_mut("key") {
+                *secret = toml::Value::String("***".to_owned());
             }
         }
+        if let toml::Value::String(text) = &mut value {
+            *text = masked(text);
+        }
         value
+    }
+}
+
+/// Of an address what stands before and after the user and the password; of everything else nothing.
+fn masked(secret: &str) -> String {
+    let address = secret.split_once("://").filter(|(_, place)| !place.contains(','));
+    match address.map(|(scheme, place)| (scheme, place.rsplit_once('@'), place)) {
+        Some((scheme, Some((_, place)), _)) => format!("{scheme}://***@{place}"),
+        Some((scheme, None, place)) => format!("{scheme}://{place}"),
+        None if secret.is_empty() => String::new(),
+        None => "***".to_owned(),
     }
 }
 
@@ -169,10 +190,17 @@ fn origin_of(settings: &[Setting], path: &str) -> Origin {
 pub(super) fn assemble(settings: &[Setting]) -> Result<Config, toml::de::Error> {
     let mut table = toml::Table::new();
     for Setting { key, value, .. } in settings {
-        let section = table.entry(key.section).or_insert_with(|| toml::Table::new().into());
-        if let Some(section) = section.as_table_mut() {
+        if let Some(section) = section_of(&mut table, key.section) {
             section.insert(key.name.to_owned(), value.clone());
         }
     }
     Config::deserialize(table)
+}
+
+/// The section of this name in `table`, made where it is not there yet.
+fn section_of<'a>(table: &'a mut toml::Table, name: &str) -> Option<&'a mut toml::Table> {
+    let part = |table: &'a mut toml::Table, name: &str| {
+        table.entry(name).or_insert_with(|| toml::Table::new().into()).as_table_mut()
+    };
+    name.split('.').try_fold(table, part)
 }

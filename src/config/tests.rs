@@ -64,6 +64,74 @@ fn the_reference_page_is_fresh() {
     assert!(page == document(), "stale: run `cargo run -- config --docs > docs/configuration.md`");
 }
 
+// === sections within sections ===
+
+#[test]
+fn a_section_within_a_section_is_read_and_its_faults_have_their_lines() {
+    let file = File::with("[cache]\nenabled = false\n[cache.redis]\nprefix = \"p:\"\ntimeout = \"20ms\"\n");
+    let loaded = file.load().ok().unwrap();
+    assert_eq!((loaded.config.cache.enabled, &*loaded.config.cache.redis.prefix), (false, "p:"));
+    assert!(origin(&loaded, "cache.redis.timeout").ends_with("/pannier.toml:5"));
+    assert_eq!(loaded.config.cache.redis.max_entry, 4 << 20);
+
+    let file = File::with("[cache.redis]\nprefex = 1\n[cache.rediss]\n[cache]\ndatabase = 3\n");
+    assert_eq!(
+        problems(file.load()),
+        [
+            "pannier.toml:2:1: unknown key `cache.redis.prefex`; did you mean `prefix`?",
+            "pannier.toml:3:8: unknown key `cache.rediss`; did you mean `redis`?",
+            "pannier.toml:5:1: `cache.database` is a section, not a value",
+        ]
+    );
+}
+
+#[test]
+fn the_tiers_are_set_by_the_names_that_their_users_know() {
+    let loaded = loaded(&[
+        ("REDIS_URL", "redis://user:sesame@cache.lan:6379/1"),
+        ("L3_CACHE_ENABLED", "false"),
+        ("L3_CACHE_TTL", "86400"),
+        ("L3_CACHE_TABLE", "query_cache"),
+        ("PANNIER__CACHE__REDIS__TIMEOUT", "30ms"),
+    ]);
+    let cache = &loaded.config.cache;
+    assert_eq!(cache.redis.url.expose(), "redis://user:sesame@cache.lan:6379/1");
+    assert_eq!(cache.redis.timeout, Duration::from_millis(30));
+    let database = &cache.database;
+    assert_eq!((database.enabled, &*database.table), (false, "query_cache"));
+    assert_eq!(database.embedding_ttl, Duration::from_secs(86_400));
+    assert_eq!(database.completion_ttl, Duration::from_secs(86_400));
+}
+
+#[test]
+fn no_secret_of_a_tier_is_shown() {
+    let digits = "5e5a".repeat(16);
+    let loaded = loaded(&[
+        ("REDIS_URL", "redis://user:sesame@cache.lan:6379/1"),
+        ("PANNIER__CACHE__DATABASE__URL", "postgres://user:sesame@db.lan/x"),
+        ("PANNIER__CACHE__TIERS__SECRET", &digits),
+    ]);
+    let shown = format!("{}{}{:?}", loaded.as_text(), loaded.as_json(), loaded.config);
+    assert!(!shown.contains("sesame") && !shown.contains(&digits), "{shown}");
+    assert!(shown.contains("redis://***@cache.lan:6379/1") && shown.contains("postgres://***@db.lan/x"));
+    let wrong = problems(
+        sources(&[
+            ("REDIS_URL", "redis+cluster://:sesame@a,:other@b"),
+            ("PANNIER__CACHE__TIERS__SECRET", "sesame"),
+            ("PANNIER__CACHE__REDIS__PREFIX", ""),
+            ("PANNIER__CACHE__DATABASE__TABLE", "x; DROP TABLE y"),
+            ("PANNIER__CACHE__DATABASE__TIMEOUT", "0"),
+        ])
+        .load(),
+    );
+    assert_eq!(wrong.len(), 5, "{wrong:?}");
+    assert!(!wrong.concat().contains("sesame"), "{wrong:?}");
+    for url in ["redis://a:sesame@x,redis://b:sesame@y", "sesame"] {
+        let loaded = sources(&[("PANNIER__CACHE__DATABASE__URL", url)]).load().ok().unwrap();
+        assert!(!loaded.as_text().contains("sesame"), "{}", loaded.as_text());
+    }
+}
+
 // === the file ===
 
 #[test]

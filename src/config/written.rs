@@ -5,7 +5,7 @@
 
 use super::Config;
 use super::defaults::{self, Key};
-use super::layers::{SECRET, Setting};
+use super::layers::{SECRETS, Setting};
 use super::nearest::{nearest, suggestion, unknown_name};
 use super::problem::{Origin, Problem};
 use serde::Deserialize;
@@ -30,7 +30,10 @@ pub(super) fn read_document(path: &Path, text: &str) -> Vec<Result<Setting, Prob
         };
         return errors.into_iter().map(problem).collect();
     }
-    in_order(document.into_inner()).flat_map(|(name, content)| read_section(&at, &name, content)).collect()
+    let sections = in_order(document.into_inner());
+    sections
+        .flat_map(|(name, content)| read_section(&at, at(name.span().start), name.get_ref(), content))
+        .collect()
 }
 
 /// A table's entries as they stand in the file.
@@ -42,20 +45,29 @@ fn in_order<'i>(table: DeTable<'i>) -> impl Iterator<Item = (Spanned<Cow<'i, str
 
 fn read_section(
     at: &dyn Fn(usize) -> Origin,
-    name: &Spanned<Cow<'_, str>>,
+    origin: Origin,
+    name: &str,
     content: Spanned<DeValue<'_>>,
 ) -> Vec<Result<Setting, Problem>> {
-    let origin = at(name.span().start);
-    let name = name.get_ref().as_ref();
-    if !defaults::sections().iter().any(|known| known.name == name) {
+    if !is_section(name) {
         return vec![Err(origin.problem(unknown_section(name)))];
     }
     match content.into_inner() {
-        DeValue::Table(entries) => {
-            in_order(entries).map(|(key, value)| read_entry(at, name, &key, value)).collect()
-        }
+        DeValue::Table(entries) => in_order(entries)
+            .flat_map(|(key, value)| {
+                let part = format!("{name}.{}", key.get_ref());
+                match is_section(&part) {
+                    true => read_section(at, at(key.span().start), &part, value),
+                    false => vec![read_entry(at, name, &key, value)],
+                }
+            })
+            .collect(),
         _ => vec![Err(origin.problem(format!("`{name}` is a section, not a value")))],
     }
+}
+
+fn is_section(name: &str) -> bool {
+    defaults::sections().iter().any(|known| known.name == name)
 }
 
 fn read_entry(
@@ -103,12 +115,18 @@ fn boolean_word(text: &str) -> Option<bool> {
 /// Whether the defaults with this one value in them are still a [`Config`].
 fn fit(key: &Key, value: Spanned<DeValue<'_>>) -> Result<toml::Value, toml::de::Error> {
     let mut table = DeTable::parse(defaults::TEXT)?;
-    let section = table.get_mut().get_mut(key.section).map(Spanned::get_mut);
-    if let Some(DeValue::Table(section)) = section {
+    if let Some(section) = key.section.split('.').try_fold(table.get_mut(), section_in) {
         section.insert(Spanned::new(0..0, Cow::Borrowed(key.name)), value.clone());
     }
     Config::deserialize(toml::Deserializer::from(table))?;
     to_value(value)
+}
+
+fn section_in<'a, 'i>(table: &'a mut DeTable<'i>, name: &str) -> Option<&'a mut DeTable<'i>> {
+    match table.get_mut(name)?.get_mut() {
+        DeValue::Table(section) => Some(section),
+        _ => None,
+    }
 }
 
 fn to_value(value: Spanned<DeValue<'_>>) -> Result<toml::Value, toml::de::Error> {
@@ -123,7 +141,9 @@ fn misfit(key: &Key, error: &toml::de::Error) -> String {
         return format!("{path}: {message}; {}", suggestion(written, &known));
     }
     match message.split_once(", expected ") {
-        Some((_, expected)) if path == SECRET => format!("{path}: wrong type, expected {expected}"),
+        Some((_, expected)) if SECRETS.contains(&path.as_str()) => {
+            format!("{path}: wrong type, expected {expected}")
+        }
         _ => format!("{path}: {message}"),
     }
 }
@@ -138,8 +158,12 @@ fn unknown_section(written: &str) -> String {
 
 fn unknown_key(section: &str, written: &str) -> String {
     let path = format!("{section}.{written}");
-    let known: Vec<&str> =
-        defaults::keys().filter(|key| key.section == section).map(|key| key.name).collect();
+    let keys = defaults::keys().filter(|key| key.section == section).map(|key| key.name);
+    let parts = defaults::sections().iter().filter_map(|part| {
+        let (whole, part) = part.name.rsplit_once('.')?;
+        (whole == section).then_some(part)
+    });
+    let known: Vec<&str> = keys.chain(parts).collect();
     if nearest(written, known.iter().copied()).is_none()
         && let Some(elsewhere) = defaults::keys().find(|key| key.name == written)
     {

@@ -5,6 +5,7 @@
 mod call;
 mod consumer;
 mod error;
+mod hidden;
 mod record;
 mod template;
 pub mod units;
@@ -13,6 +14,7 @@ mod usage;
 pub use call::{Call, Certainty, Fingerprint, Operation, Storable};
 pub use consumer::{Consumer, Scope};
 pub use error::{Error, Kind};
+pub use hidden::Hidden;
 pub use record::{CacheOutcome, CallFacts, Ending, Record, RequestId, Route, Trip};
 pub use template::{Pour, Slot, SlotKind, Template};
 pub use usage::{Durations, FinishReason, Observed, Source, Usage};

@@ -37,3 +37,7 @@ pub const BODY: &[f64] = &[
     1073741824.0,
     17179869184.0,
 ];
+
+/// Seconds of one question to a tier, a lock or a database: 1, 2.5, 5 and so on.
+pub const DEPENDENCY: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];

@@ -5,6 +5,7 @@
 
 use super::buckets;
 use super::declare::Declare;
+use super::tier::WriteLoss;
 use crate::domain::{Kind, Operation, Route};
 use prometheus::{Counter, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::HashSet;
@@ -161,6 +162,11 @@ families! {
     cache_bytes: IntGaugeVec = "pannier_cache_bytes", ["tier"], NONE;
     /// Answers that were remembered no longer, by the reason.
     cache_evictions: IntCounterVec = "pannier_cache_evictions_total", ["tier", "cause"], NONE;
+    /// Entries from outside of the process that could not be opened: damaged, forged, or of another secret or
+    /// version.
+    cache_unopened: IntCounterVec = "pannier_cache_unopened_total", ["tier"], NONE;
+    /// Answers that were not written into a tier behind the memory, by the reason.
+    cache_writes_lost: IntCounterVec = "pannier_cache_writes_lost_total", ["cause"], NONE;
     /// Tokens, of questions and answers, that the upstream need not have worked through again.
     cache_saved_tokens: IntCounterVec = "pannier_cache_saved_tokens_total", ["operation"], NONE;
     /// Upstream time that was not spent again, where the first answer told its time.
@@ -169,6 +175,14 @@ families! {
     coalesced: IntCounter = "pannier_coalesced_requests_total", FLAT, NONE;
     /// Trips under way.
     flights: IntGauge = "pannier_flights", FLAT, NONE;
+
+    /// 1 while what Pannier depends on can be used, else 0.
+    dependency_up: IntGaugeVec = "pannier_dependency_up", ["dep"], NONE;
+    /// Time for one question to it, answered or not.
+    dependency_duration: HistogramVec =
+        "pannier_dependency_duration_seconds", ["dep", "op"], buckets::DEPENDENCY;
+    /// Questions to it that failed or took too long.
+    dependency_errors: IntCounterVec = "pannier_dependency_errors_total", ["dep", "op"], NONE;
 
     /// How full each of the bounded parts is.
     internal_size: IntGaugeVec = "pannier_internal_size", ["what"], NONE;
@@ -292,6 +306,9 @@ impl Families {
         for cause in Eviction::ALL {
             self.cache_evictions.with_label_values(&[MEMORY, cause.label()]);
         }
+        for cause in WriteLoss::ALL {
+            self.cache_writes_lost.with_label_values(&[cause.label()]);
+        }
         for phase in ["load", "prompt_eval", "eval", "total"] {
             self.upstream_duration.with_label_values(&[phase]);
         }
@@ -360,6 +377,7 @@ mod tests {
         metrics.trip(&samples::trip("m"));
         metrics.record(&samples::record(crate::domain::CacheOutcome::Miss));
         metrics.gauge_source(Sampled::Size("table"), || 1);
+        metrics.expect_tier("redis");
         let _held = metrics.in_flight(CHAT);
         let families = metrics.registry.gather();
         let own = families.iter().filter(|family| family.name().starts_with("pannier_")).count();
@@ -384,6 +402,7 @@ mod tests {
             "pannier_coalesced_requests_total",
             "pannier_access_log_dropped_total",
             "pannier_log_dropped_total",
+            r#"pannier_cache_writes_lost_total{cause="queue_full"}"#,
         ] {
             assert!(page.contains(&format!("\n{series} 0\n")), "{series} in\n{page}");
         }

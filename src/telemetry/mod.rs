@@ -15,6 +15,7 @@ mod queue;
 #[cfg(test)]
 mod samples;
 mod start;
+mod tier;
 
 pub use access_log::AccessLog;
 pub use config::{Format, LogConfig};
@@ -22,6 +23,7 @@ pub use counting::HitHandles;
 pub use exposition::Exposition;
 pub use metrics::{Eviction, Held, Listener, Metrics, Sampled};
 pub use start::{Log, StartError, start};
+pub use tier::{TierResult, WriteLoss};
 
 use crate::domain::{Record, Trip};
 use std::sync::Arc;

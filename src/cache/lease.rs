@@ -1,0 +1,298 @@
+//! One flight across replicas: whoever has the lease of a key asks the upstream, the others wait for what it
+//! stores. A lease is renewed while it is held, given back when it is dropped, and over by itself soon after
+//! its holder died. Where nobody can be asked, everybody goes alone: a lease saves work, and decides nothing.
+
+use super::CacheKey;
+use super::breaker::Breaker;
+use super::join::join_all;
+use super::stop::stopped;
+use super::tier::Fault;
+use crate::telemetry::Metrics;
+use async_trait::async_trait;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// Nobody waits longer for a holder that has died.
+const TERM: Duration = Duration::from_secs(3);
+/// Twice may fail.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at whether a lease is still held.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LAST_LOOK: Duration = Duration::from_millis(100);
+/// The fault of a look is believed at the third in a row.
+const FAULTS: u32 = 3;
+
+/// Locks that all replicas see. Cancel safe; each call is bounded in time by the caller.
+#[async_trait]
+pub trait Locks: Send + Sync {
+    /// As a label value: the dependency that they stand in.
+    fn name(&self) -> &'static str;
+
+    /// Takes `key` for `term` if nobody has it. The number is larger than at every earlier taking of it.
+    async fn take(&self, key: &CacheKey, token: &Token, term: Duration) -> Result<Option<u64>, Fault>;
+
+    /// Holds `key` for another `term` from now on; `false` where it is not `token`'s any more.
+    async fn renew(&self, key: &CacheKey, token: &Token, term: Duration) -> Result<bool, Fault>;
+
+    /// Gives `key` back, if it is still `token`'s.
+    async fn release(&self, key: &CacheKey, token: &Token) -> Result<(), Fault>;
+
+    /// Whether anybody has `key`.
+    async fn is_taken(&self, key: &CacheKey) -> Result<bool, Fault>;
+}
+
+/// Who holds a lock: no two takings have the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+/// Hands out leases. A clone is one reference more.
+#[derive(Clone)]
+pub struct Leases(Arc<Office>);
+
+/// Who asks the upstream.
+pub enum Taken {
+    /// The caller.
+    Held(Lease),
+    /// Somebody else: wait for it, then look into the tiers.
+    Other(Waiting),
+    /// The caller, and perhaps others: nobody could be asked.
+    Alone,
+}
+
+/// The right to ask the upstream for one key. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Lease {
+    key: CacheKey,
+    serial: u64,
+    fence: u64,
+    held: Arc<Held>,
+    office: Arc<Office>,
+}
+
+/// For somebody else's lease.
+pub struct Waiting {
+    key: CacheKey,
+    office: Arc<Office>,
+}
+
+/// Why waiting has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The holder is done, or dead: look into the tiers, and take the lease if nothing is there.
+    Free,
+    /// Nobody can be asked any more: go on alone.
+    Alone,
+}
+
+struct Office {
+    locks: Arc<dyn Locks>,
+    /// The longest that a request waits for an answer of the locks.
+    timeout: Duration,
+    breaker: Breaker,
+    owner: String,
+    serial: AtomicU64,
+    books: Mutex<Books>,
+    returned: Notify,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Books {
+    held: HashMap<u64, (CacheKey, Arc<Held>)>,
+    /// To be given back.
+    returned: Vec<(CacheKey, Token)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    token: Token,
+    /// Somebody else has it now.
+    lost: AtomicBool,
+}
+
+// === impl Leases ===
+
+impl Leases {
+    /// `timeout` is the longest that taking one may take.
+    pub fn new(locks: Arc<dyn Locks>, timeout: Duration, metrics: Arc<Metrics>) -> Self {
+        let owner = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        Leases(Arc::new(Office {
+            locks,
+            timeout,
+            breaker: Breaker::default(),
+            owner,
+            serial: AtomicU64::new(0),
+            books: Mutex::default(),
+            returned: Notify::new(),
+            metrics,
+        }))
+    }
+
+    /// Takes the lease of `key`, if nobody has it.
+    pub async fn take(&self, key: &CacheKey) -> Taken {
+        let office = &self.0;
+        let serial = office.serial.fetch_add(1, Ordering::Relaxed);
+        let token = Token(format!("{}:{serial}", office.owner));
+        // From here on it may be ours without our knowing: whatever keeps us from the answer, it is given back.
+        let mut unsure = Unsure { office, taking: Some((*key, token.clone())) };
+        let taken = office.ask("take", office.locks.take(key, &token, TERM)).await;
+        match taken {
+            Some(Ok(Some(fence))) => {
+                unsure.taking = None;
+                let held = Arc::new(Held { token, lost: AtomicBool::new(false) });
+                office.lock().held.insert(serial, (*key, held.clone()));
+                Taken::Held(Lease { key: *key, serial, fence, held, office: office.clone() })
+            }
+            Some(Ok(None)) => {
+                unsure.taking = None;
+                Taken::Other(Waiting { key: *key, office: office.clone() })
+            }
+            Some(Err(_)) => Taken::Alone,
+            None => {
+                unsure.taking = None;
+                Taken::Alone
+            }
+        }
+    }
+
+    /// Renews what is held and gives back what was dropped, until `stop`; then gives everything back.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+        let office = &self.0;
+        let mut renewal = tokio::time::interval(RENEW_EVERY);
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                () = office.returned.notified() => office.give_back().await,
+                _ = renewal.tick() => office.renew().await,
+            }
+        }
+        office.give_back().await;
+    }
+
+    /// How many are held.
+    pub fn held(&self) -> usize {
+        self.0.lock().held.len()
+    }
+}
+
+/// A taking whose answer has not come.
+struct Unsure<'a> {
+    office: &'a Office,
+    taking: Option<(CacheKey, Token)>,
+}
+
+impl Drop for Unsure<'_> {
+    fn drop(&mut self) {
+        if let Some(taking) = self.taking.take() {
+            self.office.lock().returned.push(taking);
+            self.office.returned.notify_one();
+        }
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Larger than that of every earlier holder of this key.
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// Whether nobody else has taken it since, as far as is known.
+    pub fn is_held(&self) -> bool {
+        !self.held.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut books = self.office.lock();
+        books.held.remove(&self.serial);
+        if self.is_held() {
+            books.returned.push((self.key, self.held.token.clone()));
+            drop(books);
+            self.office.returned.notify_one();
+        }
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Waits until the holder has given it back, or has died: then no longer than its term. A holder that lives
+    /// and works is waited for as long as it works: bound it by the time that the client has.
+    pub async fn over(&self) -> Ended {
+        let mut pause = FIRST_LOOK;
+        let mut faults = 0;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_LOOK);
+            match self.office.ask("look", self.office.locks.is_taken(&self.key)).await {
+                Some(Ok(true)) => faults = 0,
+                Some(Ok(false)) => return Ended::Free,
+                Some(Err(_)) => faults += 1,
+                None => return Ended::Alone,
+            }
+            if faults >= FAULTS {
+                return Ended::Alone;
+            }
+        }
+    }
+}
+
+// === impl Office ===
+
+impl Office {
+    async fn renew(&self) {
+        let held: Vec<_> = self.lock().held.values().cloned().collect();
+        let renewals = held.iter().map(|(key, held)| async move {
+            let renewed = self.ask("renew", self.locks.renew(key, &held.token, TERM)).await;
+            // A fault says nothing: the lease may be over or not. Only a clear no is one.
+            if matches!(renewed, Some(Ok(false))) {
+                held.lost.store(true, Ordering::Relaxed);
+            }
+        });
+        join_all(renewals).await;
+    }
+
+    async fn give_back(&self) {
+        let returned = std::mem::take(&mut self.lock().returned);
+        let releases = returned.iter().map(|(key, token)| async move {
+            // What is not given back now is over soon.
+            let _ = self.ask("release", self.locks.release(key, token)).await;
+        });
+        join_all(releases).await;
+    }
+
+    /// `None` where the locks are left out for now.
+    async fn ask<T>(
+        &self,
+        op: &'static str,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Option<Result<T, Fault>> {
+        let began = Instant::now();
+        let pass = self.breaker.enter(began)?;
+        let done = tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(Fault::TimedOut));
+        self.metrics.dependency_asked(self.locks.name(), op, began.elapsed(), done.is_ok());
+        match done {
+            Ok(_) => pass.succeeded(),
+            Err(_) => pass.failed(Instant::now()),
+        };
+        Some(done)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Office {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Office")
+    }
+}

@@ -1,0 +1,85 @@
+//! What stands under one key, opened: an answer, or one text's vector.
+
+use super::Entry;
+use crate::domain::Source;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A clone is one reference more.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    Answer(Arc<Entry>),
+    Vector(Arc<Vector>),
+}
+
+/// One text's embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vector {
+    /// `f32` after `f32`, little endian.
+    pub numbers: Bytes,
+    /// Of the text.
+    pub tokens: u32,
+    /// Where `tokens` comes from.
+    pub source: Source,
+    /// How long the upstream took for it.
+    pub took: Duration,
+    pub stored: Instant,
+    pub ttl: Duration,
+}
+
+/// One instant by both clocks: ages are measured by the first, which cannot be set; the second is the one
+/// that other processes understand.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    pub instant: Instant,
+    pub wall: SystemTime,
+}
+
+// === impl Payload ===
+
+impl Payload {
+    pub fn stored(&self) -> Instant {
+        match self {
+            Payload::Answer(entry) => entry.stored,
+            Payload::Vector(vector) => vector.stored,
+        }
+    }
+
+    pub fn ttl(&self) -> Duration {
+        match self {
+            Payload::Answer(entry) => entry.ttl,
+            Payload::Vector(vector) => vector.ttl,
+        }
+    }
+
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.stored())
+    }
+
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.age(now) < self.ttl()
+    }
+
+    /// Bytes of memory, about.
+    pub fn weight(&self) -> usize {
+        match self {
+            Payload::Answer(entry) => entry.weight() as usize,
+            Payload::Vector(vector) => vector.numbers.len() + size_of::<Vector>(),
+        }
+    }
+}
+
+// === impl Moment ===
+
+impl Moment {
+    pub fn now() -> Self {
+        Moment { instant: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// The wall's time at `instant`.
+    pub fn wall_at(&self, instant: Instant) -> SystemTime {
+        let ago = self.instant.saturating_duration_since(instant);
+        self.wall.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}

@@ -1,0 +1,311 @@
+//! The tiers behind the memory, in the order in which they are asked. Whatever goes wrong in one is a miss;
+//! what is kept in them is written behind the answers, never before them.
+
+mod level;
+mod queue;
+mod sharing;
+
+pub use level::{Limits, TierState};
+
+use super::join::join_all;
+use super::payload::{Moment, Payload};
+use super::stop::stopped;
+use super::{CacheKey, Fault, Label, Lease, Listing, Parcel, Seal, Selection, Tally, Tier, TierName};
+use crate::domain::Scope;
+use crate::telemetry::{Metrics, Sampled, TierResult, WriteLoss};
+use bytes::Bytes;
+use level::Level;
+use queue::{Errand, Keeping, Load, Queue};
+use sharing::Sharing;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Keys that a tier is asked for at once.
+const CHUNK: usize = 256;
+/// Errands done in one go, and their bytes.
+const GROUP: usize = 128;
+const GROUP_BYTES: usize = 4 << 20;
+/// Errands that may wait.
+const QUEUE: usize = 65_536;
+/// Between two looks at whether a tier is there.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// What still waits at the end has this long.
+const LAST_WRITES: Duration = Duration::from_secs(3);
+/// So much is sealed at a stretch; then others have a turn.
+const STRETCH: usize = 256 << 10;
+
+/// All tiers behind the memory.
+pub struct Tiers {
+    levels: Vec<Level>,
+    seal: Seal,
+    queue: Arc<Queue>,
+    sharing: Arc<Sharing>,
+    /// Held while a group is written.
+    writing: tokio::sync::Mutex<()>,
+    metrics: Arc<Metrics>,
+}
+
+impl Tiers {
+    /// `tiers` in the order in which they are asked; `queue_bytes` may wait to be written.
+    pub fn new(
+        seal: Seal,
+        tiers: impl IntoIterator<Item = (Arc<dyn Tier>, Limits)>,
+        queue_bytes: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let level = |(tier, limits)| Level::new(tier, limits, metrics.clone());
+        let levels: Vec<Level> = tiers.into_iter().map(level).collect();
+        let queue = Arc::new(Queue::new(QUEUE, queue_bytes, metrics.clone()));
+        let sharing = Arc::new(Sharing::default());
+        if !levels.is_empty() {
+            let lookups = sharing.clone();
+            metrics.gauge_source(Sampled::Size("cache_lookups"), move || lookups.len() as i64);
+            let number = queue.clone();
+            metrics.gauge_source(Sampled::Size("cache_writes"), move || number.size().0 as i64);
+            let bytes = queue.clone();
+            metrics.gauge_source(Sampled::Size("cache_write_bytes"), move || bytes.size().1 as i64);
+        }
+        Tiers { levels, seal, queue, sharing, writing: Default::default(), metrics }
+    }
+
+    /// Whether there is any tier at all.
+    pub fn is_empty(&self) -> bool {
+        self.levels.is_empty()
+    }
+
+    /// What stands under `key`, and which tier had it, so that it can be put into the memory. Takes no longer
+    /// than the timeouts of the tiers together. `label` says whether a tier keeps such entries, and goes with
+    /// the entry into the tiers above.
+    pub async fn find(&self, key: &CacheKey, scope: &Scope, label: &Label) -> Option<(Payload, TierName)> {
+        if self.levels.is_empty() {
+            return None;
+        }
+        let look_up = async || self.find_many(std::slice::from_ref(key), scope, label).await.pop().flatten();
+        self.sharing.find(key, scope, look_up).await
+    }
+
+    /// As [`Tiers::find`] for each of `keys`, in their order, with few questions. A tier that fails is not
+    /// asked for the rest.
+    pub async fn find_many(
+        &self,
+        keys: &[CacheKey],
+        scope: &Scope,
+        label: &Label,
+    ) -> Vec<Option<(Payload, TierName)>> {
+        let mut found = vec![None; keys.len()];
+        for (depth, level) in self.levels.iter().enumerate() {
+            let Some(ttl) = level.limits.ttl(label.operation) else { continue };
+            let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
+            for chunk in missing.chunks(CHUNK) {
+                let wanted: Vec<CacheKey> = chunk.iter().map(|at| keys[*at]).collect();
+                let Some(sealed) = level.find(&wanted, label.operation).await else { break };
+                for (at, sealed) in chunk.iter().zip(sealed) {
+                    let opened =
+                        sealed.and_then(|sealed| self.open(depth, &keys[*at], scope, label, ttl, sealed));
+                    let result = if opened.is_some() { TierResult::Hit } else { TierResult::Miss };
+                    level.count(result, label.operation, 1);
+                    found[*at] = opened.map(|payload| (payload, level.name()));
+                }
+            }
+        }
+        found
+    }
+
+    /// What `sealed` is, if it may be used; it then goes into the tiers above as well. What cannot be opened
+    /// goes.
+    fn open(
+        &self,
+        depth: usize,
+        key: &CacheKey,
+        scope: &Scope,
+        label: &Label,
+        ttl: Duration,
+        sealed: Bytes,
+    ) -> Option<Payload> {
+        let now = Moment::now();
+        let Some(payload) = self.seal.open(key, scope, &sealed, now) else {
+            self.levels[depth].count_unopened();
+            self.queue.put(Errand::Remove { depth, key: *key });
+            return None;
+        };
+        if !payload.is_fresh(now.instant) || payload.age(now.instant) >= ttl {
+            return None;
+        }
+        let (stored, life) = (payload.stored(), payload.ttl());
+        if depth > 0 {
+            self.queue.put(Errand::Keep(Box::new(Keeping {
+                key: *key,
+                scope: *scope,
+                label: label.clone(),
+                load: Load::Sealed(sealed),
+                stored,
+                ttl: life,
+                depth,
+                lease: None,
+            })));
+        }
+        Some(payload)
+    }
+
+    /// Puts `payload` into every tier that takes such entries, soon: never waits. `lease` is given back once
+    /// that has been done, or cannot be.
+    pub fn keep(&self, key: CacheKey, scope: Scope, label: Label, payload: Payload, lease: Option<Lease>) {
+        if self.levels.iter().all(|level| level.limits.ttl(label.operation).is_none()) {
+            return;
+        }
+        let (stored, ttl) = (payload.stored(), payload.ttl());
+        let (load, depth) = (Load::Payload(payload), self.levels.len());
+        let keeping = Keeping { key, scope, label, load, stored, ttl, depth, lease };
+        self.queue.put(Errand::Keep(Box::new(keeping)));
+    }
+
+    /// Writes what waits, and looks whether tiers are there, until `stop`; then writes for a few seconds more.
+    pub async fn run(&self, stop: watch::Receiver<bool>) {
+        tokio::join!(self.watch_over(stop.clone()), self.write_behind(stop));
+        let rest = async {
+            while self.queue.size().0 > 0 {
+                self.write_group().await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WRITES, rest).await;
+        let lost = self.queue.take(usize::MAX, usize::MAX).len();
+        self.metrics.write_lost(WriteLoss::Stopping, lost as u64);
+    }
+
+    async fn watch_over(&self, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = self.probe() => {}
+            }
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = tokio::time::sleep(PROBE_EVERY) => {}
+            }
+        }
+    }
+
+    /// Looks at each tier whether it is there, and reaches for those that are not.
+    pub async fn probe(&self) {
+        join_all(self.levels.iter().map(Level::probe)).await;
+    }
+
+    async fn write_behind(&self, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = self.queue.filled() => {}
+            }
+            self.write_group().await;
+        }
+    }
+
+    async fn write_group(&self) {
+        let _writing = self.writing.lock().await;
+        let mut keepings = Vec::new();
+        for errand in self.queue.take(GROUP, GROUP_BYTES) {
+            match errand {
+                Errand::Keep(keeping) => keepings.push(keeping),
+                Errand::Remove { depth, key } => self.levels[depth].throw_out(key).await,
+            }
+        }
+        let sealed = self.seal_all(&keepings).await;
+        let now = Moment::now();
+        let parcels = self.levels.iter().enumerate().map(|(depth, level)| -> Vec<Parcel> {
+            let written = keepings.iter().zip(&sealed);
+            let meant = written.filter(|(keeping, _)| depth < keeping.depth && !keeping.is_overtaken());
+            meant
+                .filter_map(|(keeping, sealed)| keeping.parcel(sealed.clone()?, &level.limits, now))
+                .collect()
+        });
+        let parcels: Vec<Vec<Parcel>> = parcels.collect();
+        join_all(self.levels.iter().zip(&parcels).map(|(level, parcels)| level.keep(parcels))).await;
+        // Only now: whoever waited for a lease looks into the tiers.
+        drop(keepings);
+    }
+
+    async fn seal_all(&self, keepings: &[Box<Keeping>]) -> Vec<Option<Bytes>> {
+        let mut sealed = Vec::with_capacity(keepings.len());
+        let mut stretch = 0;
+        for keeping in keepings {
+            let bytes = match &keeping.load {
+                Load::Sealed(sealed) => Some(sealed.clone()),
+                Load::Payload(payload) => {
+                    self.seal.seal(&keeping.key, &keeping.scope, payload, Moment::now())
+                }
+            };
+            if bytes.is_none() {
+                self.metrics.write_lost(WriteLoss::TooLarge, 1);
+            }
+            stretch += bytes.as_ref().map_or(0, Bytes::len);
+            if stretch > STRETCH {
+                stretch = 0;
+                tokio::task::yield_now().await;
+            }
+            sealed.push(bytes);
+        }
+        sealed
+    }
+
+    /// Removes what is meant from every tier, and from what is still to be written: how many each had, as far
+    /// as it could be asked.
+    pub async fn remove(&self, selection: &Selection) -> Vec<(TierName, Result<u64, Fault>)> {
+        {
+            // What is being written now is written first, so that it is removed as well.
+            let _writing = self.writing.lock().await;
+            self.queue.forget(selection);
+        }
+        self.ask("remove", |tier| tier.remove(selection)).await
+    }
+
+    /// What each tier holds, by kind, largest first.
+    pub async fn tally(&self) -> Vec<(TierName, Result<Vec<Tally>, Fault>)> {
+        self.ask("tally", |tier| tier.tally()).await
+    }
+
+    /// The `most` entries of each tier that were used most often, of those that are meant.
+    pub async fn top(
+        &self,
+        selection: &Selection,
+        most: usize,
+    ) -> Vec<(TierName, Result<Vec<Listing>, Fault>)> {
+        self.ask("top", |tier| tier.top(selection, most)).await
+    }
+
+    async fn ask<'a, T, F: Future<Output = Result<T, Fault>>>(
+        &'a self,
+        op: &'static str,
+        work: impl Fn(&'a dyn Tier) -> F,
+    ) -> Vec<(TierName, Result<T, Fault>)> {
+        let asked = self.levels.iter().map(|level| level.survey(op, work(&*level.tier)));
+        let names = self.levels.iter().map(Level::name);
+        names.zip(join_all(asked).await).collect()
+    }
+
+    /// How each tier is.
+    pub fn state(&self) -> Vec<TierState> {
+        self.levels.iter().map(Level::state).collect()
+    }
+
+    /// How many entries wait to be written, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.queue.size()
+    }
+}
+
+impl Keeping {
+    /// Another has the lease by now: what it stores is newer.
+    fn is_overtaken(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| !lease.is_held())
+    }
+
+    /// For a tier with `limits`, if it takes this.
+    fn parcel(&self, sealed: Bytes, limits: &Limits, now: Moment) -> Option<Parcel> {
+        let ttl = self.ttl.min(limits.ttl(self.label.operation)?);
+        let stored = now.wall_at(self.stored);
+        let expires = stored + ttl;
+        let fits = sealed.len() <= limits.max_entry && expires > now.wall;
+        fits.then(|| Parcel { key: self.key, label: self.label.clone(), sealed, stored, expires })
+    }
+}

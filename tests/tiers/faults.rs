@@ -1,0 +1,277 @@
+//! A Redis that is not there, dies, hangs, is full, takes nothing, or answers nonsense: a miss, and soon a hit
+//! again.
+
+use super::servers::{Detour, RedisServer};
+use super::*;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What a look-up may take beyond its deadline on a busy machine.
+const SLACK: Duration = Duration::from_millis(60);
+/// From a tier's return until it is in use.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+/// Looks until there is a hit on answer `n`; returns how long that took, and the longest single look.
+async fn found_again(house: &House, n: u32) -> (Duration, Duration) {
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    loop {
+        let look = Instant::now();
+        let found = house.find(n).await;
+        longest = longest.max(look.elapsed());
+        if found.is_some() {
+            return (began.elapsed(), longest);
+        }
+        assert!(began.elapsed() < RECOVERY, "not in use {RECOVERY:?} after its return");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn down_at_start() {
+    let Some(mut server) = RedisServer::stopped(&[]) else { return };
+    let house = House::hasty(&server.url()).await;
+    for n in 0..20 {
+        let look = Instant::now();
+        assert!(house.find(n).await.is_none());
+        assert!(look.elapsed() < SLACK, "{:?}", look.elapsed());
+        house.keep(n, answer(n));
+    }
+    house.written().await;
+    assert_eq!(house.value("pannier_dependency_up{dep=\"redis\"}"), 0.0);
+    assert!(house.value("pannier_cache_writes_lost_total{cause=\"tier_failed\"}") > 0.0);
+    server.begin();
+    eventually(RECOVERY, || house.reading() == Standing::Closed).await;
+    assert_eq!(house.value("pannier_dependency_up{dep=\"redis\"}"), 1.0);
+    eventually(RECOVERY, || {
+        house.keep(1, answer(1));
+        server.run::<u64>(&["DBSIZE"]) == 1
+    })
+    .await;
+    assert_answer(house.find(1).await, 1);
+}
+
+#[tokio::test]
+async fn dies_and_comes_back_empty() {
+    let Some(mut server) = RedisServer::start(&[]) else { return };
+    let house = House::hasty(&server.url()).await;
+    house.kept(1).await;
+    assert_answer(house.find(1).await, 1);
+    server.kill();
+    for _ in 0..10 {
+        let look = Instant::now();
+        assert!(house.find(1).await.is_none());
+        assert!(look.elapsed() < TIMEOUT + SLACK, "{:?}", look.elapsed());
+    }
+    eventually(Duration::from_secs(3), || house.value("pannier_dependency_up{dep=\"redis\"}") == 0.0).await;
+    server.begin();
+    eventually(RECOVERY, || {
+        house.keep(1, answer(1));
+        server.run::<u64>(&["DBSIZE"]) == 1
+    })
+    .await;
+    found_again(&house, 1).await;
+}
+
+#[tokio::test]
+async fn hangs_for_three_seconds() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let house = House::hasty(&server.url()).await;
+    house.kept(1).await;
+    server.pause();
+    let (paused, mut longest, mut waited, mut opened) = (Instant::now(), Duration::ZERO, 0, None);
+    while paused.elapsed() < Duration::from_secs(3) {
+        let look = Instant::now();
+        assert!(house.find(1).await.is_none());
+        longest = longest.max(look.elapsed());
+        waited += u32::from(look.elapsed() > TIMEOUT / 2);
+        if opened.is_none() && house.reading() != Standing::Closed {
+            opened = Some(paused.elapsed());
+        }
+        house.keep(2, answer(2));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(longest < TIMEOUT + SLACK, "{longest:?}");
+    assert!(opened.unwrap() < Duration::from_secs(1), "{opened:?}");
+    assert!(waited <= 12, "{waited} of the requests waited");
+    server.resume();
+    found_again(&house, 1).await;
+}
+
+#[tokio::test]
+async fn vanishes_without_a_word() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let detour = Detour::to(server.port(), Duration::ZERO, Duration::ZERO).await;
+    let house = House::hasty(&detour.url()).await;
+    house.kept(1).await;
+    assert_answer(house.find(1).await, 1);
+    detour.swallow(true);
+    // Nobody asks for anything: it is noticed all the same.
+    eventually(Duration::from_secs(10), || house.value("pannier_dependency_up{dep=\"redis\"}") == 0.0).await;
+    let look = Instant::now();
+    assert!(house.find(1).await.is_none());
+    assert!(look.elapsed() < TIMEOUT + SLACK);
+    detour.swallow(false);
+    found_again(&house, 1).await;
+}
+
+#[tokio::test]
+async fn full_it_is_still_read() {
+    let Some(server) = RedisServer::start(&["--maxmemory-policy", "noeviction"]) else { return };
+    let house = House::over(&[&server.url()]).await;
+    house.kept(1).await;
+    server.run::<String>(&["CONFIG", "SET", "maxmemory", "1mb"]);
+    for n in 2..40 {
+        house.kept(n).await;
+        assert_answer(house.find(1).await, 1);
+        if house.writing() == Standing::Open {
+            break;
+        }
+    }
+    assert_eq!((house.reading(), house.writing()), (Standing::Closed, Standing::Open));
+    assert!(house.value("pannier_cache_writes_lost_total{cause=\"tier_failed\"}") > 0.0);
+    assert_eq!(house.value("pannier_dependency_up{dep=\"redis\"}"), 1.0);
+    server.run::<String>(&["CONFIG", "SET", "maxmemory", "0"]);
+    eventually(RECOVERY, || {
+        house.keep(99, answer(99));
+        house.writing() == Standing::Closed
+    })
+    .await;
+    house.kept(99).await;
+    assert_answer(house.find(99).await, 99);
+}
+
+#[tokio::test]
+async fn a_replica_that_takes_nothing_is_read_and_left_for_a_better_one() {
+    let (Some(leader), Some(server)) = (RedisServer::start(&[]), RedisServer::start(&[])) else { return };
+    let house = House::over(&[&server.url()]).await;
+    let port = leader.port().to_string();
+    let before = House::over(&[&leader.url()]).await;
+    before.kept(1).await;
+    server.run::<String>(&["REPLICAOF", "127.0.0.1", &port]);
+    eventually(Duration::from_secs(10), || server.run::<u64>(&["DBSIZE"]) == 1).await;
+    assert_answer(house.find(1).await, 1);
+    eventually(Duration::from_secs(5), || {
+        house.keep(2, answer(2));
+        house.writing() == Standing::Open
+    })
+    .await;
+    // However often it refuses, what it has is found.
+    for _ in 0..50 {
+        house.keep(3, answer(3));
+        assert_answer(house.find(1).await, 1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.run::<String>(&["REPLICAOF", "NO", "ONE"]);
+    eventually(RECOVERY, || {
+        house.keep(4, answer(4));
+        house.writing() == Standing::Closed
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn garbage_is_a_miss_counted_and_removed() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let house = House::over(&[&server.url()]).await;
+    house.kept(0).await;
+    let good: Vec<u8> = server.run(&["GET", &name(0)]);
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let garbage: Vec<Vec<u8>> = vec![
+        b"x".to_vec(),
+        b"hello world, this is not an entry".to_vec(),
+        vec![0; 100_000],
+        vec![1, 255, 255, 1],
+        good[..good.len() - 1].to_vec(),
+        [&good[..], b"more"].concat(),
+        flipped,
+    ];
+    let number = garbage.len() as u32;
+    for (n, value) in (1..).zip(&garbage) {
+        let _: () = redis::cmd("SET").arg(name(n)).arg(value).query(&mut server.own_connection()).unwrap();
+    }
+    server.run::<u64>(&["RPUSH", &name(number + 1), "a", "list"]);
+    server.run::<u64>(&["SETRANGE", &name(number + 2), "100000000", "huge"]);
+    for n in 1..=number + 2 {
+        assert!(house.find(n).await.is_none(), "{n}");
+    }
+    let keys: Vec<CacheKey> = (0..=number + 2).map(key).collect();
+    let found = house.tiers.find_many(&keys, &SCOPE, &chat()).await;
+    assert_eq!(found.iter().flatten().count(), 1, "the good one is found among them");
+    house.written().await;
+    assert_eq!(house.reading(), Standing::Closed, "others' garbage is no fault of Redis");
+    assert!(house.value("pannier_cache_unopened_total{tier=\"redis\"}") >= f64::from(number + 2));
+    assert_eq!(server.run::<u64>(&["DBSIZE"]), 1);
+    house.kept(3).await;
+    assert_answer(house.find(3).await, 3);
+}
+
+#[tokio::test]
+async fn flushed_it_begins_anew() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let house = House::over(&[&server.url()]).await;
+    house.kept(1).await;
+    server.run::<String>(&["FLUSHALL"]);
+    assert!(house.find(1).await.is_none());
+    house.kept(1).await;
+    assert_answer(house.find(1).await, 1);
+}
+
+#[tokio::test]
+async fn locked_out_until_the_password_is_right() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let url = format!("redis://:sesame@127.0.0.1:{}", server.port());
+    server.run::<String>(&["CONFIG", "SET", "requirepass", "another"]);
+    let house = House::over(&[&url]).await;
+    assert!(house.find(1).await.is_none());
+    eventually(Duration::from_secs(5), || house.reading() != Standing::Closed).await;
+    let mut connection = {
+        let client = redis::Client::open(format!("redis://:another@127.0.0.1:{}", server.port())).unwrap();
+        client.get_connection().unwrap()
+    };
+    let mut set = |setting: &str| {
+        let _: () =
+            redis::cmd("CONFIG").arg(&["SET", "requirepass", setting]).query(&mut connection).unwrap();
+    };
+    set("sesame");
+    eventually(RECOVERY, || house.reading() == Standing::Closed).await;
+    house.kept(1).await;
+    found_again(&house, 1).await;
+}
+
+/// Replies that come after their asker left go to nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_reply_goes_to_another_however_many_leave() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let detour = Detour::to(server.port(), Duration::from_millis(2), Duration::from_millis(20)).await;
+    let direct = House::over(&[&server.url()]).await;
+    for n in 0..1000 {
+        direct.keep(n, answer(n));
+    }
+    direct.written().await;
+    let house = Arc::new(House::over(&[&detour.url()]).await);
+    let (hits, left) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let client = |_| {
+        let (house, hits, left) = (house.clone(), hits.clone(), left.clone());
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                let n = fastrand::u32(0..1000);
+                let patience = Duration::from_millis(fastrand::u64(0..80));
+                match tokio::time::timeout(patience, house.find(n)).await {
+                    Ok(None) => {}
+                    Ok(found) => {
+                        assert_answer(found, n);
+                        hits.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(_) => drop(left.fetch_add(1, Ordering::Relaxed)),
+                }
+            }
+        })
+    };
+    let clients: Vec<_> = (0..200).map(client).collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(house.value("pannier_cache_unopened_total{tier=\"redis\"}"), 0.0, "a reply was another's");
+    let (hits, left) = (hits.load(Ordering::Relaxed), left.load(Ordering::Relaxed));
+    assert!(hits > 2000 && left > 2000, "{hits} hits, {left} left: nothing was put to the test");
+}
