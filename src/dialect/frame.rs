@@ -1,5 +1,5 @@
 //! Frames: the lines of an NDJSON answer and the events of an SSE answer, cut out of pieces that end
-//! anywhere. Reads terminators only, never what stands in a frame.
+//! anywhere, and events written. Reads terminators only, never what stands in a frame.
 
 use super::Form;
 use bytes::Bytes;
@@ -129,6 +129,12 @@ pub fn event(frame: &[u8]) -> Event<'_> {
     }
     event.data = event.data.filter(|_| lines_of_data == 1);
     event
+}
+
+/// An SSE event; `name` is empty for one without an `event:` line.
+pub fn write_event(name: &str, data: &str) -> Bytes {
+    let event = if name.is_empty() { String::new() } else { format!("event: {name}\n") };
+    Bytes::from(format!("{event}data: {data}\n\n"))
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Wire formats: pure functions over bytes. Knows no socket, no clock, no cache.
 //!
 //! A dialect *reads* (model, streamed, inputs, usage) and *renders* only what is Pannier's own (errors,
-//! the fresh places of a replay). Ollama speaks all three dialects itself, so nothing is ever translated.
+//! the fresh places of a replay, an answer in the other mode). Ollama speaks all three dialects itself, so
+//! nothing is ever translated.
 
 pub mod anthropic;
 pub mod canon;
 pub mod encoding;
+mod escaped;
 pub mod fields;
 pub mod frame;
 mod observe;
@@ -13,12 +15,15 @@ pub mod ollama;
 pub mod openai;
 mod question;
 mod routes;
+mod speech;
 mod stencil;
 
 pub use routes::{Form, Handling, RouteSpec, find};
 
 use crate::domain::{Call, Error, Observed, Template};
 use bytes::Bytes;
+use frame::Framing;
+use http::{HeaderName, HeaderValue, header};
 
 /// One wire format.
 pub trait Dialect: Send + Sync {
@@ -124,8 +129,70 @@ pub fn cut(form: Form, streamed: bool, frames: &[Bytes], model: &str) -> Option<
     }
 }
 
+/// A complete answer as the same question gets it in the other mode (OLLAMA.md §10.3): a stream's frames
+/// as the one whole, or the whole as frames, of at most 4 KiB of text each. A stream of chunks is turned
+/// with its usage, as if `include_usage` had been asked for.
+///
+/// `offers_tools` is the question's ([`Call::offers_tools`]). `None` where it is not known for sure what
+/// the server would say: an answer that is not complete, has no usage, or has anything in it that
+/// Ollama 0.34 does not write.
+pub fn turn(form: Form, from_streamed: bool, frames: &[Bytes], offers_tools: bool) -> Option<Vec<Bytes>> {
+    match form {
+        Form::Generate | Form::Chat | Form::Embed | Form::Embeddings => {
+            ollama::turn(form, from_streamed, frames, offers_tools)
+        }
+        Form::OpenAiChat | Form::OpenAiText | Form::OpenAiEmbed | Form::Responses => {
+            openai::turn(form, from_streamed, frames, offers_tools)
+        }
+        Form::Messages => anthropic::turn(from_streamed, frames, offers_tools),
+    }
+}
+
+/// The fields of an answer that has been turned, as Ollama sets them in that mode: its type, and for some
+/// streams what it says of caching (OLLAMA.md §1.3).
+pub fn head(form: Form, streamed: bool) -> Vec<(HeaderName, HeaderValue)> {
+    let kind = match (streamed, Framing::of(form)) {
+        (true, Framing::Lines) => "application/x-ndjson",
+        (true, Framing::Events) => "text/event-stream",
+        (false, Framing::Lines) => "application/json; charset=utf-8",
+        (false, Framing::Events) => "application/json",
+    };
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let uncached = streamed && matches!(form, Form::Responses | Form::Messages);
+    let caching = uncached.then(|| (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    [kind].into_iter().chain(caching).collect()
+}
+
 /// Whether a native answer says that another server made it (OLLAMA.md §1.8): such answers are never
 /// kept. A key with its quotes cannot stand inside a JSON string.
 pub fn is_remote(body: &[u8]) -> bool {
     memchr::memmem::find(body, b"\"remote_host\":").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a real Ollama 0.34.4 sends them.
+    #[test]
+    fn a_turned_answer_has_the_fields_of_its_mode() {
+        let text = |form, streamed| {
+            let line = |(name, value): (HeaderName, HeaderValue)| {
+                format!("{name}: {}", value.to_str().expect("text"))
+            };
+            head(form, streamed).into_iter().map(line).collect::<Vec<_>>().join(", ")
+        };
+        for form in [Form::Chat, Form::Generate] {
+            assert_eq!(text(form, true), "content-type: application/x-ndjson");
+            assert_eq!(text(form, false), "content-type: application/json; charset=utf-8");
+        }
+        for form in [Form::OpenAiChat, Form::OpenAiText] {
+            assert_eq!(text(form, true), "content-type: text/event-stream");
+            assert_eq!(text(form, false), "content-type: application/json");
+        }
+        for form in [Form::Responses, Form::Messages] {
+            assert_eq!(text(form, true), "content-type: text/event-stream, cache-control: no-cache");
+            assert_eq!(text(form, false), "content-type: application/json");
+        }
+    }
 }

@@ -162,6 +162,7 @@ impl<'a> Question<'a> {
             streamed: reading.streamed,
             body,
             strip_usage: false,
+            offers_tools: !self.lacks("tools"),
             fingerprint: self.fingerprint,
             certainty: reading.certainty,
             storable: obstacle.map_or(Storable::Yes, Storable::No),
@@ -194,7 +195,10 @@ impl<'a> Member<'a> {
         let fits = match self.name.as_ref() {
             "model" => value.starts_with('"'),
             "stream" => fields::flag(value).is_some(),
-            "stream_options" => value.starts_with('{'),
+            "stream_options" => Object::read(value).is_some_and(|options| {
+                let mut asked = options.fields.iter().filter(|field| field.folded() == "include_usage");
+                asked.all(|field| field.value == "null" || fields::flag(field.value).is_some())
+            }),
             "keep_alive" => match fields::string(value) {
                 Some(text) => is_duration(&text),
                 None => fields::number(value).is_some(),
@@ -261,6 +265,7 @@ pub fn unreadable(form: Form, body: Bytes, streamed: bool) -> Call {
         streamed,
         body,
         strip_usage: false,
+        offers_tools: false,
         fingerprint: Fingerprint(canon.finish()),
         certainty: Certainty::Sampled,
         storable: Storable::No("UNREADABLE"),

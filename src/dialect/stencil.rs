@@ -1,6 +1,7 @@
 //! Makes a [`Template`] of an answer's frames: the dialect points at values in them, the stencil says
 //! which bytes of those are fresh at each replay and which are another model's name.
 
+use super::escaped::json_text;
 use crate::domain::{Slot, SlotKind, Template};
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -197,23 +198,6 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `text` as Ollama writes it: Go's encoder escapes what could be markup, too (OLLAMA.md §1.2).
-fn json_text(text: &str) -> String {
-    let plain = serde_json::Value::from(text).to_string();
-    let mut escaped = String::with_capacity(plain.len());
-    for c in plain.chars() {
-        match c {
-            '<' => escaped.push_str("\\u003c"),
-            '>' => escaped.push_str("\\u003e"),
-            '&' => escaped.push_str("\\u0026"),
-            '\u{2028}' => escaped.push_str("\\u2028"),
-            '\u{2029}' => escaped.push_str("\\u2029"),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,13 +250,5 @@ mod tests {
         let hex = |value: &str| with(value, |stencil, raw| stencil.hex_id(raw, "msg_"));
         assert_eq!(hex(r#""msg_db8fb24bcf24""#), Some(vec![(5, 12)]));
         assert_eq!(hex(r#""msg_01XY""#), Some(vec![]));
-    }
-
-    #[test]
-    fn names_are_escaped_as_go_does() {
-        assert_eq!(
-            json_text("a<b>&\"\\\n\u{2028}\u{1}é"),
-            "\"a\\u003cb\\u003e\\u0026\\\"\\\\\\n\\u2028\\u0001é\""
-        );
     }
 }

@@ -64,6 +64,9 @@ pub struct Call {
     pub body: Bytes,
     /// The upstream is asked for a usage chunk that this client did not ask for: take it out again.
     pub strip_usage: bool,
+    /// The question brings tools along. Without, Ollama leaves some calls out of a whole answer that it
+    /// would stream.
+    pub offers_tools: bool,
     pub fingerprint: Fingerprint,
     pub certainty: Certainty,
     pub storable: Storable,

@@ -12,12 +12,15 @@ EMBEDDING = "all-minilm"
 PICTURES = "toycolour"
 # Made by the tests, and removed by them.
 TOOLS = "pannier-test-tools"
+THINKING = "pannier-test-thinking"
 STEADY = "pannier-test-steady"
 LONG = "pannier-test-long"
 
 QUESTION = "What is the capital of France?"
 COLOUR = " is the color of the picture. What is the color of the picture?"
 GREEDY = {"temperature": 0, "seed": 7, "num_predict": 24}
+# The same in another question: what is stored whole answers a stream too, in frames of its own.
+STREAMED = GREEDY | {"seed": 8}
 
 WEATHER = {
     "name": "get_weather",
@@ -56,6 +59,21 @@ def _example(city):
         {"role": "assistant", "content": f'{{"name": "get_weather", "arguments": {{"city": "{city}"}}}}'},
     ]
 
+# Nor does it think; with this one, and examples, it puts a few words before its answer.
+_THINKING_TEMPLATE = """\
+{{- range $i, $_ := .Messages }}<|im_start|>{{ .Role }}
+{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}<|im_end|>
+{{ end }}<|im_start|>assistant
+{{ if .Think }}<think>{{ end }}"""
+THINKING_QUESTION = "4+4?"
+
+
+def _thought(question, thought, answer):
+    return [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": f"<think>{thought}</think>{answer}"},
+    ]
+
 
 def make(url):
     """Creates the tests' own models. One thread each: on few cores more are slower and starve the tests."""
@@ -69,10 +87,19 @@ def make(url):
         messages=_example("Berlin") + _example("Madrid"),
         parameters=steady,
     )
+    client.create(
+        THINKING,
+        from_=TEXT,
+        template=_THINKING_TEMPLATE,
+        messages=_thought("2+2?", "Two and two.", "4")
+        + _thought("3+3?", "Three and three.", "6")
+        + _thought("5+1?", "Five and one.", "6"),
+        parameters=steady,
+    )
     client.create(STEADY, from_=TEXT, parameters=steady | {"num_predict": 24})
     client.create(LONG, from_=TEXT, parameters=steady | {"num_predict": 4000, "num_ctx": 8192})
 
 
 def remove(url):
-    for name in (TOOLS, STEADY, LONG):
+    for name in (TOOLS, THINKING, STEADY, LONG):
         ollama.Client(url).delete(name)

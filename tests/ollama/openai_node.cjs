@@ -12,6 +12,13 @@ const question = {
   seed: 7,
   max_tokens: 24,
 };
+const withTools = {
+  ...question,
+  model: process.env.TOOLS,
+  messages: [{ role: "user", content: process.env.WEATHER_QUESTION }],
+  tools: [{ type: "function", function: JSON.parse(process.env.WEATHER) }],
+};
+const asked = { model: process.env.TEXT, input: process.env.QUESTION, temperature: 0, max_output_tokens: 24 };
 
 async function all(stream) {
   const parts = [];
@@ -19,13 +26,20 @@ async function all(stream) {
   return parts;
 }
 
+// A stream is asked with another seed: what is stored whole answers a stream too, in frames of its own.
+const streamed = { ...question, seed: 8, stream: true };
+
 const calls = {
   chat: () => client.chat.completions.create(question),
-  chat_streamed: () => all(client.chat.completions.create({ ...question, stream: true })),
+  chat_streamed: () => all(client.chat.completions.create(streamed)),
   chat_streamed_with_usage: () =>
-    all(client.chat.completions.create({ ...question, stream: true, stream_options: { include_usage: true } })),
-  response_streamed: () =>
-    all(client.responses.create({ model: process.env.TEXT, input: process.env.QUESTION, temperature: 0, stream: true })),
+    all(client.chat.completions.create({ ...streamed, stream_options: { include_usage: true } })),
+  chat_added_up: () => client.chat.completions.stream(question).finalChatCompletion(),
+  chat_with_tools: () => client.chat.completions.create(withTools),
+  chat_with_tools_added_up: () => client.chat.completions.stream(withTools).finalChatCompletion(),
+  response: () => client.responses.create(asked),
+  response_streamed: () => all(client.responses.create({ ...asked, max_output_tokens: 23, stream: true })),
+  response_added_up: () => client.responses.stream(asked).finalResponse(),
   embeddings: () => client.embeddings.create({ model: process.env.EMBEDDING, input: ["a llama", "a basket"] }),
   missing_model: () => client.chat.completions.create({ ...question, model: "no-such-model" }),
 };

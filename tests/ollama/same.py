@@ -4,8 +4,9 @@ import re
 
 TIMES = {"created_at", "completed_at", "created", "expires_at", "modified_at", "modified"}
 IDS = {"id", "call_id", "item_id", "tool_call_id", "response_id", "request_id", "_request_id"}
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # How much of a prompt the model server still had from before is luck, not part of the answer.
-LUCK = {"prompt_eval_cached_count", "cached_tokens", "cache_read_input_tokens", "size_vram"}
+LUCK = {"prompt_eval_cached_count", "cached_tokens", "cache_read_input_tokens", "cache_read", "size_vram"}
 
 
 def plain(value):
@@ -47,6 +48,6 @@ def _field(name, item, ids):
     if name.endswith("_duration"):
         return "<duration>"
     if name in IDS and isinstance(item, str):
-        kind = re.match(r"[a-zA-Z]*", item)[0]
+        kind = "uuid" if UUID.fullmatch(item) else re.match(r"[a-zA-Z]*", item)[0]
         return ids.setdefault(item, f"<{kind} {len(ids)}>")
     return _masked(item, ids)

@@ -14,6 +14,8 @@ WEATHER_TOOL = {
 }
 # This client sends no temperature of its own accord, but lets one be written into the body.
 GREEDY = {"max_tokens": 24, "extra_body": {"temperature": 0}}
+# Another question: what is stored whole answers a stream too, in frames of its own.
+STREAMED = GREEDY | {"max_tokens": 23}
 
 
 def client(url):
@@ -29,11 +31,11 @@ def message_with_system(url):
 
 
 def message_streamed(url):
-    return list(client(url).messages.create(model=TEXT, messages=MESSAGES, stream=True, **GREEDY))
+    return list(client(url).messages.create(model=TEXT, messages=MESSAGES, stream=True, **STREAMED))
 
 
 def message_accumulated(url):
-    with client(url).messages.stream(model=TEXT, messages=MESSAGES, **GREEDY) as stream:
+    with client(url).messages.stream(model=TEXT, messages=MESSAGES, **STREAMED) as stream:
         return stream.get_final_message()
 
 
@@ -47,7 +49,7 @@ def message_with_tools(url):
 def message_with_tools_streamed(url):
     messages = [{"role": "user", "content": WEATHER_QUESTION}]
     return list(
-        client(url).messages.create(model=TOOLS, messages=messages, tools=[WEATHER_TOOL], stream=True, **GREEDY)
+        client(url).messages.create(model=TOOLS, messages=messages, tools=[WEATHER_TOOL], stream=True, **STREAMED)
     )
 
 

@@ -148,7 +148,7 @@ def chat(url):
 
 def chat_streamed(url):
     body = {"model": TEXT, "messages": [{"role": "user", "content": QUESTION}]}
-    body["options"] = {"temperature": 0, "num_predict": 12}
+    body["options"] = {"temperature": 0, "num_predict": 13}
     return without_framing(post(url, "/api/chat", body))
 
 

@@ -3,7 +3,7 @@
 import ollama
 import pytest
 
-from models import COLOUR, EMBEDDING, GREEDY, PICTURES, QUESTION, TEXT, TOOLS, WEATHER_QUESTION, WEATHER_TOOL, picture
+from models import COLOUR, EMBEDDING, GREEDY, PICTURES, QUESTION, STREAMED, TEXT, TOOLS, WEATHER_QUESTION, WEATHER_TOOL, picture
 from road import Call, forwarded, remembered
 
 MESSAGES = [{"role": "user", "content": QUESTION}]
@@ -14,7 +14,7 @@ def chat(url):
 
 
 def chat_streamed(url):
-    return list(ollama.Client(url).chat(TEXT, MESSAGES, options=GREEDY, stream=True))
+    return list(ollama.Client(url).chat(TEXT, MESSAGES, options=STREAMED, stream=True))
 
 
 def chat_as_json(url):
@@ -30,7 +30,7 @@ def chat_with_tools(url):
 
 def chat_with_tools_streamed(url):
     messages = [{"role": "user", "content": WEATHER_QUESTION}]
-    return list(ollama.Client(url).chat(TOOLS, messages, tools=[WEATHER_TOOL], stream=True))
+    return list(ollama.Client(url).chat(TOOLS, messages, tools=[WEATHER_TOOL], options={"seed": 8}, stream=True))
 
 
 def generate(url):
@@ -38,7 +38,7 @@ def generate(url):
 
 
 def generate_streamed(url):
-    return list(ollama.Client(url).generate(TEXT, QUESTION, options=GREEDY, stream=True))
+    return list(ollama.Client(url).generate(TEXT, QUESTION, options=STREAMED, stream=True))
 
 
 def generate_raw(url):

@@ -1,25 +1,13 @@
 """The openai package for JavaScript sees no difference."""
 
-import json
-import os
-import subprocess
-from pathlib import Path
-
 import pytest
 
-import models
+import node
 from road import forwarded, remembered
-
-SCRIPT = Path(__file__).with_name("openai_node.cjs")
 
 
 def ask(url, call):
-    known = {"TEXT": models.TEXT, "EMBEDDING": models.EMBEDDING, "QUESTION": models.QUESTION}
-    node = os.environ.get("NODE_BIN", "node")
-    done = subprocess.run(
-        [node, SCRIPT, url, call], env=os.environ | known, capture_output=True, text=True, timeout=120, check=True
-    )
-    return json.loads(done.stdout)
+    return node.ask("openai_node.cjs", url, call)
 
 
 def chat(url):
@@ -52,7 +40,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.skipif("NODE_PATH" not in os.environ, reason="no node with the openai package")
+@node.needed
 @pytest.mark.parametrize("call", CALLS)
 def test_sees_no_difference(call, road):
     road.compare(call)

@@ -3,10 +3,12 @@
 mod decode;
 mod replay;
 mod scan;
+mod turn;
 
 pub use decode::decode;
 pub use replay::cut;
 pub use scan::Scanner;
+pub use turn::turn;
 
 use super::{Dialect, Form, Handling, RouteSpec};
 use crate::domain::Error;

@@ -313,6 +313,33 @@ fn odd_bodies_are_passed_on_untouched() {
 }
 
 #[test]
+fn usage_is_asked_for_with_yes_or_no() {
+    let body = |asked: &str| {
+        format!(r#"{{"model":"m","messages":[{{}}],"stream_options":{{"x":1,"Include_Usage":{asked}}}}}"#)
+    };
+    for asked in ["true", "false", "null"] {
+        assert_eq!(call(Form::OpenAiChat, &body(asked)).storable, Storable::Yes, "{asked}");
+    }
+    // The upstream refuses these: they must not get the answer of one that it takes.
+    for asked in ["1", "\"true\"", "[]", "{}"] {
+        assert_eq!(call(Form::OpenAiChat, &body(asked)).storable, Storable::No("ODD"), "{asked}");
+    }
+}
+
+#[test]
+fn a_call_says_whether_it_brings_tools() {
+    for form in [Form::Chat, Form::OpenAiChat, Form::Responses, Form::Messages] {
+        let offers = |tools: &str| call(form, &format!(r#"{{"model":"m"{tools}}}"#)).offers_tools;
+        assert!(offers(r#","tools":[{"type":"function"}]"#), "{form:?}");
+        for none in ["", r#","tools":null"#, r#","tools":[]"#, r#","tools":[ ]"#] {
+            assert!(!offers(none), "{form:?} {none}");
+        }
+    }
+    // No tools here: what has this name is a stranger.
+    assert!(!call(Form::Generate, r#"{"model":"m","tools":[{}]}"#).offers_tools);
+}
+
+#[test]
 fn unreadable_bodies_are_the_upstreams_to_judge() {
     let bodies = [
         "",
