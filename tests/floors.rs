@@ -19,11 +19,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("gateway", &["auth", "cache", "flight", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other
     ("auth", &[]),
-    ("cache", &["telemetry"]),
+    ("cache", &["store", "telemetry"]),
     ("flight", &[]),
     ("upstream", &["telemetry"]),
-    // formats, instruments
+    // formats, tables, instruments
     ("dialect", &[]),
+    ("store", &[]),
     ("telemetry", &[]),
     // the nouns
     ("domain", &[]),
@@ -36,6 +37,7 @@ const ALL_BELOW: &[&str] = &["*"];
 const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "upstream/client.rs", "upstream/target.rs", "app/"]),
     ("axum", &["admin/"]),
+    ("sqlx", &["store/"]),
     ("anyhow", &["main.rs", "cli/", "app/", "config/"]),
 ];
 

@@ -3,6 +3,7 @@
 //! A cache may fail but cannot hurt: whatever is not certain is a miss.
 
 mod config;
+mod database;
 mod directives;
 mod entry;
 mod key;
@@ -11,6 +12,7 @@ mod policy;
 mod tier;
 
 pub use config::{Completions, Config, MemoryConfig, Rule};
+pub use database::{Database, DatabaseConfig};
 pub use directives::Directives;
 pub use entry::Entry;
 pub use key::{CacheKey, Parts};

@@ -152,6 +152,8 @@ families! {
     cache_bytes: IntGaugeVec = "pannier_cache_bytes", ["tier"], NONE;
     /// Answers that were remembered no longer, by the reason.
     cache_evictions: IntCounterVec = "pannier_cache_evictions_total", ["tier", "cause"], NONE;
+    /// Damaged cache files that were put aside and begun anew.
+    cache_put_aside: IntCounter = "pannier_cache_files_put_aside_total", FLAT, NONE;
     /// Tokens, of questions and answers, that the upstream need not have worked through again.
     cache_saved_tokens: IntCounterVec = "pannier_cache_saved_tokens_total", ["operation"], NONE;
     /// Upstream time that was not spent again, where the first answer told its time.
@@ -223,6 +225,16 @@ impl Metrics {
     /// An answer left the memory.
     pub fn evicted(&self, cause: Eviction) {
         self.families.cache_evictions.with_label_values(&[MEMORY, cause.label()]).inc();
+    }
+
+    /// `count` answers left the tier of that name.
+    pub fn evicted_from(&self, tier: &'static str, cause: Eviction, count: u64) {
+        self.families.cache_evictions.with_label_values(&[tier, cause.label()]).inc_by(count);
+    }
+
+    /// A damaged cache file was put aside.
+    pub fn put_aside(&self) {
+        self.families.cache_put_aside.inc();
     }
 
     /// Where the access log counts what it lost.
