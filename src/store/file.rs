@@ -40,8 +40,9 @@ pub(super) fn create(path: &Path) -> io::Result<()> {
 /// Moves the file and its companions to `<path>.corrupt-<unix time>`; nobody may have it open.
 pub(super) fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut names = (now..).map(|second| beside(path, &format!(".corrupt-{second}")));
-    let aside = names.find(|name| !name.exists()).expect("there is always a later second");
+    // Later than all others, though the clock has been set back or it is the same second.
+    let second = put_aside_before(path).last().map_or(now, |last| now.max(last + 1));
+    let aside = beside(path, &format!(".corrupt-{second}"));
     for companion in COMPANIONS {
         move_if_there(&beside(path, companion), &beside(&aside, companion))?;
     }
@@ -86,18 +87,7 @@ fn move_if_there(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Of what was put aside, `kept` stay. That this fails costs room, and nothing else.
 fn forget_the_oldest(path: &Path, kept: usize) {
-    let Some(marker) = beside(path, ".corrupt-").file_name().map(|name| name.to_string_lossy().into_owned())
-    else {
-        return;
-    };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let mut seconds: Vec<u64> = names
-        .filter_map(|name| {
-            name.to_string_lossy().strip_prefix(&marker).and_then(|second| second.parse().ok())
-        })
-        .collect();
-    seconds.sort_unstable();
+    let seconds = put_aside_before(path);
     for second in seconds.iter().rev().skip(kept) {
         let aside = beside(path, &format!(".corrupt-{second}"));
         for companion in COMPANIONS {
@@ -105,6 +95,18 @@ fn forget_the_oldest(path: &Path, kept: usize) {
         }
         let _ = fs::remove_file(aside);
     }
+}
+
+/// When files of this name were put aside, the oldest first.
+fn put_aside_before(path: &Path) -> Vec<u64> {
+    let marker = beside(path, ".corrupt-");
+    let marker = marker.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut seconds: Vec<u64> =
+        names.filter_map(|name| name.to_string_lossy().strip_prefix(&*marker)?.parse().ok()).collect();
+    seconds.sort_unstable();
+    seconds
 }
 
 #[cfg(test)]

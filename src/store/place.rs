@@ -103,7 +103,7 @@ mod tests {
             ("sqlite:///abs/cache.db", "/abs/cache.db"),
         ] {
             assert!(
-                matches!(Place::parse(text), Ok(Place::File(found)) if found == PathBuf::from(path)),
+                matches!(Place::parse(text), Ok(Place::File(found)) if *found == *std::path::Path::new(path)),
                 "{text}"
             );
         }

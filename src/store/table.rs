@@ -21,7 +21,7 @@ impl Table {
         let fits = (1..=LONGEST).contains(&name.len());
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let begins_well = !name.starts_with(|c: char| c.is_ascii_digit());
-        let taken = name.len() >= 7 && name[..name.len().min(7)].eq_ignore_ascii_case("sqlite_");
+        let taken = name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_"));
         if fits && plain && begins_well && !taken { Ok(Table(name.into())) } else { Err(InvalidTable) }
     }
 
