@@ -8,7 +8,7 @@
 mod postgres;
 
 use bytes::Bytes;
-use pannier::cache::{CacheKey, Database, DatabaseConfig, Label, Parcel, Prefix, Tier};
+use pannier::cache::{CacheKey, Database, DatabaseConfig, Label, Parcel, Prefix, Selection, Tier};
 use pannier::domain::Operation;
 use pannier::store::{Place, Table};
 use pannier::telemetry::Metrics;
@@ -91,6 +91,12 @@ async fn measure(database: &'static str, place: Place, entries: u64, hits: u64) 
     let asked = Instant::now();
     tier.tally().await.expect("tally");
     print(database, "the tally", vec![asked.elapsed()]);
+    let asked = Instant::now();
+    tier.top(&Selection::default(), 20).await.expect("top");
+    print(database, "the most used", vec![asked.elapsed()]);
+    let asked = Instant::now();
+    tier.remove(&Selection::default()).await.expect("remove");
+    print(database, "all removed", vec![asked.elapsed()]);
     stop.send_replace(true);
     upkeep.await.expect("upkeep ends");
     tier.close().await;

@@ -28,7 +28,7 @@ pub struct Store {
 pub struct Options {
     /// How many may read at the same time.
     pub readers: u32,
-    /// How long to wait for a connection, and for whoever else writes.
+    /// How long to wait for a connection, and for another process that writes.
     pub patience: Duration,
     /// What is committed survives the loss of power. Otherwise the last moments may be lost, never more,
     /// and nothing is ever torn.
@@ -68,6 +68,8 @@ enum Pools {
 const SURELY_ALIVE: Duration = Duration::from_secs(1);
 /// How long a statement on a server may take, and how long a transaction may stand idle.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
+/// How long to stand in the queue of those here who write to a file. It always moves.
+const QUEUE: Duration = Duration::from_secs(10);
 /// The write-ahead log is cut back to this after it has grown behind a long reader.
 const LARGEST_WAL: &str = "67108864";
 /// Bytes of a page: SQLite's own default.
@@ -237,7 +239,7 @@ async fn file_pools(path: &Path, options: &Options) -> Result<Pools, Error> {
         pool.idle_timeout(None).max_lifetime(None)
     };
     // SQLite lets one write at a time: they queue up here, where waiting costs no thread.
-    let writer = pool().max_connections(1).connect_with(writing).await?;
+    let writer = pool().max_connections(1).acquire_timeout(QUEUE).connect_with(writing).await?;
     let readers = pool().max_connections(options.readers).connect_lazy_with(file.pragma("query_only", "ON"));
     Ok(Pools::Sqlite { readers, writer })
 }

@@ -2,7 +2,8 @@
 //! so that nobody who writes waits long.
 
 use super::{Entries, Filter};
-use crate::store::{Error, Statement};
+use crate::store::{Error, Statement, Work};
+use std::time::{Duration, Instant};
 
 /// Which of the entries go first.
 enum Order {
@@ -18,8 +19,10 @@ enum Order {
 const MAKING_ROOM: i64 = 8097881037391884915;
 /// Rows of changes to a kind's sum that a server bears before they are added up.
 const CHANGES: i64 = 64;
-/// Pages that a file gives back in one step.
-const PAGES: i64 = 2048;
+/// Pages that a file gives back in one statement ...
+const PAGES: i64 = 128;
+/// ... and how long that goes on before others may write.
+const GIVING_BACK: Duration = Duration::from_millis(100);
 
 impl Entries {
     /// Removes at most `most` of those that are meant; returns how many went. Entries that another is just
@@ -67,24 +70,11 @@ impl Entries {
     }
 
     /// A little of what keeps the database small and quick: a server adds up how its sums have changed, a
-    /// file gives pages back once an eighth of it is free.
+    /// file gives pages back while an eighth of it is free.
     pub async fn tidy(&self) -> Result<(), Error> {
         match self.store.maintain().await? {
             None => self.add_up().await,
-            Some(mut work) => {
-                let count = Statement::new(
-                    "SELECT CASE WHEN f.freelist_count * 8 > p.page_count THEN f.freelist_count ELSE 0 END \
-                     FROM pragma_freelist_count AS f, pragma_page_count AS p",
-                );
-                let free = work.rows(count).await?.first().map_or(Ok(0), |row| row.number(0))?;
-                if free > PAGES {
-                    // It shrinks once the log has been taken up.
-                    let vacuum =
-                        format!("PRAGMA incremental_vacuum({PAGES}); PRAGMA wal_checkpoint(PASSIVE)");
-                    work.script(vacuum).await?;
-                }
-                work.done().await
-            }
+            Some(work) => give_back(work).await,
         }
     }
 
@@ -106,4 +96,31 @@ impl Entries {
         work.change(statement).await?;
         work.done().await
     }
+}
+
+async fn give_back(mut work: Work) -> Result<(), Error> {
+    let begun = Instant::now();
+    let mut given = false;
+    while is_mostly_free(&mut work).await? {
+        if begun.elapsed() > GIVING_BACK {
+            return work.done().await;
+        }
+        work.script(format!("PRAGMA incremental_vacuum({PAGES})")).await?;
+        given = true;
+    }
+    if given {
+        // The file itself shrinks once the log has been taken up.
+        work.script("PRAGMA wal_checkpoint(PASSIVE)").await?;
+    }
+    work.done().await
+}
+
+async fn is_mostly_free(work: &mut Work) -> Result<bool, Error> {
+    let pages = Statement::new(
+        "SELECT f.freelist_count, p.page_count FROM pragma_freelist_count AS f, pragma_page_count AS p",
+    );
+    let rows = work.rows(pages).await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    let (free, all) = (row.number(0)?, row.number(1)?);
+    Ok(free > PAGES && free * 8 > all)
 }
