@@ -18,7 +18,8 @@ present() {
   libc6-dev) [ -e /usr/include/stdlib.h ] || [ "$(uname)" != Linux ] ;;
   gcc) command -v cc >/dev/null ;;
   promtool) command -v promtool >/dev/null || [ -x "$tools/promtool" ] ;;
-  wrk | nginx) PATH=$PATH:/usr/sbin command -v "$1" >/dev/null ;;
+  postgresql) command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
+  wrk | nginx | pgbouncer) PATH=$PATH:/usr/sbin command -v "$1" >/dev/null ;;
   *) command -v "$1" >/dev/null ;;
   esac
 }
@@ -75,10 +76,10 @@ case "${1:-build}" in
 build) ;;
 ollama) need g++ curl python3 python3-venv ;;
 test)
-  need g++ curl python3 python3-venv
+  need g++ curl python3 python3-venv postgresql pgbouncer
   need_promtool
   ;;
-bench) need nginx wrk ;;
+bench) need nginx wrk postgresql ;;
 *) sed -n '2,8p' "$0"; exit 2 ;;
 esac
 

@@ -11,8 +11,8 @@
 //!      ┌───────┬───┴────┬──────────┐                       │
 //!     auth   cache   flight    upstream                    │                 capabilities: strangers to each other
 //!      └───────┴───┬────┴──────────┘                       │
-//!               dialect          telemetry ────────────────┘                 formats, instruments
-//!                  └────────────────┘
+//!               dialect   store   telemetry ───────────────┘                 formats, tables, instruments
+//!                  └────────┴───────┘
 //!                       domain                                               the nouns
 //! ```
 //!
@@ -22,6 +22,7 @@
 pub mod domain;
 
 pub mod dialect;
+pub mod store;
 pub mod telemetry;
 
 pub mod auth;

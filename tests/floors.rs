@@ -19,11 +19,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("gateway", &["auth", "cache", "flight", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other
     ("auth", &[]),
-    ("cache", &["telemetry"]),
+    ("cache", &["store", "telemetry"]),
     ("flight", &[]),
     ("upstream", &["telemetry"]),
-    // formats, instruments
+    // formats, tables, instruments
     ("dialect", &[]),
+    ("store", &[]),
     ("telemetry", &[]),
     // the nouns
     ("domain", &[]),
@@ -37,6 +38,7 @@ const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "upstream/client.rs", "upstream/target.rs", "app/"]),
     ("axum", &["admin/"]),
     ("hyper", &["admin/", "upstream/client.rs", "upstream/link.rs"]),
+    ("sqlx", &["store/"]),
     ("anyhow", &["main.rs", "cli/", "app/", "config/"]),
 ];
 

@@ -5,6 +5,7 @@
 
 mod breaker;
 mod config;
+mod database;
 mod directives;
 mod entry;
 mod hex;
@@ -26,6 +27,7 @@ mod tiers;
 
 pub use breaker::{Breaker, Pass, Standing};
 pub use config::{Completions, Config, DatabaseConfig, MemoryConfig, RedisConfig, Rule, TiersConfig};
+pub use database::{Database, DatabaseOptions};
 pub use directives::Directives;
 pub use entry::Entry;
 pub use key::{CacheKey, Parts};

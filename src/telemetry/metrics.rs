@@ -167,6 +167,8 @@ families! {
     cache_unopened: IntCounterVec = "pannier_cache_unopened_total", ["tier"], NONE;
     /// Answers that were not written into a tier behind the memory, by the reason.
     cache_writes_lost: IntCounterVec = "pannier_cache_writes_lost_total", ["cause"], NONE;
+    /// Damaged cache files that were put aside and begun anew.
+    cache_put_aside: IntCounter = "pannier_cache_files_put_aside_total", FLAT, NONE;
     /// Tokens, of questions and answers, that the upstream need not have worked through again.
     cache_saved_tokens: IntCounterVec = "pannier_cache_saved_tokens_total", ["operation"], NONE;
     /// Upstream time that was not spent again, where the first answer told its time.
@@ -253,6 +255,16 @@ impl Metrics {
     /// An answer left the memory.
     pub fn evicted(&self, cause: Eviction) {
         self.families.cache_evictions.with_label_values(&[MEMORY, cause.label()]).inc();
+    }
+
+    /// `count` answers left the tier of that name.
+    pub fn evicted_from(&self, tier: &'static str, cause: Eviction, count: u64) {
+        self.families.cache_evictions.with_label_values(&[tier, cause.label()]).inc_by(count);
+    }
+
+    /// A damaged cache file was put aside.
+    pub fn put_aside(&self) {
+        self.families.cache_put_aside.inc();
     }
 
     /// Where the access log counts what it lost.

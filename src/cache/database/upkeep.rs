@@ -1,0 +1,143 @@
+//! What a database needs besides being asked: opened, within its bounds, rid of what has ended, and told
+//! what was of use.
+
+use super::{Database, OVERHEAD, STEP, rows};
+use crate::cache::{Fault, TierName};
+use crate::store::entries::{Amount, Entries, Filter};
+use crate::store::{Error, Start, Trouble};
+use crate::telemetry::Eviction;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// How often it is looked after, and tried again while it cannot be used.
+const TICK: Duration = Duration::from_secs(1);
+/// How often what was of use is written down.
+const WRITE_DOWN: Duration = Duration::from_secs(5);
+/// After each step of removing others get this long to write.
+const BREATH: Duration = Duration::from_millis(2);
+/// Steps that removing what has ended takes in one go: nobody is waiting for it.
+const ENDED_STEPS: usize = 8;
+/// Steps that make room after the disk was full.
+const RELIEF: usize = 4;
+/// How long nothing may be removed from a full disk before the file is given up.
+const STUCK: Duration = Duration::from_secs(10);
+/// One round of upkeep; what is not done by then is left to the next.
+const ROUND: Duration = Duration::from_secs(10);
+/// What writing down may take at the very end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+impl Database {
+    /// Opens the database, whenever it is not, and looks after it. At the end what was of use is written
+    /// down; the database stays open for whoever still asks.
+    pub async fn run(&self, mut shutdown: tokio::sync::watch::Receiver<bool>) {
+        let mut written = Instant::now();
+        loop {
+            let round = async {
+                if self.open().await.is_ok() {
+                    let due = written.elapsed() >= WRITE_DOWN;
+                    self.look_after(due).await;
+                    if due {
+                        written = Instant::now();
+                    }
+                }
+            };
+            tokio::select! {
+                _ = tokio::time::timeout(ROUND, round) => {}
+                _ = shutdown.wait_for(|stop| *stop) => break,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = self.wake.notified() => {}
+                _ = shutdown.wait_for(|stop| *stop) => break,
+            }
+        }
+        let _ = tokio::time::timeout(LAST_WORDS, self.write_down()).await;
+    }
+
+    /// Writes down now what was of use; else that is done every few seconds.
+    pub async fn write_down(&self) -> Result<(), Fault> {
+        let entries = self.opened()?;
+        let uses = self.uses.take();
+        entries.note(&uses).await.map_err(|error| {
+            self.uses.put_back(uses);
+            self.heed(&entries, error)
+        })
+    }
+
+    async fn look_after(&self, write_down: bool) {
+        let Ok(entries) = self.opened() else { return };
+        if write_down {
+            let _ = self.write_down().await;
+        }
+        if let Err(error) = self.keep_order(&entries).await {
+            self.heed(&entries, error);
+        }
+    }
+
+    async fn keep_order(&self, entries: &Arc<Entries>) -> Result<(), Error> {
+        let full_since = *self.full();
+        if let Some(since) = full_since {
+            self.relieve(entries, since).await?;
+        }
+        self.sweep(entries).await?;
+        while self.measure(entries).await? {
+            let gone = entries.make_room(STEP).await?;
+            self.count(Eviction::Size, gone);
+            if gone == 0 {
+                break;
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+        entries.tidy().await?;
+        entries.store().probe().await
+    }
+
+    /// Reads how much there is; tells whether that is too much.
+    async fn measure(&self, entries: &Entries) -> Result<bool, Error> {
+        let Amount { entries, bytes } = entries.total().await?;
+        self.held.entries.store(entries, Ordering::Relaxed);
+        self.held.bytes.store(bytes, Ordering::Relaxed);
+        Ok(bytes + entries * OVERHEAD > self.config.capacity)
+    }
+
+    /// Removes some of what has ended.
+    async fn sweep(&self, entries: &Entries) -> Result<(), Error> {
+        let ended = Filter { ended: Some(rows::milliseconds(SystemTime::now())), ..Filter::default() };
+        for _ in 0..ENDED_STEPS {
+            let gone = entries.remove(&ended, STEP, false).await?;
+            self.count(Eviction::Expired, gone);
+            if gone < STEP as u64 {
+                break;
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+        Ok(())
+    }
+
+    /// The disk was full. What a cache holds is the first that others may have the room of: some of it; or
+    /// the whole file, once the disk has been so full for long that nothing can even be removed from it.
+    async fn relieve(&self, entries: &Arc<Entries>, since: Instant) -> Result<(), Error> {
+        for _ in 0..RELIEF {
+            match entries.make_room(STEP).await {
+                Ok(gone) => self.count(Eviction::Size, gone),
+                Err(error) if error.trouble == Trouble::Full && since.elapsed() > STUCK => {
+                    tracing::warn!(
+                        "the cache's file is given up: the disk is full, and it cannot be made smaller"
+                    );
+                    self.retire(entries, Start::Discard);
+                    *self.full() = None;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        *self.full() = None;
+        Ok(())
+    }
+
+    fn count(&self, cause: Eviction, gone: u64) {
+        self.metrics.evicted_from(TierName::Database.label(), cause, gone);
+    }
+}

@@ -1,0 +1,126 @@
+//! How entries go: by name, by their time, for want of room. In small steps, each a transaction of its own,
+//! so that nobody who writes waits long.
+
+use super::{Entries, Filter};
+use crate::store::{Error, Statement, Work};
+use std::time::{Duration, Instant};
+
+/// Which of the entries go first.
+enum Order {
+    /// Whichever nobody else is just writing.
+    Free,
+    /// Whatever it takes, in the order in which others lock what they keep.
+    Key,
+    /// The longest unused, of those that nobody else is just writing.
+    Use,
+}
+
+/// One process at a time makes room on a server: two would throw out twice as much.
+const MAKING_ROOM: i64 = 8097881037391884915;
+/// Rows of changes to a kind's sum that a server bears before they are added up.
+const CHANGES: i64 = 64;
+/// Pages that a file gives back in one statement ...
+const PAGES: i64 = 128;
+/// ... and how long that goes on before others may write.
+const GIVING_BACK: Duration = Duration::from_millis(100);
+
+impl Entries {
+    /// Removes at most `most` of those that are meant; returns how many went. Entries that another is just
+    /// writing are passed over, unless `thorough`.
+    pub async fn remove(&self, filter: &Filter<'_>, most: usize, thorough: bool) -> Result<u64, Error> {
+        let mut work = self.store.write().await?;
+        let order = if thorough { Order::Key } else { Order::Free };
+        let went = work.change(self.remove_statement(filter, most, order)).await?;
+        work.done().await?;
+        Ok(went)
+    }
+
+    /// Removes the `most` entries that nobody has used for longest; returns how many went: none while
+    /// another process is at it.
+    pub async fn make_room(&self, most: usize) -> Result<u64, Error> {
+        let mut work = self.store.write().await?;
+        if self.store.is_postgres() {
+            let claim = Statement::new("SELECT CASE WHEN pg_try_advisory_xact_lock(").value(MAKING_ROOM);
+            let rows = work.rows(claim.text(") THEN 1::BIGINT ELSE 0::BIGINT END")).await?;
+            if rows.first().map(|row| row.number(0)).transpose()? != Some(1) {
+                return work.done().await.map(|()| 0);
+            }
+        }
+        let went = work.change(self.remove_statement(&Filter::default(), most, Order::Use)).await?;
+        work.done().await?;
+        Ok(went)
+    }
+
+    fn remove_statement<'a>(&self, filter: &Filter<'a>, most: usize, order: Order) -> Statement<'a> {
+        let Entries { table, .. } = self;
+        // Chosen once, before any goes: a server might otherwise choose anew for each row.
+        let chosen = Statement::new(format!("WITH going AS MATERIALIZED (SELECT id FROM \"{table}\""));
+        let (order, lock) = match order {
+            Order::Free => (" LIMIT ", " FOR UPDATE SKIP LOCKED"),
+            Order::Key => (" ORDER BY key LIMIT ", " FOR UPDATE"),
+            Order::Use => (" ORDER BY used LIMIT ", " FOR UPDATE SKIP LOCKED"),
+        };
+        // To a file one writes at a time: nothing in it is ever locked.
+        let lock = if self.store.is_postgres() { lock } else { "" };
+        self.matching(chosen, filter)
+            .text(order)
+            .value(i64::try_from(most).unwrap_or(i64::MAX))
+            .text(lock)
+            .text(&format!(") DELETE FROM \"{table}\" WHERE id IN (SELECT id FROM going)"))
+    }
+
+    /// A little of what keeps the database small and quick: a server adds up how its sums have changed, a
+    /// file gives pages back while an eighth of it is free.
+    pub async fn tidy(&self) -> Result<(), Error> {
+        match self.store.maintain().await? {
+            None => self.add_up().await,
+            Some(work) => give_back(work).await,
+        }
+    }
+
+    async fn add_up(&self) -> Result<(), Error> {
+        let Entries { table, .. } = self;
+        let mut work = self.store.write().await?;
+        // One statement: nobody ever sees a sum that is half moved. Rows that another adds up stay his.
+        let statement = Statement::new(format!(
+            "WITH busy AS (SELECT kind FROM \"{table}_change\" GROUP BY kind HAVING count(*) > "
+        ))
+        .value(CHANGES)
+        .text(&format!(
+            "), chosen AS MATERIALIZED (SELECT ctid AS place FROM \"{table}_change\" \
+                 WHERE kind IN (SELECT kind FROM busy) FOR UPDATE SKIP LOCKED), \
+             gone AS (DELETE FROM \"{table}_change\" WHERE ctid IN (SELECT place FROM chosen) \
+                 RETURNING kind, entries, bytes) \
+             INSERT INTO \"{table}_change\" SELECT kind, sum(entries), sum(bytes) FROM gone GROUP BY kind"
+        ));
+        work.change(statement).await?;
+        work.done().await
+    }
+}
+
+async fn give_back(mut work: Work) -> Result<(), Error> {
+    let begun = Instant::now();
+    let mut given = false;
+    while is_mostly_free(&mut work).await? {
+        if begun.elapsed() > GIVING_BACK {
+            return work.done().await;
+        }
+        work.script(format!("PRAGMA incremental_vacuum({PAGES})")).await?;
+        given = true;
+    }
+    if given {
+        // The file itself shrinks once the log has been taken up.
+        work.script("PRAGMA wal_checkpoint(PASSIVE)").await?;
+    }
+    work.done().await
+}
+
+async fn is_mostly_free(work: &mut Work) -> Result<bool, Error> {
+    let pages = Statement::new(
+        "SELECT f.freelist_count, p.page_count FROM pragma_freelist_count AS f, pragma_page_count AS p",
+    );
+    let rows = work.rows(pages).await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    let (free, all) = (row.number(0)?, row.number(1)?);
+    Ok(free > PAGES && free * 8 > all)
+}

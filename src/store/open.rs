@@ -1,0 +1,262 @@
+//! A database, opened and in shape.
+
+use super::error::Trouble;
+use super::file;
+use super::work::{Connection, Work};
+use super::{Error, Migrations, Place, Server};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection as _};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// An open database. Several may write to a PostgreSQL server; a file belongs to one process.
+pub struct Store {
+    pools: Pools,
+    options: Options,
+    /// Where a damaged file went that stood in the way.
+    put_aside: Option<PathBuf>,
+    /// The file, and the claim on it.
+    file: Option<(PathBuf, File)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many may read at the same time.
+    pub readers: u32,
+    /// How long to wait for a connection, and for another process that writes.
+    pub patience: Duration,
+    /// What is committed survives the loss of power. Otherwise the last moments may be lost, never more,
+    /// and nothing is ever torn.
+    pub durable: bool,
+    /// Bytes beyond which a file does not grow, whatever is in it.
+    pub largest_file: Option<u64>,
+    /// What becomes of the file that is there, before it is opened.
+    pub start: Start,
+    /// What becomes of it when opening shows that it is damaged.
+    pub damaged: Damaged,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Start {
+    #[default]
+    AsItIs,
+    /// It is known to be damaged: it is put aside for a new one.
+    PutAside,
+    /// It is given up, with all that was put aside, for the room that it takes.
+    Discard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damaged {
+    /// It stays as it is, and closed.
+    Refuse,
+    /// It is put aside for a new one.
+    PutAside,
+}
+
+enum Pools {
+    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Postgres { pool: PgPool, pooled: bool },
+}
+
+/// A connection that has been idle for longer may have died of old age or with its server: ask it first.
+const SURELY_ALIVE: Duration = Duration::from_secs(1);
+/// How long a statement on a server may take, and how long a transaction may stand idle.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
+/// How long to stand in the queue of those here who write to a file. It always moves.
+const QUEUE: Duration = Duration::from_secs(10);
+/// The write-ahead log is cut back to this after it has grown behind a long reader.
+const LARGEST_WAL: &str = "67108864";
+/// Bytes of a page: SQLite's own default.
+const PAGE: u64 = 4096;
+/// Pages in memory, for each connection to a file: 8 MiB, in SQLite's way of writing it.
+const PAGE_CACHE: &str = "-8192";
+
+impl Store {
+    /// Opens what is there, makes what is not, and brings its tables into shape.
+    pub async fn open(place: &Place, options: &Options, migrations: &Migrations) -> Result<Store, Error> {
+        match place {
+            Place::File(path) => Store::open_file(path, options, migrations).await,
+            Place::Postgres(server) => {
+                let pools = server_pool(server, options).await?;
+                Store { pools, options: options.clone(), put_aside: None, file: None }
+                    .in_shape(migrations)
+                    .await
+            }
+        }
+    }
+
+    async fn open_file(path: &Path, options: &Options, migrations: &Migrations) -> Result<Store, Error> {
+        // A name that begins with "file:" would be an address to SQLite.
+        let path = std::path::absolute(path)?;
+        let claim = file::claim(&path)?;
+        let mut put_aside = None;
+        match options.start {
+            Start::AsItIs => {}
+            Start::PutAside => put_aside = Some(file::put_aside(&path)?),
+            Start::Discard => file::discard(&path)?,
+        }
+        loop {
+            file::create(&path)?;
+            let opened = match file_pools(&path, options).await {
+                Ok(pools) => {
+                    let file = Some((path.clone(), claim.try_clone()?));
+                    let store = Store { pools, options: options.clone(), put_aside: put_aside.clone(), file };
+                    store.in_shape(migrations).await
+                }
+                Err(error) => Err(error),
+            };
+            match opened {
+                Err(error)
+                    if error.trouble == Trouble::Damaged
+                        && options.damaged == Damaged::PutAside
+                        && put_aside.is_none() =>
+                {
+                    put_aside = Some(file::put_aside(&path)?);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn in_shape(self, migrations: &Migrations) -> Result<Store, Error> {
+        match migrations.apply(&self).await {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the damaged file went that was found here, if there was one.
+    pub fn put_aside(&self) -> Option<&Path> {
+        self.put_aside.as_deref()
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.pools, Pools::Postgres { .. })
+    }
+
+    /// A connection to read with.
+    pub async fn read(&self) -> Result<Work, Error> {
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => Ok(Work::reading(Connection::Sqlite(readers.acquire().await?))),
+            Pools::Postgres { pool, pooled } => {
+                let connection = Connection::Postgres { connection: pool.acquire().await?, pooled: *pooled };
+                if *pooled {
+                    return Work::begin(connection, "BEGIN READ ONLY".into()).await;
+                }
+                Ok(Work::reading(connection))
+            }
+        }
+    }
+
+    /// A transaction to write in.
+    pub async fn write(&self) -> Result<Work, Error> {
+        match &self.pools {
+            // A transaction that only later finds out that it writes fails at once when another was faster,
+            // however patient it is.
+            Pools::Sqlite { writer, .. } => {
+                Work::begin(Connection::Sqlite(writer.acquire().await?), "BEGIN IMMEDIATE".into()).await
+            }
+            Pools::Postgres { pool, pooled } => {
+                let connection = Connection::Postgres { connection: pool.acquire().await?, pooled: *pooled };
+                Work::begin(connection, self.begin_on_server()).await
+            }
+        }
+    }
+
+    /// A connection to write with outside of a transaction, for what SQLite does only there; `None` on a
+    /// server.
+    pub(super) async fn maintain(&self) -> Result<Option<Work>, Error> {
+        match &self.pools {
+            Pools::Sqlite { writer, .. } => {
+                Ok(Some(Work::reading(Connection::Sqlite(writer.acquire().await?))))
+            }
+            Pools::Postgres { .. } => Ok(None),
+        }
+    }
+
+    /// Whether it is there and answers.
+    pub async fn probe(&self) -> Result<(), Error> {
+        if let Some((path, _)) = &self.file
+            && !path.try_exists()?
+        {
+            return Err(Error::new(Trouble::Missing, format!("{} is no longer there", path.display())));
+        }
+        let mut work = self.read().await?;
+        work.script("SELECT 1").await?;
+        work.done().await
+    }
+
+    /// Waits for whoever still works, and closes all connections.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres { pool, .. } => pool.close().await,
+        }
+    }
+
+    /// The limits hold for the transaction only: behind a pooler the connection is another's afterwards.
+    fn begin_on_server(&self) -> String {
+        let (patience, limit) = (self.options.patience.as_millis(), STATEMENT_LIMIT.as_millis());
+        let commit = if self.options.durable { "" } else { "SET LOCAL synchronous_commit TO off;" };
+        format!(
+            "BEGIN; {commit} SET LOCAL lock_timeout TO {patience}; SET LOCAL statement_timeout TO {limit}; \
+             SET LOCAL idle_in_transaction_session_timeout TO {limit}"
+        )
+    }
+}
+
+async fn file_pools(path: &Path, options: &Options) -> Result<Pools, Error> {
+    let file = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(options.patience)
+        .pragma("cache_size", PAGE_CACHE)
+        .disable_statement_logging();
+    let synchronous = if options.durable { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
+    let writing = file
+        .clone()
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .pragma("journal_size_limit", LARGEST_WAL);
+    let writing = match options.largest_file {
+        Some(bytes) => writing.pragma("max_page_count", (bytes / PAGE).max(1).to_string()),
+        None => writing,
+    };
+    let pool = || {
+        let pool = SqlitePoolOptions::new().acquire_timeout(options.patience).test_before_acquire(false);
+        pool.idle_timeout(None).max_lifetime(None)
+    };
+    // SQLite lets one write at a time: they queue up here, where waiting costs no thread.
+    let writer = pool().max_connections(1).acquire_timeout(QUEUE).connect_with(writing).await?;
+    let readers = pool().max_connections(options.readers).connect_lazy_with(file.pragma("query_only", "ON"));
+    Ok(Pools::Sqlite { readers, writer })
+}
+
+async fn server_pool(server: &Server, options: &Options) -> Result<Pools, Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(options.readers + 1)
+        .acquire_timeout(options.patience)
+        .test_before_acquire(false)
+        .before_acquire(|connection, age| {
+            Box::pin(async move { Ok(age.idle_for < SURELY_ALIVE || connection.ping().await.is_ok()) })
+        });
+    let server_options = server.options.clone().disable_statement_logging();
+    let pool = pool.connect_with(server_options).await.map_err(|error| match Error::from(error) {
+        // It keeps trying while a server refuses; what then runs out is its patience.
+        error if error.trouble == Trouble::Busy => Error::new(Trouble::Unreachable, "no connection in time"),
+        error => error,
+    })?;
+    Ok(Pools::Postgres { pool, pooled: server.pooled })
+}

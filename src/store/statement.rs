@@ -1,0 +1,143 @@
+//! A statement with its values, and the rows that come back: the same for either database.
+
+use super::Error;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, Type};
+use std::fmt::Write;
+
+/// Something that stands in a row.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    Bytes(&'a [u8]),
+    Text(&'a str),
+    Number(i64),
+}
+
+/// Text that was written here, and values from anywhere: a value is never part of the text. Each stands
+/// there as `$n`, which both databases understand.
+#[derive(Debug)]
+pub struct Statement<'a> {
+    pub(super) text: String,
+    pub(super) values: Vec<Value<'a>>,
+}
+
+/// One row of what was found; columns count from 0.
+pub enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl<'a> Statement<'a> {
+    pub fn new(text: impl Into<String>) -> Self {
+        Statement { text: text.into(), values: Vec::new() }
+    }
+
+    /// More text.
+    pub fn text(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// `$n`
+    pub fn value(mut self, value: impl Into<Value<'a>>) -> Self {
+        self.push(value.into());
+        self
+    }
+
+    /// `($1, $2, …)`
+    pub fn list<V: Into<Value<'a>>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        self.push_list(values.into_iter().map(Into::into));
+        self
+    }
+
+    /// `($1, $2), ($3, $4), …`
+    pub fn tuples<const N: usize>(mut self, rows: impl IntoIterator<Item = [Value<'a>; N]>) -> Self {
+        for (n, row) in rows.into_iter().enumerate() {
+            if n > 0 {
+                self.text.push_str(", ");
+            }
+            self.push_list(row);
+        }
+        self
+    }
+
+    fn push_list(&mut self, values: impl IntoIterator<Item = Value<'a>>) {
+        self.text.push('(');
+        for (n, value) in values.into_iter().enumerate() {
+            if n > 0 {
+                self.text.push_str(", ");
+            }
+            self.push(value);
+        }
+        self.text.push(')');
+    }
+
+    fn push(&mut self, value: Value<'a>) {
+        self.values.push(value);
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "${}", self.values.len());
+    }
+}
+
+impl Row {
+    pub fn bytes(&self, column: usize) -> Result<Vec<u8>, Error> {
+        self.read(column)
+    }
+
+    pub fn text(&self, column: usize) -> Result<String, Error> {
+        self.read(column)
+    }
+
+    pub fn number(&self, column: usize) -> Result<i64, Error> {
+        self.read(column)
+    }
+
+    /// A number of things: none that is less than nothing.
+    pub fn count(&self, column: usize) -> Result<u64, Error> {
+        let number = self.number(column)?;
+        u64::try_from(number).map_err(|_| Error::nonsense("a number below zero"))
+    }
+
+    fn read<T>(&self, column: usize) -> Result<T, Error>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + Type<sqlx::Sqlite>,
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
+    {
+        match self {
+            Row::Sqlite(row) => Ok(row.try_get(column)?),
+            Row::Postgres(row) => Ok(row.try_get(column)?),
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Value::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Value::Number(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_through() {
+        let statement = Statement::new("a = ").value(7).text(" AND b IN ").list(["x", "y"]).text(" VALUES ");
+        let statement = statement.tuples([[1.into(), "p".into()], [2.into(), "q".into()]]);
+        assert_eq!(statement.text, "a = $1 AND b IN ($2, $3) VALUES ($4, $5), ($6, $7)");
+        assert_eq!(statement.values.len(), 7);
+    }
+}

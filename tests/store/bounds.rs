@@ -1,0 +1,135 @@
+//! What upkeep holds within bounds, and that a hit costs no write.
+
+use crate::stage::{Ground, HOUR, Stage, key, parcel, parcels};
+use pannier::cache::{Fault, Parcel, Selection, Tier};
+use std::time::{Duration, SystemTime};
+
+/// Of the sealed bytes, in these tests.
+const SIZE: usize = 2000;
+const CAPACITY: u64 = 4 << 20;
+/// What an entry costs: its bytes, and what the tier adds for its row.
+const COST: u64 = SIZE as u64 + 256;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_keeps_within_its_capacity() {
+    within_capacity(&Ground::file()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_keeps_within_its_capacity() {
+    let Some(ground) = Ground::server() else { return };
+    within_capacity(&ground).await;
+}
+
+async fn within_capacity(ground: &Ground) {
+    let stage = Stage::running(ground.place(), CAPACITY).await;
+    let favourites = parcels(0..50, SIZE);
+    stage.tier.keep(&favourites).await.expect("keep");
+    let asked: Vec<_> = favourites.iter().map(|parcel| parcel.key).collect();
+    let mut refused = 0;
+    for batch in 1..100 {
+        // Three times what fits comes in; 50 entries are of use all the time.
+        let from = batch * 60;
+        while let Err(fault) = stage.tier.keep(&parcels(from..from + 60, SIZE)).await {
+            assert_eq!(fault, Fault::Refused, "only because it is full");
+            refused += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stage.tier.find(&asked).await.expect("find");
+        if batch % 10 == 0 {
+            stage.tier.write_down().await.expect("write down");
+        }
+        let tally = stage.tier.tally().await.expect("tally");
+        let cost: u64 = tally.iter().map(|kind| kind.entries * COST).sum();
+        assert!(cost <= CAPACITY + CAPACITY / 10, "{cost} after {batch} batches, {refused} refused");
+    }
+    stage.until("it is within", async |stage| stage.tier.held().entries * COST <= CAPACITY).await;
+    for favourite in &favourites {
+        assert!(stage.has(favourite).await, "what is used stays");
+    }
+    let newest = stage.tier.find(&(5940..6000).map(key).collect::<Vec<_>>()).await.expect("find");
+    assert!(newest.iter().all(Option::is_some), "what is new stays");
+    let oldest = stage.tier.find(&(60..560).map(key).collect::<Vec<_>>()).await.expect("find");
+    assert!(oldest.iter().all(Option::is_none), "what is old and of no use has gone");
+    let held = stage.tier.held().entries;
+    assert!(held * COST > CAPACITY / 2, "{held}: no more than must be");
+    let evicted = stage.metric("pannier_cache_evictions_total{cause=\"size\",tier=\"database\"}");
+    assert_eq!(evicted as u64, 50 + 99 * 60 - held);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_ended_goes_by_itself() {
+    let mut grounds = vec![Ground::file()];
+    grounds.extend(Ground::server());
+    for ground in grounds {
+        let stage = Stage::running(ground.place(), 1 << 30).await;
+        let expires = SystemTime::now() + Duration::from_millis(200);
+        let brief: Vec<Parcel> =
+            parcels(0..1300, 100).into_iter().map(|parcel| Parcel { expires, ..parcel }).collect();
+        stage.tier.keep(&brief).await.expect("keep");
+        stage.tier.keep(&parcels(5000..5010, 100)).await.expect("keep");
+        stage.until("only ten are left", async |stage| stage.tier.held().entries == 10).await;
+        let tally = stage.tier.tally().await.expect("tally");
+        assert_eq!((tally.len(), tally[0].entries, tally[0].bytes), (1, 10, 1000));
+        let expired = "pannier_cache_evictions_total{cause=\"expired\",tier=\"database\"}";
+        assert_eq!(stage.metric(expired), 1300.0);
+        stage.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_gives_back_what_is_free() {
+    let ground = Ground::file();
+    let stage = Stage::running(ground.place(), 1 << 30).await;
+    stage.tier.keep(&parcels(0..4000, 4000)).await.expect("keep");
+    stage.tier.remove(&Selection::default()).await.expect("remove");
+    let size = || std::fs::metadata(ground.path()).expect("the file").len();
+    stage.until("it has shrunk", async |_| size() < 8 << 20).await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hit_writes_nothing() {
+    let ground = Ground::file();
+    let stage = Stage::open(ground.place()).await;
+    stage.tier.keep(&parcels(0..10, 100)).await.expect("keep");
+    let log = ground.path().with_file_name("cache.db-wal");
+    let written = || std::fs::metadata(&log).expect("the log").len();
+    let before = written();
+    let asked: Vec<_> = (0..10).map(key).collect();
+    for _ in 0..500 {
+        stage.tier.find(&asked).await.expect("find");
+    }
+    assert_eq!(written(), before);
+    stage.tier.write_down().await.expect("write down");
+    assert!(written() > before);
+    let top = stage.tier.top(&Selection::default(), 1).await.expect("top");
+    assert_eq!(top[0].hits, 500);
+    stage.stop().await;
+}
+
+/// A reader that stays keeps the log from being taken up; what then piles up goes when it has left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_shrinks_after_a_long_reader() {
+    use sqlx::Executor;
+    let ground = Ground::file();
+    let stage = Stage::open(ground.place()).await;
+    stage.tier.keep(&[parcel(0, 10)]).await.expect("keep");
+    let mut reader = crate::stage::outsider(&ground.path()).await;
+    reader.execute("BEGIN").await.expect("begin");
+    reader.execute("SELECT count(*) FROM query_cache").await.expect("read");
+    for batch in 1..26 {
+        stage.tier.keep(&parcels(batch * 1000..batch * 1000 + 500, 8000)).await.expect("keep");
+    }
+    let log = ground.path().with_file_name("cache.db-wal");
+    let size = || std::fs::metadata(&log).expect("the log").len();
+    assert!(size() > 65 << 20, "{}", size());
+    reader.execute("COMMIT").await.expect("commit");
+    for n in 0..10 {
+        let more = Parcel { expires: SystemTime::now() + HOUR, ..parcel(90_000 + n, 8000) };
+        stage.tier.keep(&[more]).await.expect("keep");
+    }
+    assert!(size() <= 64 << 20, "{}", size());
+    stage.stop().await;
+}

@@ -1,0 +1,11 @@
+//! The database tier, on SQLite and on a real PostgreSQL: one story over every query, and what goes wrong.
+
+mod bounds;
+mod cancelled;
+mod file;
+#[path = "../postgres/mod.rs"]
+mod postgres;
+mod processes;
+mod server;
+mod stage;
+mod story;

@@ -1,0 +1,294 @@
+//! What befalls a server.
+
+use crate::postgres::Postgres;
+use crate::stage::{Stage, key, parcel, parcels};
+use pannier::cache::{Fault, Selection, Tier};
+use pannier::store::Place;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// As whoever asks a tier bounds it.
+const BOUND: Duration = Duration::from_millis(50);
+
+fn place(postgres: &Postgres) -> Place {
+    Place::parse(&postgres.url()).expect("a place")
+}
+
+/// Asks all the time, as a loaded Pannier does; tells how long the longest wait was.
+struct Load {
+    stop: Arc<AtomicBool>,
+    hits: Arc<AtomicU64>,
+    askers: Vec<tokio::task::JoinHandle<Duration>>,
+}
+
+impl Load {
+    fn on(stage: &Stage) -> Load {
+        let (stop, hits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let askers = (0..16).map(|n| {
+            let (tier, stop, hits) = (stage.tier.clone(), stop.clone(), hits.clone());
+            tokio::spawn(async move {
+                let mut longest = Duration::ZERO;
+                while !stop.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    if let Ok(Ok(found)) = tokio::time::timeout(BOUND, tier.find(&[key(n)])).await
+                        && found[0].is_some()
+                    {
+                        hits.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let _ = tokio::time::timeout(BOUND, tier.keep(&[parcel(100 + n, 500)])).await;
+                    longest = longest.max(begun.elapsed());
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                longest
+            })
+        });
+        Load { askers: askers.collect(), stop, hits }
+    }
+
+    fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    async fn end(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut longest = Duration::ZERO;
+        for asker in self.askers {
+            longest = longest.max(asker.await.expect("no panic"));
+        }
+        longest
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_under_load_is_over_within_seconds() {
+    let Some(mut postgres) = Postgres::start() else { return };
+    let stage = Stage::running(place(&postgres), 1 << 30).await;
+    stage.tier.keep(&parcels(0..16, 500)).await.expect("keep");
+    let load = Load::on(&stage);
+    for round in 0..3 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        postgres.stop_immediately();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        postgres.start_again();
+        let (back, before) = (Instant::now(), load.hits());
+        stage.until("hits again", async |_| load.hits() > before + 16).await;
+        assert!(back.elapsed() < Duration::from_secs(5), "round {round}: {:?}", back.elapsed());
+    }
+    let longest = load.end().await;
+    assert!(longest < Duration::from_secs(1), "nobody hangs: {longest:?}");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_used_again_when_it_moves() {
+    let Some(postgres) = Postgres::start() else { return };
+    let stage = Stage::running(place(&postgres), 1 << 30).await;
+    stage.tier.keep(&parcels(0..16, 500)).await.expect("keep");
+    let load = Load::on(&stage);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    postgres.freeze();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    postgres.thaw();
+    let (back, before) = (Instant::now(), load.hits());
+    stage.until("hits again", async |_| load.hits() > before + 16).await;
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    let longest = load.end().await;
+    assert!(longest < Duration::from_secs(1), "nobody hangs: {longest:?}");
+    stage.stop().await;
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+    assert_eq!(postgres.ask(open), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_may_come_later_than_pannier() {
+    let Some(mut postgres) = Postgres::start() else { return };
+    postgres.stop_immediately();
+    let stage = Stage::closed(place(&postgres), 1 << 30);
+    let begun = Instant::now();
+    assert_eq!(stage.tier.open().await, Err(Fault::Unreachable));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    postgres.start_again();
+    let stage = Stage::running(place(&postgres), 1 << 30).await;
+    stage.tier.keep(&[parcel(1, 10)]).await.expect("keep");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_only_still_answers() {
+    let Some(postgres) = Postgres::start() else { return };
+    let stage = Stage::open(place(&postgres)).await;
+    let kept = parcel(1, 1000);
+    stage.tier.keep(std::slice::from_ref(&kept)).await.expect("keep");
+    stage.stop().await;
+    postgres.ask("ALTER SYSTEM SET default_transaction_read_only = on");
+    postgres.ask("SELECT pg_reload_conf()");
+    let stage = Stage::running(place(&postgres), 1 << 30).await;
+    assert!(stage.has(&kept).await);
+    assert_eq!(stage.tier.keep(&[parcel(2, 10)]).await, Err(Fault::Refused));
+    assert_eq!(stage.tier.remove(&Selection::default()).await, Err(Fault::Refused));
+    postgres.ask("ALTER SYSTEM RESET default_transaction_read_only");
+    postgres.ask("SELECT pg_reload_conf()");
+    stage.until("it keeps again", async |stage| stage.tier.keep(&[parcel(2, 10)]).await.is_ok()).await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_connections_are_enough() {
+    let Some(postgres) = Postgres::start_with(&["max_connections=6", "superuser_reserved_connections=2"])
+    else {
+        return;
+    };
+    let stage = Stage::running(place(&postgres), 1 << 30).await;
+    stage.tier.keep(&parcels(0..16, 500)).await.expect("keep");
+    let load = Load::on(&stage);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(load.hits() > 100, "{}", load.hits());
+    load.end().await;
+    stage.stop().await;
+}
+
+/// Fifty who write the same entries at once, in every order, while others remove and make room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_the_same_do_not_lock_each_other_out() {
+    // Before anybody's patience with a lock ends, so that each deadlock is found out as one.
+    let Some(postgres) = Postgres::start_with(&["deadlock_timeout=50ms"]) else { return };
+    let stage = Stage::running(place(&postgres), 1 << 30).await;
+    let other = Stage::running(place(&postgres), 1 << 30).await;
+    let writers = (0..50).map(|n| {
+        let tier = if n % 2 == 0 { stage.tier.clone() } else { other.tier.clone() };
+        tokio::spawn(async move {
+            for round in 0..5 {
+                let mut batch = parcels(0..150, 100);
+                batch.rotate_left((n * 7 + round) % 150);
+                // All connections may be taken for longer than one waits for them; that is no deadlock.
+                while let Err(fault) = tier.keep(&batch).await {
+                    assert_eq!(fault, Fault::TimedOut);
+                }
+                tier.find(&[key(n as u64)]).await.ok();
+                let one = Selection { key: Some(key(n as u64)), ..Selection::default() };
+                tier.remove(&one).await.ok();
+                tier.write_down().await.ok();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("no panic");
+    }
+    assert!(!postgres.log().contains("deadlock detected"), "{}", postgres.log());
+    let counted = postgres.ask("SELECT count(*) || ' ' || sum(bytes) FROM query_cache");
+    let tally = stage.tier.tally().await.expect("tally");
+    assert_eq!(counted, format!("{} {}", tally[0].entries, tally[0].bytes));
+    let rows = async |_: &Stage| {
+        postgres.ask("SELECT count(*) FROM query_cache_change").parse().unwrap_or(999) <= 64
+    };
+    stage.until("the sums are added up", rows).await;
+    let tally = stage.tier.tally().await.expect("tally");
+    assert_eq!(counted, format!("{} {}", tally[0].entries, tally[0].bytes), "and the same");
+    stage.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_made_anew_gets_its_tables() {
+    let Some(postgres) = Postgres::start() else { return };
+    let stage = Stage::running(place(&postgres), 1 << 30).await;
+    stage.tier.keep(&[parcel(1, 10)]).await.expect("keep");
+    postgres.ask("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    assert_eq!(stage.tier.find(&[key(1)]).await, Err(Fault::Corrupt));
+    stage.until("it keeps again", async |stage| stage.tier.keep(&[parcel(1, 10)]).await.is_ok()).await;
+    // Emptied by hand: the sums know.
+    postgres.ask("TRUNCATE query_cache");
+    assert_eq!(stage.tier.tally().await, Ok(vec![]));
+    stage.stop().await;
+}
+
+/// What Pannier did not make it does not touch: here a table of the predecessor's under the same name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_somebody_else_stays_as_it_is() {
+    let Some(postgres) = Postgres::start() else { return };
+    postgres.ask(
+        "CREATE TABLE query_cache (query_hash TEXT, hit_count INT); INSERT INTO query_cache VALUES ('a', 1)",
+    );
+    let stage = Stage::closed(place(&postgres), 1 << 30);
+    assert_eq!(stage.tier.open().await, Err(Fault::Corrupt));
+    assert_eq!(postgres.ask("SELECT * FROM query_cache"), "a|1");
+}
+
+/// A pooler in between that gives each transaction whichever connection is free.
+struct Pooler(std::process::Child, tempfile::TempDir);
+
+impl Pooler {
+    fn before(postgres: &Postgres) -> Option<Pooler> {
+        let program =
+            ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| Path::new(path).exists());
+        let Some(program) = program else {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: a test behind a real pgbouncer: none is installed");
+            return None;
+        };
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let path = folder.path().display();
+        let settings = format!(
+            "[databases]\npostgres = host={}\n[pgbouncer]\nlisten_port = 6432\nunix_socket_dir = {path}\n\
+             auth_type = trust\nauth_file = {path}/users\npool_mode = transaction\ndefault_pool_size = 3\n",
+            postgres.socket().display()
+        );
+        std::fs::write(folder.path().join("users"), "\"pannier\" \"\"\n").expect("write");
+        std::fs::write(folder.path().join("settings"), settings).expect("write");
+        let owner = std::fs::metadata(postgres.socket()).expect("its folder");
+        std::os::unix::fs::chown(folder.path(), Some(owner.uid()), Some(owner.gid())).expect("give it away");
+        let mut command = postgres.command(program);
+        command.arg(folder.path().join("settings")).stderr(Stdio::null()).stdout(Stdio::null());
+        Some(Pooler(command.spawn().expect("start pgbouncer"), folder))
+    }
+
+    fn place(&self) -> Place {
+        let url = format!(
+            "postgresql://pannier@localhost:6432/postgres?host={}&pgbouncer=true",
+            self.1.path().display()
+        );
+        Place::parse(&url).expect("a place")
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_may_stand_in_between() {
+    let Some(postgres) = Postgres::start() else { return };
+    let Some(pooler) = Pooler::before(&postgres) else { return };
+    // Two processes' worth, on three connections that go from hand to hand.
+    let stage = Stage::running(pooler.place(), 1 << 30).await;
+    let other = Stage::running(pooler.place(), 1 << 30).await;
+    stage.tier.keep(&parcels(0..100, 500)).await.expect("keep");
+    let askers = (0..16u64).map(|n| {
+        let tier = if n % 2 == 0 { stage.tier.clone() } else { other.tier.clone() };
+        tokio::spawn(async move {
+            for round in 0..50 {
+                let keys: Vec<_> = (0..1 + (n + round) % 20).map(key).collect();
+                let found = tier.find(&keys).await.expect("find");
+                assert!(found.iter().all(Option::is_some));
+                tier.keep(&[parcel(1000 + n * 100 + round, 100)]).await.expect("keep");
+            }
+            tier.write_down().await.expect("write down");
+        })
+    });
+    for asker in askers.collect::<Vec<_>>() {
+        asker.await.expect("no fault");
+    }
+    assert_eq!(stage.tier.tally().await.expect("tally")[0].entries, 100 + 16 * 50);
+    let top = stage.tier.top(&Selection::default(), 1).await.expect("top");
+    assert_eq!(top[0].key, key(0));
+    assert!(!postgres.log().contains("prepared statement"), "{}", postgres.log());
+    stage.stop().await;
+    other.stop().await;
+}
