@@ -1,5 +1,6 @@
 //! Settings → parts. The one place that knows which part gets which.
 
+use super::below::Below;
 use crate::admin::{self, Readiness};
 use crate::cache::Memory;
 use crate::config::Config;
@@ -23,6 +24,7 @@ pub struct House {
     pub policy: Arc<ArcSwap<Policy>>,
     pub way: Arc<Way>,
     pub front: Arc<Front>,
+    pub below: Below,
     pub log: Arc<AccessLog>,
     pub readiness: Arc<Readiness>,
     /// Set when the end begins.
@@ -44,7 +46,8 @@ impl House {
         let log = AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())?;
         let log = Arc::new(log);
 
-        let way = way(config, &instance, &metrics, &log);
+        let below = Below::build(config, &metrics)?;
+        let way = way(config, &instance, &metrics, &log, &below);
         let recall = recall_share(config) as u64;
         let gateway = Arc::new(Gateway::new(policy.clone(), way.clone(), recall));
         show_sizes(&metrics, &way, &gateway);
@@ -75,13 +78,18 @@ impl House {
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
         let front = Front { door, crowd, lane, desk, proxy };
-        let client = way.client.clone();
-        let readiness = Arc::new(Readiness::new(move || client.is_up()));
+        let readiness = readiness(&way);
         let knows_host = host_guard(Hosts::new(admin_listen), policy.clone());
         let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host };
         let admin_bounds = admin_bounds(&config.server);
-        Ok(House { policy, way, front: Arc::new(front), log, readiness, draining, admin, admin_bounds })
+        let front = Arc::new(front);
+        Ok(House { policy, way, front, below, log, readiness, draining, admin, admin_bounds })
     }
+}
+
+fn readiness(way: &Way) -> Arc<Readiness> {
+    let client = way.client.clone();
+    Arc::new(Readiness::new(move || client.is_up()))
 }
 
 /// Where answers are given.
@@ -96,7 +104,13 @@ fn desk(server: &proxy::Config, gateway: &Arc<Gateway>, way: &Way) -> Desk {
 }
 
 /// The way upstream, and what is remembered of it.
-fn way(config: &Config, instance: &str, metrics: &Arc<Metrics>, log: &Arc<AccessLog>) -> Arc<Way> {
+fn way(
+    config: &Config,
+    instance: &str,
+    metrics: &Arc<Metrics>,
+    log: &Arc<AccessLog>,
+    below: &Below,
+) -> Arc<Way> {
     let target = Arc::new(Target::new(&config.upstream));
     let client = Client::new(target, &config.upstream, instance);
     let mut sinks: Vec<Arc<dyn RecordSink>> = vec![metrics.clone()];
@@ -107,6 +121,7 @@ fn way(config: &Config, instance: &str, metrics: &Arc<Metrics>, log: &Arc<Access
         inventory: Inventory::new(client.clone(), config.upstream.inventory_refresh),
         origins: Origins::new(client.clone()),
         memory: Memory::new((config.memory.capacity - recall_share(config)) as u64, metrics.clone()),
+        tiers: below.tiers.clone(),
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
         sinks: Sinks::new(sinks),

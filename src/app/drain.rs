@@ -15,6 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+/// The tiers have this long to end what they do.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 /// What was cut off has this long to leave its record.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -41,6 +43,7 @@ pub async fn serve(
     let entrance = Entrance::new(house.front.clone(), server, closed, cut.clone());
     let (connections, quiet) = (entrance.connections.clone(), entrance.quiet.clone());
     let accepting = tokio::spawn(entrance.accept(data));
+    let below = tokio::spawn(house.below.clone().run(stopped.clone()));
     start_background(&house, admin, reload, stopped);
     house.readiness.start();
 
@@ -67,6 +70,8 @@ pub async fn serve(
         }
     }
     let _ = stop.send(true);
+    // What still waits to be kept is written; each tier bounds how long that takes.
+    let _ = tokio::time::timeout(LAST_WRITES, below).await;
     tracing::info!("stopped");
     house.log.close();
     Ok(())

@@ -1,5 +1,6 @@
 //! The composition root: from settings to parts, from parts to services, and the order in which they end.
 
+mod below;
 mod build;
 mod drain;
 mod entrance;

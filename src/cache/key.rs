@@ -5,7 +5,7 @@ use crate::domain::{Fingerprint, Scope};
 use std::fmt;
 
 /// Changes when entries of an older Pannier must not be found any more.
-const FORMAT: &str = "pannier 1";
+const FORMAT: &str = "pannier 2";
 
 /// 256 bits over everything that decides the answer and over who may have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,13 +26,12 @@ pub struct Parts<'a> {
     /// The route's path, and the request's query.
     pub path: &'a str,
     pub query: &'a [u8],
-    pub streamed: bool,
     pub fingerprint: Fingerprint,
 }
 
 impl CacheKey {
     pub fn of(parts: Parts<'_>) -> Self {
-        let Parts { scope, epoch, upstream, version, digest, path, query, streamed, fingerprint } = parts;
+        let Parts { scope, epoch, upstream, version, digest, path, query, fingerprint } = parts;
         let mut hasher = blake3::Hasher::new();
         let texts = [FORMAT, epoch, upstream, version, digest, path].map(str::as_bytes);
         for text in texts.into_iter().chain([query]) {
@@ -41,7 +40,6 @@ impl CacheKey {
             hasher.update(text);
         }
         hasher.update(&scope.0);
-        hasher.update(&[u8::from(streamed)]);
         hasher.update(&fingerprint.0);
         CacheKey(*hasher.finalize().as_bytes())
     }
@@ -72,7 +70,6 @@ mod tests {
             digest: "d",
             path: "/p",
             query: b"q",
-            streamed: false,
             fingerprint: Fingerprint([2; 32]),
         }
     }
@@ -89,7 +86,6 @@ mod tests {
             Parts { digest: "x", ..parts() },
             Parts { path: "/x", ..parts() },
             Parts { query: b"x", ..parts() },
-            Parts { streamed: true, ..parts() },
             Parts { fingerprint: Fingerprint([9; 32]), ..parts() },
         ];
         for other in others {

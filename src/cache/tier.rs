@@ -36,7 +36,7 @@ pub struct Label {
     /// The model's full name and its digest.
     pub model: Arc<str>,
     pub digest: Arc<str>,
-    /// In whose scope it stands; empty where scopes are by key or shared.
+    /// Whose request it answered first.
     pub team: Arc<str>,
 }
 

@@ -53,7 +53,10 @@ pub struct Route {
 /// How the cache took part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum CacheOutcome {
+    /// The memory had it.
     Hit,
+    /// A tier behind the memory had it.
+    HitBelow,
     Miss,
     /// Joined another request's trip.
     Joined,
@@ -63,12 +66,17 @@ pub enum CacheOutcome {
 }
 
 impl CacheOutcome {
-    pub const ALL: [CacheOutcome; 4] =
-        [CacheOutcome::Hit, CacheOutcome::Miss, CacheOutcome::Joined, CacheOutcome::Bypass];
+    pub const ALL: [CacheOutcome; 5] = [
+        CacheOutcome::Hit,
+        CacheOutcome::HitBelow,
+        CacheOutcome::Miss,
+        CacheOutcome::Joined,
+        CacheOutcome::Bypass,
+    ];
 
     pub fn label(self) -> &'static str {
         match self {
-            CacheOutcome::Hit => "hit",
+            CacheOutcome::Hit | CacheOutcome::HitBelow => "hit",
             CacheOutcome::Miss => "miss",
             CacheOutcome::Joined => "coalesced",
             CacheOutcome::Bypass => "bypass",

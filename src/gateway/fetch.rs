@@ -3,7 +3,7 @@
 use super::plan::{FlightKey, Keep, Plan};
 use super::trip::{self, TripHead};
 use super::{Policy, Request, Way};
-use crate::cache::{CacheKey, Directives, Entry, Parts, Terms};
+use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Payload, Prefix, Terms, TierName};
 use crate::domain::{CacheOutcome, Call, CallFacts, Error, Kind};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
@@ -19,10 +19,13 @@ pub struct Order<'a> {
     pub directives: Directives,
 }
 
-/// An answer from the memory.
+/// An answer that was kept.
 pub struct Remembered {
     pub key: CacheKey,
+    /// As it was stored, and as this request wants it.
+    pub stored: Arc<Entry>,
     pub entry: Arc<Entry>,
+    pub tier: TierName,
     /// How long it may be used, as the policy says now.
     pub ttl: Duration,
 }
@@ -43,7 +46,8 @@ pub enum Fetched {
 impl Fetched {
     pub fn outcome(&self) -> CacheOutcome {
         match self {
-            Fetched::Remembered(_) => CacheOutcome::Hit,
+            Fetched::Remembered(Remembered { tier: TierName::Memory, .. }) => CacheOutcome::Hit,
+            Fetched::Remembered(_) => CacheOutcome::HitBelow,
             Fetched::Trip { outcome, .. } => *outcome,
         }
     }
@@ -51,20 +55,25 @@ impl Fetched {
 
 /// # Errors
 /// `NotCached` for `only-if-cached`; `Overloaded` when too many trips are under way.
-pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetched, Error> {
+pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetched, Error> {
     let (key, identity, terms) = match terms(policy, order) {
         Ok((identity, terms)) => (order.key(way, policy, identity), identity, terms),
         Err(_) if order.directives.only_if_cached => return Err(not_cached()),
         Err(why) => return solo(way, order, Some(why), None),
     };
-    let remembered = || {
-        let entry = way.memory.get(&key, Instant::now())?;
-        let (age, ttl) = (entry.age(Instant::now()), entry.ttl.min(terms.ttl));
-        let fresh = age < ttl && order.directives.accept(age, ttl);
-        fresh.then_some(Remembered { key, entry, ttl })
-    };
+    let remembered =
+        || order.remembered(key, &terms, way.memory.get(&key, Instant::now())?, TierName::Memory);
+    let (scope, label) = (order.request.consumer.scope, order.label(identity));
     let asks_memory = order.directives.may_look_up();
     if asks_memory && let Some(remembered) = remembered() {
+        return Ok(Fetched::Remembered(remembered));
+    }
+    if asks_memory
+        && let Some((Payload::Answer(entry), tier)) = way.tiers.find(&key, &scope, &label).await
+        && let Some(remembered) = order.remembered(key, &terms, entry, tier)
+        && order.can_show(&remembered.entry)
+    {
+        way.memory.put(key, remembered.stored.clone());
         return Ok(Fetched::Remembered(remembered));
     }
     if order.directives.only_if_cached {
@@ -73,7 +82,7 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
     if order.directives.no_store {
         return solo(way, order, Some("NO-STORE"), None);
     }
-    let keep = Keep { key, identity: identity.clone(), terms };
+    let keep = Keep { key, scope, label, identity: identity.clone(), terms };
     if !asks_memory {
         return solo(way, order, Some("REQUEST"), Some(keep));
     }
@@ -120,9 +129,35 @@ impl Order<'_> {
             digest: &identity.digest,
             path: self.request.form.path(),
             query: &self.request.query(),
-            streamed: self.call.streamed,
             fingerprint: self.call.fingerprint,
         })
+    }
+
+    /// What an operator may find the answer by.
+    fn label(&self, identity: &Identity) -> Label {
+        Label {
+            prefix: Prefix::of(self.call.operation),
+            operation: self.call.operation,
+            model: identity.name.clone(),
+            digest: identity.digest.clone(),
+            team: self.request.consumer.team.clone(),
+        }
+    }
+
+    /// `stored` as this request wants it, if it may have it.
+    fn remembered(
+        &self,
+        key: CacheKey,
+        terms: &Terms,
+        stored: Arc<Entry>,
+        tier: TierName,
+    ) -> Option<Remembered> {
+        let (age, ttl) = (stored.age(Instant::now()), stored.ttl.min(terms.ttl));
+        if age >= ttl || !self.directives.accept(age, ttl) {
+            return None;
+        }
+        let entry = self.in_mode(&stored)?;
+        Some(Remembered { key, stored, entry, tier, ttl })
     }
 
     fn plan(&self, keep: Option<Keep>) -> Plan {

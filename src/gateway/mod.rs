@@ -5,6 +5,7 @@ mod books;
 mod error;
 mod fetch;
 mod live;
+mod mode;
 mod plan;
 mod policy;
 mod recall;
@@ -19,7 +20,7 @@ pub use recall::{Alias, Recalled};
 pub use rendition::Fresh;
 pub use respond::{Body, Reply};
 
-use crate::cache::{Directives, Memory};
+use crate::cache::{Directives, Memory, Tiers};
 use crate::dialect::encoding::{self, Opened};
 use crate::dialect::{self, Form};
 use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
@@ -54,6 +55,8 @@ pub struct Way {
     pub inventory: Arc<Inventory>,
     pub origins: Origins,
     pub memory: Memory,
+    /// The tiers behind it.
+    pub tiers: Arc<Tiers>,
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
@@ -117,7 +120,7 @@ impl Gateway {
 
         let directives = Directives::read(request.headers);
         let order = Order { request: &request, call, facts, identity, directives };
-        let fetched = fetch::fetch(&self.way, &policy, &order)?;
+        let fetched = fetch::fetch(&self.way, &policy, &order).await?;
         record.cache = fetched.outcome();
         let reply = match fetched {
             fetch::Fetched::Remembered(remembered) => {

@@ -1,8 +1,8 @@
 //! What a trip upstream is for, and who may share it.
 
-use crate::cache::{CacheKey, Terms};
+use crate::cache::{CacheKey, Label, Terms};
 use crate::dialect::Form;
-use crate::domain::{CallFacts, Route};
+use crate::domain::{CallFacts, Route, Scope};
 use crate::upstream::Identity;
 
 /// One trip under way is shared by those who ask for the same thing of the same model by the same name, in a
@@ -30,6 +30,8 @@ pub struct Plan {
 #[derive(Clone)]
 pub struct Keep {
     pub key: CacheKey,
+    pub scope: Scope,
+    pub label: Label,
     pub identity: Identity,
     pub terms: Terms,
 }

@@ -82,15 +82,15 @@ impl Recall {
         template: &Template,
     ) {
         let request = order.request;
-        let Remembered { key, entry, ttl } = remembered;
+        let Remembered { key, stored, entry, ttl, .. } = remembered;
         let Some(identity) = &order.identity else { return };
         if request.target != request.form.path().as_bytes() || request.content_encoding.is_some() {
             return;
         }
-        let Some(rendition) = Rendition::of(entry, template) else { return };
+        let Some(rendition) = Rendition::of(stored, entry, template) else { return };
         let alias = Alias {
             key: *key,
-            entry: Arc::downgrade(entry),
+            entry: Arc::downgrade(stored),
             learned: Stamp { epoch: identity.epoch, generation },
             ttl: *ttl,
             rendition,

@@ -34,8 +34,9 @@ pub struct Fresh<'a> {
 }
 
 impl Rendition {
-    /// `None` when the answer is too large for 32-bit offsets once it is cut into chunks.
-    pub fn of(entry: &Entry, template: &Template) -> Option<Self> {
+    /// `template` is of `entry`, which is `stored` itself or the same in the other mode. `None` when the answer
+    /// is too large for 32-bit offsets once it is cut into chunks.
+    pub fn of(stored: &Entry, entry: &Entry, template: &Template) -> Option<Self> {
         let streamed = !entry.frames.is_empty();
         let content_len = template.body.len();
         let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
@@ -47,7 +48,7 @@ impl Rendition {
             (chunked(template)?, true)
         } else {
             field(&mut head, header::CONTENT_LENGTH.as_str(), content_len.to_string().as_bytes());
-            let own = template.body.as_ptr() != entry.body.as_ptr();
+            let own = template.body.as_ptr() != stored.body.as_ptr();
             (template.clone(), own)
         };
         field(&mut head, header::CONNECTION.as_str(), b"keep-alive");
@@ -63,7 +64,7 @@ impl Rendition {
             + self.slots.slots.len() * size_of::<Slot>()
     }
 
-    /// Appends head and body to `out`; a long body is returned instead, to be written as the client takes it.
+    /// Appends head and body to `out`, `entry` being the stored one; a long body is returned instead, to be written as the client takes it.
     pub fn write(&self, entry: &Entry, fresh: &Fresh<'_>, out: &mut Vec<u8>) -> Option<Pour> {
         let body = self.body.as_ref().unwrap_or(&entry.body);
         let is_long = body.len() > LONGEST;

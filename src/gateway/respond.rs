@@ -3,7 +3,7 @@
 use super::fetch::{Order, Remembered};
 use super::live::Live;
 use super::trip::TripHead;
-use crate::cache::Entry;
+use crate::cache::{Entry, TierName};
 use crate::dialect::openai::UsageStrip;
 use crate::dialect::{self};
 use crate::domain::{CacheOutcome, Error, Kind, Pour, Record, Template};
@@ -90,10 +90,10 @@ pub fn live(seat: Seat<TripHead, Error>, order: &Order<'_>, fresh: Fresh) -> Rep
 
 /// An answer from the memory, made fresh.
 pub fn remembered(remembered: &Remembered, template: &Template, order: &Order<'_>, record: &Record) -> Reply {
-    let Remembered { entry, ttl, .. } = remembered;
+    let Remembered { entry, ttl, tier, .. } = remembered;
     let age = entry.age(Instant::now());
     let mut headers: HeaderMap = entry.headers.iter().cloned().collect();
-    headers.insert(CACHE_STATUS, hit(ttl.saturating_sub(age)));
+    headers.insert(CACHE_STATUS, hit(ttl.saturating_sub(age), *tier));
     headers.insert(header::AGE, age.as_secs().into());
     let pour = Pour::new(template.clone(), SystemTime::now(), record.id.seed());
     let body = Body::Replay { pour, streamed: order.call.streamed };
@@ -118,8 +118,8 @@ pub fn fit(entry: &Entry, order: &Order<'_>) -> Result<Template, Error> {
         .ok_or_else(|| Error::new(Kind::Internal, "a remembered answer cannot be read"))
 }
 
-fn hit(left: Duration) -> HeaderValue {
-    value(format!("pannier; hit; ttl={}; detail=memory", left.as_secs()))
+fn hit(left: Duration, tier: TierName) -> HeaderValue {
+    value(format!("pannier; hit; ttl={}; detail={tier}", left.as_secs()))
 }
 
 /// Never says `stored`: the field goes out before the answer has come, and only a whole one, of a model that

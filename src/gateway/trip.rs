@@ -6,7 +6,7 @@
 use super::Way;
 use super::books::Books;
 use super::plan::{FlightKey, Keep, Plan};
-use crate::cache::Entry;
+use crate::cache::{Entry, Payload};
 use crate::dialect::{self, Form, frame};
 use crate::domain::{Error, Kind, Observed};
 use crate::flight::Recorder;
@@ -128,7 +128,9 @@ async fn remember(way: &Way, plan: &Plan, arrived: Arrived) -> Result<(), &'stat
     if !way.inventory.confirm(&plan.model, &keep.identity).await {
         return Err("the model may have changed meanwhile");
     }
-    way.memory.put(keep.key, Arc::new(entry));
+    let entry = Arc::new(entry);
+    way.memory.put(keep.key, entry.clone());
+    way.tiers.keep(keep.key, keep.scope, keep.label.clone(), Payload::Answer(entry), None);
     Ok(())
 }
 

@@ -111,10 +111,11 @@ impl Metrics {
     ) -> CallHandles {
         let operation = call.operation.label();
         let stream = if call.streamed { "true" } else { "false" };
-        // Whoever joined a trip had found nothing in memory; that it joined has a counter of its own.
+        // Whoever joined a trip had found nothing in memory; that it joined has a counter of its own, and
+        // so have the tiers below.
         let result = match cache {
             CacheOutcome::Hit => "hit",
-            CacheOutcome::Miss | CacheOutcome::Joined => "miss",
+            CacheOutcome::Miss | CacheOutcome::Joined | CacheOutcome::HitBelow => "miss",
             CacheOutcome::Bypass => "bypass",
         };
         let llm = [operation, self.model_label(&call.model), route.dialect, stream, finish.label()];
@@ -201,7 +202,8 @@ impl RecordSink for Metrics {
         let Some(call) = &record.call else { return };
         let finish = finish(record.status, record.ending, record.observed.as_ref());
         self.call_handles(record.route, call, record.cache, finish).count();
-        let shared = matches!(record.cache, CacheOutcome::Hit | CacheOutcome::Joined);
+        let shared =
+            matches!(record.cache, CacheOutcome::Hit | CacheOutcome::HitBelow | CacheOutcome::Joined);
         if let Some(observed) = &record.observed
             && shared
             && record.ending == Ending::Complete

@@ -181,7 +181,11 @@ async fn memory_stays_near_its_capacity() {
     let upstream = Upstream::start().await;
     let by_size: Vec<_> = SIZES.iter().map(|&size| json(200, &answer(size))).collect();
     upstream.on("/api/embed", move |visit| by_size[visit.nth % SIZES.len()].clone());
-    let pannier = Launch::before(&upstream).set("memory.capacity", &CAPACITY.to_string()).start().await;
+    let pannier = Launch::before(&upstream)
+        .set("memory.capacity", &CAPACITY.to_string())
+        .set("cache.database.enabled", "false")
+        .start()
+        .await;
     pannier.ask(&question(0)).await.fine();
     let idle = pannier.resident();
 

@@ -69,7 +69,7 @@ async fn every_hit_is_the_same_down_both() {
     for route in routes() {
         for (nth, &streamed) in route.modes().iter().enumerate() {
             upstream.always(route.path, route.acts(streamed));
-            let ask = route.ask(streamed);
+            let ask = route.ask_apart(streamed);
             let what = format!("{} streamed {streamed}", route.path);
             let lane = pannier.ask(&ask).await.fine();
             assert!(!lane.is_hit());
@@ -276,7 +276,7 @@ async fn a_replaced_answer_is_told_as_it_is_now() {
     let pannier = Pannier::start(&upstream).await;
     for streamed in [false, true] {
         upstream.always(route.path, route.acts(streamed));
-        let ask = route.ask(streamed);
+        let ask = route.ask_apart(streamed);
         pannier.ask(&ask).await.fine();
         for _ in 0..3 {
             pannier.remembered(&ask).await;

@@ -30,8 +30,8 @@ async fn the_families_are_there_and_promtool_has_no_complaint() {
     for route in routes() {
         for &streamed in route.modes() {
             upstream.always(route.path, route.acts(streamed));
-            pannier.ask(&route.ask(streamed)).await.fine();
-            pannier.remembered(&route.ask(streamed)).await;
+            pannier.ask(&route.ask_apart(streamed)).await.fine();
+            pannier.remembered(&route.ask_apart(streamed)).await;
         }
     }
     pannier.ask(&Ask::get("/").host("evil.example")).await;
@@ -87,16 +87,16 @@ async fn each_request_leaves_one_record() {
     // Chats: a miss, a hit, two that share, one that leaves early, one that leaves late, one that breaks,
     // one that is refused, one that is too large, one that Ollama refuses.
     upstream.always(chat.path, chat.acts(false));
-    pannier.ask(&chat.ask(false)).await.fine();
+    pannier.ask(&chat.ask_apart(false)).await.fine();
     pause(150).await;
-    assert!(pannier.ask(&chat.ask(false)).await.fine().is_hit());
+    assert!(pannier.ask(&chat.ask_apart(false)).await.fine().is_hit());
     let gate = Gate::closed();
     let mut shared = chat.acts(true);
     shared.insert(2, Act::Wait(gate.clone()));
     upstream.always(chat.path, shared);
     let mut wires = [pannier.open().await, pannier.open().await];
     for wire in &mut wires {
-        wire.ask(&chat.ask(true)).await;
+        wire.ask(&chat.ask_apart(true)).await;
         wire.head("POST").await;
     }
     gate.open();
@@ -110,7 +110,7 @@ async fn each_request_leaves_one_record() {
     upstream.always(chat.path, vec![Act::Hang]);
     let before = upstream.count(chat.path);
     let mut wire = pannier.open().await;
-    wire.ask(&alone(chat.ask(true))).await;
+    wire.ask(&alone(chat.ask_apart(true))).await;
     upstream.visit(chat.path, before).await;
     drop(wire);
     let mut late = chat.acts(true);
@@ -118,22 +118,22 @@ async fn each_request_leaves_one_record() {
     late.push(Act::Hang);
     upstream.always(chat.path, late.clone());
     let mut wire = pannier.open().await;
-    wire.ask(&alone(chat.ask(true))).await;
+    wire.ask(&alone(chat.ask_apart(true))).await;
     wire.head("POST").await;
     wire.piece().await.expect("a line");
     drop(wire);
     late.pop();
     late.push(Act::Rst);
     upstream.always(chat.path, late);
-    pannier.ask(&alone(chat.ask(true))).await;
+    pannier.ask(&alone(chat.ask_apart(true))).await;
     let twice = Ask::new("POST", chat.path).bytes(r#"{"model":"a","model":"b"}"#);
     assert_eq!(pannier.ask(&twice).await.status(), 400);
     let large = Ask::new("POST", chat.path).bytes(vec![b' '; 100 * 1024]);
     assert_eq!(pannier.ask(&large).await.status(), 413);
     upstream.always(chat.path, json(404, "{\"error\":\"model 'm' not found\"}"));
-    assert_eq!(pannier.ask(&alone(chat.ask(false))).await.status(), 404);
+    assert_eq!(pannier.ask(&alone(chat.ask_apart(false))).await.status(), 404);
     upstream.always(chat.path, vec![Act::Rst]);
-    assert_eq!(pannier.ask(&alone(chat.ask(false))).await.status(), 502);
+    assert_eq!(pannier.ask(&alone(chat.ask_apart(false))).await.status(), 502);
 
     let of_chat = [("route", "/api/chat")];
     let samples = pannier.counts("pannier_http_requests_total", &of_chat, 11.0).await;

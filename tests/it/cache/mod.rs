@@ -32,7 +32,7 @@ async fn all_nine_routes_are_remembered_in_each_mode() {
     for route in routes() {
         let (upstream, pannier, route) = stage_with(route.path).await;
         for (nth, &streamed) in route.modes().iter().enumerate() {
-            let miss = pannier.ask(&route.ask(streamed)).await.fine();
+            let miss = pannier.ask(&route.ask_apart(streamed)).await.fine();
             assert!(
                 miss.cache().contains("fwd=uri-miss") || miss.cache().contains("fwd=miss"),
                 "{}",
@@ -40,7 +40,7 @@ async fn all_nine_routes_are_remembered_in_each_mode() {
             );
             assert!(!miss.cache().contains("stored"), "nobody knows yet: {}", miss.cache());
             assert_eq!(miss.field("age"), None, "a fresh answer has no age");
-            let hit = pannier.remembered(&route.ask(streamed)).await;
+            let hit = pannier.remembered(&route.ask_apart(streamed)).await;
             let what = format!("{} streamed {streamed}", route.path);
             assert_eq!(upstream.count(route.path), nth + 1, "{what}");
             assert!(hit.is_hit(), "{what}: {}", hit.cache());
@@ -150,20 +150,33 @@ fn seconds_of_known_dates() {
     assert_eq!(seconds_of("2024-02-29T12:00:01Z"), 1709208001);
 }
 
+/// What was told in one mode answers in the other as well, down both ways, and nobody is asked again.
 #[tokio::test]
-async fn modes_are_kept_apart_and_their_defaults_known() {
-    for path in ["/api/chat", "/v1/chat/completions", "/v1/messages"] {
-        let (upstream, pannier, route) = stage_with(path).await;
-        let by_default = route.dialect == "ollama";
-        let mut unsaid = route.body(by_default);
-        unsaid.as_object_mut().expect("an object").remove("stream");
-        pannier.ask(&route.ask(by_default)).await.fine();
-        pannier.remembered(&route.ask(by_default)).await;
-        assert!(
-            !goes_up(&upstream, &pannier, &Ask::post(path, &unsaid)).await,
-            "{path}: unsaid is {by_default}"
-        );
-        let other = pannier.ask(&route.ask(!by_default)).await.fine();
-        assert_eq!(other.body(), route.bytes(!by_default), "{path}");
+async fn either_mode_answers_for_both_and_their_defaults_are_known() {
+    for path in ["/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions", "/v1/messages"] {
+        for first in [false, true] {
+            let (upstream, pannier, route) = stage_with(path).await;
+            let by_default = route.dialect == "ollama";
+            let mut unsaid = route.body(by_default);
+            unsaid.as_object_mut().expect("an object").remove("stream");
+            pannier.ask(&route.ask(first)).await.fine();
+            pannier.remembered(&route.ask(first)).await;
+            for _ in 0..3 {
+                let other = pannier.ask(&route.ask(!first)).await.fine();
+                assert!(other.is_hit(), "{path} {first}: {}", other.cache());
+                let streams = other.field("content-type").is_some_and(|kind| !kind.contains("/json"));
+                assert_eq!(streams, !first, "{path}: {:?}", other.head);
+                assert!(other.text().contains("glad"), "{path}: {}", other.text());
+            }
+            assert!(
+                !goes_up(&upstream, &pannier, &Ask::post(path, &unsaid)).await,
+                "{path}: unsaid is {by_default}"
+            );
+            let same = pannier.ask(&route.ask(first)).await.fine();
+            assert_eq!(
+                without_fresh(&same.text()),
+                without_fresh(&String::from_utf8_lossy(&route.bytes(first)))
+            );
+        }
     }
 }

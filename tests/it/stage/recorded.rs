@@ -114,6 +114,13 @@ impl Route {
         Ask::post(self.path, &self.body(streamed))
     }
 
+    /// The same, in words that no request of the other mode has: what one was told cannot answer the other.
+    pub fn ask_apart(&self, streamed: bool) -> Ask {
+        let mut body = self.body(streamed);
+        body["apart"] = streamed.into();
+        Ask::post(self.path, &body)
+    }
+
     /// The answer's script in one mode.
     pub fn acts(&self, streamed: bool) -> Vec<Act> {
         if streamed {

@@ -1,0 +1,90 @@
+//! The tiers behind the memory as the settings want them, and what keeps them going.
+
+use crate::cache::{self, Database, DatabaseOptions, Limits, Redis, Seal, Secret, Tier, Tiers};
+use crate::config::Config;
+use crate::store::{Place, Table};
+use crate::telemetry::Metrics;
+use anyhow::Context;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The file of the cache's own database, in the data directory.
+const FILE: &str = "cache.db";
+
+/// All that stands behind the memory.
+#[derive(Clone)]
+pub struct Below {
+    pub tiers: Arc<Tiers>,
+    redis: Option<Arc<Redis>>,
+    database: Option<Arc<Database>>,
+}
+
+impl Below {
+    /// Reaches nothing: whatever is away comes when it comes.
+    ///
+    /// # Errors
+    /// When an address or a name in the settings is none.
+    pub fn build(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let cache::Config { tiers: wanted, redis, database, .. } = &config.cache;
+        let redis = match redis.enabled && !redis.url.expose().is_empty() {
+            true => Some(Arc::new(Redis::new(redis).context("cache.redis.url")?)),
+            false => None,
+        };
+        let data_dir = &config.server.data_dir;
+        let database = match database.enabled {
+            true => Some(Arc::new(Database::new(options(database, data_dir)?, metrics.clone()))),
+            false => None,
+        };
+        let mut below: Vec<(Arc<dyn Tier>, Limits)> = Vec::new();
+        below.extend(redis.iter().map(|tier| (tier.clone() as _, config.cache.redis.limits())));
+        below.extend(database.iter().map(|tier| (tier.clone() as _, config.cache.database.limits())));
+        let secret = match secret(wanted.secret.expose(), data_dir) {
+            Ok(secret) => secret,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "nothing is kept beyond this process");
+                return Ok(Below { tiers: Arc::new(unsealed(metrics)), redis: None, database: None });
+            }
+        };
+        let tiers = Arc::new(Tiers::new(Seal::new(&secret), below, wanted.queue, metrics.clone()));
+        Ok(Below { tiers, redis, database })
+    }
+
+    /// Keeps them in order until `stop`; then what waits is written.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let redis = async {
+            if let Some(redis) = &self.redis {
+                redis.run(stop.clone()).await;
+            }
+        };
+        let database = async {
+            if let Some(database) = &self.database {
+                database.run(stop.clone()).await;
+            }
+        };
+        if !self.tiers.is_empty() {
+            tokio::join!(self.tiers.run(stop.clone()), redis, database);
+        }
+    }
+}
+
+fn options(wanted: &cache::DatabaseConfig, data_dir: &Path) -> anyhow::Result<DatabaseOptions> {
+    let place = match wanted.url.expose() {
+        "" => Place::File(data_dir.join(FILE)),
+        url => Place::parse(url).context("cache.database.url")?,
+    };
+    let table = Table::new(&wanted.table).context("cache.database.table")?;
+    Ok(DatabaseOptions { place, table, capacity: wanted.max_bytes as u64 })
+}
+
+fn secret(given: &str, data_dir: &Path) -> anyhow::Result<Secret> {
+    match given {
+        "" => Ok(Secret::kept_in(data_dir)?),
+        given => Secret::from_hex(given).context("cache.tiers.secret must be 64 hexadecimal digits"),
+    }
+}
+
+/// No tier at all: the seal is never used.
+fn unsealed(metrics: &Arc<Metrics>) -> Tiers {
+    Tiers::new(Seal::new(&Secret::of([0; 32])), [], 0, metrics.clone())
+}

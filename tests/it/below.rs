@@ -1,0 +1,104 @@
+//! The tiers behind the memory, through the whole server: what outlives it, what others share, what may fail.
+
+use crate::servers::RedisServer;
+use crate::stage::{Launch, Pannier, Upstream, eventually, route, routes};
+use tempfile::TempDir;
+
+const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// With the cache's file in `dir`.
+fn before(upstream: &Upstream, dir: &TempDir) -> Launch {
+    let file = dir.path().join("cache.db");
+    Launch::before(upstream)
+        .set("cache.tiers.secret", SECRET)
+        .set("cache.database.url", &file.to_string_lossy())
+}
+
+async fn end(mut pannier: Pannier) {
+    pannier.signal("TERM");
+    assert_eq!(pannier.ended().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_restart_forgets_nothing() {
+    let upstream = Upstream::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let mut told = Vec::new();
+    let pannier = before(&upstream, &dir).start().await;
+    for route in routes() {
+        for &streamed in route.modes() {
+            upstream.always(route.path, route.acts(streamed));
+            pannier.ask(&route.ask_apart(streamed)).await.fine();
+            told.push((route.path, streamed, pannier.remembered(&route.ask_apart(streamed)).await));
+        }
+    }
+    end(pannier).await;
+
+    let again = before(&upstream, &dir).start().await;
+    for (path, streamed, before) in &told {
+        let (route, asked) = (route(path), upstream.count(path));
+        let ask = route.ask_apart(*streamed);
+        let first = eventually("the database", || async {
+            let reply = again.ask(&ask.clone().with("Cache-Control", "only-if-cached")).await;
+            reply.is_hit().then_some(reply)
+        })
+        .await;
+        assert!(first.cache().contains("detail=database"), "{path}: {}", first.cache());
+        assert_eq!(first.body().len(), before.body().len(), "{path} streamed {streamed}");
+        assert_eq!(first.field("content-type"), before.field("content-type"));
+        let second = again.ask(&ask).await.fine();
+        assert!(second.cache().contains("detail=memory"), "what was found below is found above next time");
+        assert_eq!(upstream.count(path), asked, "{path}: nobody was asked");
+    }
+    end(again).await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_put_aside() {
+    let upstream = Upstream::start().await;
+    let dir = TempDir::new().expect("a directory");
+    std::fs::write(dir.path().join("cache.db"), b"this is no database at all".repeat(500)).expect("write");
+    let pannier = before(&upstream, &dir).start().await;
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(false));
+    pannier.ask(&chat.ask(false)).await.fine();
+    pannier.remembered(&chat.ask(false)).await;
+    let aside = || {
+        let names = std::fs::read_dir(dir.path()).expect("read").flatten();
+        names.filter(|entry| entry.file_name().to_string_lossy().contains("corrupt")).count()
+    };
+    eventually("the old file put aside", || async { (aside() > 0).then_some(()) }).await;
+    end(pannier).await;
+}
+
+#[tokio::test]
+async fn replicas_share_what_one_was_told_and_lose_nothing_when_redis_dies() {
+    let Some(mut server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let upstream = Upstream::start().await;
+    let launch = || {
+        Launch::before(&upstream)
+            .set("cache.tiers.secret", SECRET)
+            .set("cache.database.enabled", "false")
+            .set("cache.redis.url", &server.url())
+    };
+    let (one, other) = (launch().start().await, launch().start().await);
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(true));
+    one.ask(&chat.ask(true)).await.fine();
+    let shared = eventually("the other to know it", || async {
+        let reply = other.ask(&chat.ask(true).with("Cache-Control", "only-if-cached")).await;
+        reply.is_hit().then_some(reply)
+    })
+    .await;
+    assert!(shared.cache().contains("detail=redis"), "{}", shared.cache());
+    assert_eq!(upstream.count(chat.path), 1);
+    server.kill();
+    for pannier in [&one, &other] {
+        assert!(pannier.ask(&chat.ask(true)).await.fine().is_hit());
+        let generate = route("/api/generate");
+        upstream.always(generate.path, generate.acts(false));
+        pannier.ask(&generate.ask(false)).await.fine();
+    }
+}
