@@ -15,7 +15,11 @@ use tokio::time::Instant;
 const TICK: Duration = Duration::from_secs(1);
 /// How often what was of use is written down.
 const WRITE_DOWN: Duration = Duration::from_secs(5);
-/// After each step of removing others get this long to write.
+/// How long that may go on at a time.
+const WRITING: Duration = Duration::from_secs(2);
+/// Entries whose uses one transaction writes down.
+const USES: usize = 128;
+/// After each step others get this long to write.
 const BREATH: Duration = Duration::from_millis(2);
 /// Steps that removing what has ended takes in one go: nobody is waiting for it.
 const ENDED_STEPS: usize = 8;
@@ -59,19 +63,36 @@ impl Database {
     /// Writes down now what was of use; else that is done every few seconds.
     pub async fn write_down(&self) -> Result<(), Fault> {
         let entries = self.opened()?;
-        let uses = self.uses.take();
-        entries.note(&uses).await.map_err(|error| {
-            self.uses.put_back(uses);
-            self.heed(&entries, error)
-        })
+        self.note(&entries, None).await.map_err(|error| self.heed(&entries, error))
+    }
+
+    /// Until all is written down, or the time is over: the rest has its turn later.
+    async fn note(&self, entries: &Entries, until: Option<Instant>) -> Result<(), Error> {
+        loop {
+            let uses = self.uses.take(USES);
+            if uses.is_empty() || until.is_some_and(|until| Instant::now() >= until) {
+                self.uses.put_back(uses);
+                return Ok(());
+            }
+            if let Err(error) = entries.note(&uses).await {
+                self.uses.put_back(uses);
+                return Err(error);
+            }
+            if until.is_some() {
+                tokio::time::sleep(BREATH).await;
+            }
+        }
     }
 
     async fn look_after(&self, write_down: bool) {
         let Ok(entries) = self.opened() else { return };
-        if write_down {
-            let _ = self.write_down().await;
-        }
-        if let Err(error) = self.keep_order(&entries).await {
+        let work = async {
+            if write_down {
+                self.note(&entries, Some(Instant::now() + WRITING)).await?;
+            }
+            self.keep_order(&entries).await
+        };
+        if let Err(error) = work.await {
             self.heed(&entries, error);
         }
     }

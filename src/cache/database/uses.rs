@@ -21,9 +21,10 @@ impl Uses {
         }
     }
 
-    /// What is to be written down, which is then no longer here.
-    pub fn take(&self) -> BTreeMap<Key, Use> {
-        std::mem::take(&mut *self.lock())
+    /// At most `most` of what is to be written down, which is then no longer here.
+    pub fn take(&self, most: usize) -> BTreeMap<Key, Use> {
+        let mut uses = self.lock();
+        std::iter::from_fn(|| uses.pop_first()).take(most).collect()
     }
 
     /// Takes back what could not be written down.
@@ -68,13 +69,13 @@ mod tests {
     fn uses_add_up_and_what_was_taken_can_come_back() {
         let uses = Uses::default();
         uses.note([&key(1), &key(2), &key(1)], 10);
-        let taken = uses.take();
+        let taken = uses.take(9);
         uses.note([&key(1)], 9);
         uses.put_back(taken);
-        let all = uses.take();
+        let all = uses.take(9);
         assert_eq!(all[&key(1)], Use { hits: 3, last: 10 });
         assert_eq!(all[&key(2)], Use { hits: 1, last: 10 });
-        assert!(uses.take().is_empty());
+        assert!(uses.take(9).is_empty());
     }
 
     #[test]
@@ -83,8 +84,10 @@ mod tests {
         let keys: Vec<Key> = (0..100_000).map(key).collect();
         uses.note(&keys, 1);
         uses.note([&key(0)], 2);
-        let all = uses.take();
-        assert_eq!(all.len(), MOST);
-        assert_eq!(all[&key(0)], Use { hits: 2, last: 2 });
+        let first = uses.take(100);
+        let rest = uses.take(usize::MAX);
+        assert_eq!((first.len(), rest.len()), (100, MOST - 100));
+        let twice = first.get(&key(0)).or(rest.get(&key(0)));
+        assert_eq!(twice, Some(&Use { hits: 2, last: 2 }));
     }
 }
