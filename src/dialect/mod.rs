@@ -8,14 +8,17 @@ pub mod canon;
 pub mod encoding;
 pub mod fields;
 pub mod frame;
+mod numbers;
 mod observe;
 pub mod ollama;
 pub mod openai;
 mod question;
 mod routes;
 mod stencil;
+mod vectors;
 
 pub use routes::{Form, Handling, RouteSpec, find};
+pub use vectors::{Looks, Vectors, read_embeddings, render_embeddings};
 
 use crate::domain::{Call, Error, Observed, Template};
 use bytes::Bytes;

@@ -198,7 +198,7 @@ fn is_number(text: &str) -> bool {
 }
 
 /// `text` as Ollama writes it: Go's encoder escapes what could be markup, too (OLLAMA.md §1.2).
-fn json_text(text: &str) -> String {
+pub fn json_text(text: &str) -> String {
     let plain = serde_json::Value::from(text).to_string();
     let mut escaped = String::with_capacity(plain.len());
     for c in plain.chars() {

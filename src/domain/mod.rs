@@ -4,6 +4,7 @@
 
 mod call;
 mod consumer;
+mod embedding;
 mod error;
 mod record;
 mod template;
@@ -12,6 +13,7 @@ mod usage;
 
 pub use call::{Call, Certainty, Fingerprint, Operation, Storable};
 pub use consumer::{Consumer, Scope};
+pub use embedding::{Embedding, Item, Texts};
 pub use error::{Error, Kind};
 pub use record::{CacheOutcome, CallFacts, Ending, Record, RequestId, Route, Trip};
 pub use template::{Slot, SlotKind, Template};

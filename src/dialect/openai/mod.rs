@@ -4,11 +4,13 @@ mod decode;
 mod replay;
 mod scan;
 mod strip;
+mod vectors;
 
 pub use decode::decode;
 pub use replay::cut;
 pub use scan::Scanner;
 pub use strip::UsageStrip;
+pub(super) use vectors::{read_vectors, write_vectors};
 
 use super::{Dialect, Form, Handling, RouteSpec};
 use crate::domain::{Error, Kind};
