@@ -8,7 +8,9 @@ mod entry;
 mod key;
 mod memory;
 mod policy;
+mod shelf;
 mod tier;
+mod vectors;
 
 pub use config::{Completions, Config, MemoryConfig, Rule};
 pub use directives::Directives;
@@ -17,3 +19,4 @@ pub use key::{CacheKey, Parts};
 pub use memory::Memory;
 pub use policy::{Policy, Terms};
 pub use tier::{Fault, Label, Listing, Parcel, Prefix, Selection, Tally, Tier, TierName};
+pub use vectors::{Kept, Vectors, pack, unpack};

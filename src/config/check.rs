@@ -26,6 +26,7 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
     check_positive(
         &[
             ("memory.capacity", config.memory.capacity),
+            ("memory.vectors", config.memory.vectors),
             ("flight.max_recording", config.flight.max_recording),
             ("flight.max_recorded", config.flight.max_recorded),
             ("flight.window", config.flight.window),
