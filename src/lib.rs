@@ -8,9 +8,9 @@
 //!                  │                                       │
 //!               gateway  ── the life of a request ──       │                 the conductor
 //!                  │                                       │
-//!      ┌───────┬───┴────┬──────────┐                       │
-//!     auth   cache   flight    upstream                    │                 capabilities: strangers to each other
-//!      └───────┴───┬────┴──────────┘                       │
+//!      ┌───────┬───┴───┬────────┬─────────┐                │
+//!     auth   cache   flight   batch   upstream             │                 capabilities: strangers to each other
+//!      └───────┴───┬───┴────────┴─────────┘                │
 //!               dialect          telemetry ────────────────┘                 formats, instruments
 //!                  └────────────────┘
 //!                       domain                                               the nouns
@@ -25,6 +25,7 @@ pub mod dialect;
 pub mod telemetry;
 
 pub mod auth;
+pub mod batch;
 pub mod cache;
 pub mod flight;
 pub mod upstream;

@@ -23,6 +23,8 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("CACHE_EMBEDDING_TTL", "cache.embedding_ttl"),
     ("CACHE_TTL", "cache.completion_ttl"),
     ("CACHE_INFERENCE_TTL", "cache.completion_ttl"),
+    ("BATCH_MAX_WORKERS", "embeddings.workers"),
+    ("BATCH_SIZE", "embeddings.batch"),
 ];
 
 /// The one setting in which secrets stand.

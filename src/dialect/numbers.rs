@@ -5,9 +5,9 @@
 pub fn write(out: &mut Vec<u8>, number: f32) {
     let mut buffer = ryu::Buffer::new();
     let shortest = buffer.format_finite(number).as_bytes();
-    let size = number.abs();
-    if size < 1e-6 || size >= 1e21 || shortest.contains(&b'e') {
-        return write_anew(out, shortest, size != 0.0 && !(1e-6..1e21).contains(&size));
+    let plain = number == 0.0 || (1e-6..1e21).contains(&number.abs());
+    if !plain || shortest.contains(&b'e') {
+        return write_anew(out, shortest, !plain);
     }
     out.extend_from_slice(shortest.strip_suffix(b".0").unwrap_or(shortest));
 }

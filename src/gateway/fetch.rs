@@ -2,11 +2,12 @@
 
 use super::plan::{FlightKey, Keep, Plan};
 use super::trip::{self, TripHead};
-use super::{Policy, Request, Way};
+use super::{Policy, Reply, Request, Way};
 use crate::cache::{CacheKey, Directives, Entry, Parts, Terms};
-use crate::domain::{CacheOutcome, Call, CallFacts, Error, Kind};
+use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 pub struct Order<'a> {
     pub request: &'a Request<'a>,
     pub call: Call,
+    /// The body as it can be read; `call.body` may be packed.
+    pub plain: Bytes,
     pub facts: CallFacts,
     pub identity: Option<Identity>,
     pub directives: Directives,
@@ -38,6 +41,15 @@ pub enum Fetched {
         /// The answer will be kept if it is fit for it, for so long.
         keeps: Option<Duration>,
     },
+    /// It was put together from parts.
+    Assembled(Box<Assembled>),
+}
+
+/// An answer that is all there.
+pub struct Assembled {
+    pub reply: Reply,
+    pub outcome: CacheOutcome,
+    pub observed: Observed,
 }
 
 impl Fetched {
@@ -45,6 +57,7 @@ impl Fetched {
         match self {
             Fetched::Remembered(_) => CacheOutcome::Hit,
             Fetched::Trip { outcome, .. } => *outcome,
+            Fetched::Assembled(assembled) => assembled.outcome,
         }
     }
 }
@@ -57,14 +70,9 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
         Err(_) if order.directives.only_if_cached => return Err(not_cached()),
         Err(why) => return solo(way, order, Some(why), None),
     };
-    let remembered = || {
-        let entry = way.memory.get(&key, Instant::now())?;
-        let (age, ttl) = (entry.age(Instant::now()), entry.ttl.min(terms.ttl));
-        let fresh = age < ttl && order.directives.accept(age, ttl);
-        fresh.then_some(Remembered { key, entry, ttl })
-    };
+    let remembered = || remembered(way, key, order, terms);
     let asks_memory = order.directives.may_look_up();
-    if asks_memory && let Some(remembered) = remembered() {
+    if let Some(remembered) = remembered() {
         return Ok(Fetched::Remembered(remembered));
     }
     if order.directives.only_if_cached {
@@ -89,7 +97,22 @@ pub fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Fetch
     }
 }
 
-fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), &'static str> {
+/// What is remembered as a whole, and may be used.
+pub fn remembered(way: &Way, key: CacheKey, order: &Order<'_>, terms: Terms) -> Option<Remembered> {
+    if !order.directives.may_look_up() {
+        return None;
+    }
+    let entry = way.memory.get(&key, Instant::now())?;
+    let (age, ttl) = (entry.age(Instant::now()), entry.ttl.min(terms.ttl));
+    let fresh = age < ttl && order.directives.accept(age, ttl);
+    fresh.then_some(Remembered { key, entry, ttl })
+}
+
+/// Of which model, and on which terms, its answer may be remembered.
+///
+/// # Errors
+/// Why it may not, in a few words, for `Cache-Status`.
+pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), &'static str> {
     let identity = order.identity.as_ref().ok_or("MODEL")?;
     if identity.remote {
         return Err("CLOUD");
@@ -110,17 +133,40 @@ fn solo(
 }
 
 impl Order<'_> {
-    fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
+    /// Of the whole answer.
+    pub fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
+        self.key_of(way, policy, identity, self.request.form.path(), self.call.fingerprint)
+    }
+
+    /// Of all vectors that are made in one manner; on both routes the same.
+    pub fn key_of_texts(
+        &self,
+        way: &Way,
+        policy: &Policy,
+        identity: &Identity,
+        manner: Fingerprint,
+    ) -> CacheKey {
+        self.key_of(way, policy, identity, "texts", manner)
+    }
+
+    fn key_of(
+        &self,
+        way: &Way,
+        policy: &Policy,
+        identity: &Identity,
+        path: &str,
+        fingerprint: Fingerprint,
+    ) -> CacheKey {
         CacheKey::of(Parts {
             scope: self.request.consumer.scope,
             epoch: policy.cache.epoch(),
             upstream: &way.client.target().authority(),
             version: &identity.version,
             digest: &identity.digest,
-            path: self.request.form.path(),
+            path,
             query: &self.request.query(),
             streamed: self.call.streamed,
-            fingerprint: self.call.fingerprint,
+            fingerprint,
         })
     }
 

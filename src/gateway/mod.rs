@@ -1,31 +1,38 @@
 //! The life of a request for an answer. The conductor: it says in which order things happen, and does
 //! none of them itself.
 
+mod answer;
+mod assemble;
 mod books;
+mod embedding;
 mod error;
+mod fan;
 mod fetch;
+mod items;
 mod live;
 mod plan;
 mod policy;
 mod recall;
 mod rendition;
 mod respond;
+mod texts;
 mod trip;
 
 pub use error::{frame, refuse};
+pub use items::Items;
 pub use live::{Live, Piece};
 pub use policy::Policy;
 pub use recall::{Alias, Recalled};
 pub use rendition::Fresh;
 pub use respond::{Body, Reply};
 
-use crate::cache::{Directives, Memory};
+use crate::cache::{Directives, Memory, Vectors};
 use crate::dialect::encoding::{self, Opened};
 use crate::dialect::{self, Form};
 use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
 use crate::flight::Flights;
 use crate::telemetry::{Metrics, Sinks};
-use crate::upstream::{Client, Inventory, Origins, UpstreamCall, outgoing};
+use crate::upstream::{Client, Fleet, Inventory, Origins, UpstreamCall, outgoing};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fetch::Order;
@@ -53,8 +60,12 @@ pub struct Way {
     pub client: Arc<Client>,
     pub inventory: Arc<Inventory>,
     pub origins: Origins,
+    /// Where texts to be embedded go.
+    pub fleet: Fleet,
     pub memory: Memory,
+    pub vectors: Vectors,
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
+    pub items: Items,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
 }
@@ -116,8 +127,12 @@ impl Gateway {
         call.body = opened.seal(&call.body)?;
 
         let directives = Directives::read(request.headers);
-        let order = Order { request: &request, call, facts, identity, directives };
-        let fetched = fetch::fetch(&self.way, &policy, &order)?;
+        let plain = opened.plain;
+        let order = Order { request: &request, call, plain, facts, identity, directives };
+        let fetched = match embedding::fetch(&self.way, &policy, &order).await? {
+            Some(fetched) => fetched,
+            None => fetch::fetch(&self.way, &policy, &order)?,
+        };
         record.cache = fetched.outcome();
         let reply = match fetched {
             fetch::Fetched::Remembered(remembered) => {
@@ -130,6 +145,10 @@ impl Gateway {
             }
             fetch::Fetched::Trip { seat, outcome, why, keeps } => {
                 respond::live(seat, &order, respond::Fresh { outcome, why, keeps })
+            }
+            fetch::Fetched::Assembled(assembled) => {
+                record.observed = Some(assembled.observed);
+                assembled.reply
             }
         };
         Ok(reply.with_verdict(verdict))

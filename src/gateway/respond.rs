@@ -129,7 +129,16 @@ fn cut(body: &Bytes, ends: &[u32]) -> Vec<Bytes> {
         .collect()
 }
 
-fn hit(left: Duration) -> HeaderValue {
+/// The fields of the upstream's head that go on, where the answer is sent as a whole: not its date, its
+/// length, nor what it says to origins.
+pub fn own_fields(head: &Head) -> HeaderMap {
+    let goes_on =
+        |name: &HeaderName| !is_cors(name) && *name != header::DATE && *name != header::CONTENT_LENGTH;
+    let fields = head.headers.iter().filter(|(name, _)| goes_on(name));
+    fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+pub fn hit(left: Duration) -> HeaderValue {
     value(format!("pannier; hit; ttl={}; detail=memory", left.as_secs()))
 }
 
@@ -154,6 +163,6 @@ fn complete_cache_status(field: &mut HeaderValue, status: StatusCode) {
     }
 }
 
-fn value(text: String) -> HeaderValue {
+pub fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("pannier"))
 }
