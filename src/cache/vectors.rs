@@ -5,7 +5,7 @@
 //! lie side by side in pages, and take 1.08 times their own size; `benches/vectors.rs` measures it.
 
 use super::shelf::{Shelf, Slot, Stored};
-use super::{CacheKey, shelf};
+use super::{CacheKey, Directives, Terms, shelf};
 use crate::domain::Embedding;
 use crate::telemetry::{Eviction, Metrics};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -106,6 +106,15 @@ impl Vectors {
 
     fn milliseconds(&self, moment: Instant) -> u64 {
         moment.saturating_duration_since(self.born).as_millis() as u64
+    }
+}
+
+impl Kept {
+    /// It, as long as a request with these `directives` may have it on these `terms`, and for how long.
+    pub fn fit_for(mut self, directives: &Directives, terms: Terms, now: Instant) -> Option<Self> {
+        self.ttl = self.ttl.min(terms.ttl);
+        let age = now.saturating_duration_since(self.stored);
+        (age < self.ttl && directives.accept(age, self.ttl)).then_some(self)
     }
 }
 

@@ -87,11 +87,6 @@ async fn known(
         return vec![None; wanted.each.len()];
     }
     let now = Instant::now();
-    let acceptable = |mut kept: Kept| {
-        kept.ttl = kept.ttl.min(terms.ttl);
-        let age = now.saturating_duration_since(kept.stored);
-        (age < kept.ttl && order.directives.accept(age, kept.ttl)).then_some(kept)
-    };
     let shortened = |number: usize| {
         let (dimensions, whole) = wanted.shortened?;
         let mut kept = way.vectors.get(&whole.of_text(texts.items[number].text), now)?;
@@ -99,7 +94,8 @@ async fn known(
         Some(kept)
     };
     let find = |(number, key): &(usize, CacheKey)| {
-        way.vectors.get(key, now).or_else(|| shortened(*number)).and_then(acceptable)
+        let kept = way.vectors.get(key, now).or_else(|| shortened(*number))?;
+        kept.fit_for(&order.directives, terms, now)
     };
     wanted.each.iter().map(find).collect()
 }
@@ -120,17 +116,18 @@ async fn rest(
     let looks = demand.looks.clone();
     let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
     let unknown = unknown.map(|(wanted, _)| *wanted).collect();
-    let mut fan = Fan::new(way, demand, unknown, !order.directives.may_look_up());
-    let mut asked = BTreeSet::from([0]);
+    let mut fan = Fan::new(way, demand, unknown, order.directives);
+    let (mut asked, mut joined) = (BTreeSet::from([0]), 0);
     while let Some((number, news)) = fan.next().await {
         let embedding = match news? {
             Found::Kept(kept) => kept.embedding,
-            Found::Landed(landed) => {
+            Found::Landed { landed, with_others } => {
                 let answer = &landed.answer;
+                joined += usize::from(with_others);
                 // An error speaks for the whole request, as it does with bare Ollama.
                 let speaks = !answer.is_fine() || (texts.items.len() == 1 && answer.texts() == 1);
                 if speaks && answer.looks == looks {
-                    let fetched = assemble::as_it_came(order, answer, fan.joined > 0, terms.ttl);
+                    let fetched = assemble::as_it_came(order, answer, with_others, terms.ttl);
                     return Ok(Rest::Whole(fetched));
                 }
                 let Some(embedding) = answer.embedding(landed.nth) else { return Ok(Rest::Unfit) };
@@ -148,7 +145,7 @@ async fn rest(
             }
         }
     }
-    Ok(Rest::Complete(known, fan.joined))
+    Ok(Rest::Complete(known, joined))
 }
 
 impl Wanted {

@@ -5,7 +5,7 @@ use super::answer::Outcome;
 use super::items::{ItemKey, Landed, fly};
 use super::texts::Demand;
 use crate::batch::Joint;
-use crate::cache::{CacheKey, Kept};
+use crate::cache::{CacheKey, Directives, Kept};
 use crate::domain::{Error, Kind};
 use crate::flight::{Boarding, Event, Full, Seat};
 use std::collections::VecDeque;
@@ -15,7 +15,11 @@ use tokio::sync::oneshot;
 
 /// What became of a text.
 pub enum Found {
-    Landed(Arc<Landed>),
+    Landed {
+        landed: Arc<Landed>,
+        /// It was under way for somebody else.
+        with_others: bool,
+    },
     /// It was kept just now.
     Kept(Kept),
 }
@@ -31,10 +35,7 @@ pub struct Fan<'a> {
     /// In the order in which they are waited for.
     waiting: VecDeque<(usize, Waiting)>,
     window: usize,
-    /// Nobody else's flight will do.
-    alone: bool,
-    /// How many texts were under way for others.
-    pub joined: usize,
+    directives: Directives,
 }
 
 /// A text whose flight is to be told its call: which one, and the how-manieth of its texts it is.
@@ -50,7 +51,12 @@ enum Waiting {
 
 impl<'a> Fan<'a> {
     /// `wanted`: each text's number in the call, and the key of its vector.
-    pub fn new(way: &'a Arc<Way>, demand: Demand, wanted: VecDeque<(usize, CacheKey)>, alone: bool) -> Self {
+    pub fn new(
+        way: &'a Arc<Way>,
+        demand: Demand,
+        wanted: VecDeque<(usize, CacheKey)>,
+        directives: Directives,
+    ) -> Self {
         Fan {
             way,
             likeness: demand.likeness(),
@@ -59,8 +65,7 @@ impl<'a> Fan<'a> {
             window: way.items.batcher.window(demand.places),
             demand: Arc::new(demand),
             wanted,
-            alone,
-            joined: 0,
+            directives,
         }
     }
 
@@ -79,7 +84,7 @@ impl<'a> Fan<'a> {
             Waiting::Kept(kept) => Ok(Found::Kept(kept.clone())),
             Waiting::Seat(seat) => loop {
                 match seat.next().await {
-                    Event::Head(landed) => break Ok(Found::Landed(landed)),
+                    Event::Head(landed) => break Ok(Found::Landed { landed, with_others: seat.joined() }),
                     Event::Failed(error) => break Err(error),
                     Event::Chunk(_) | Event::End => {}
                 }
@@ -114,7 +119,7 @@ impl<'a> Fan<'a> {
 
     /// A seat on the flight of a text. Where that is a new one, whoever makes it waits in `departing` to be
     /// told with which call it goes.
-    fn join(&mut self, item: usize, key: CacheKey, departing: &mut Vec<Departing>) -> Result<Waiting, Full> {
+    fn join(&self, item: usize, key: CacheKey, departing: &mut Vec<Departing>) -> Result<Waiting, Full> {
         let (way, demand) = (self.way, self.demand.clone());
         let depart = |recorder| {
             let (told, hears) = oneshot::channel();
@@ -122,16 +127,15 @@ impl<'a> Fan<'a> {
             fly(way.clone(), demand, key, hears, recorder)
         };
         let flights = &way.items.flights;
-        if self.alone {
+        if !self.directives.may_look_up() {
+            // Nobody else's flight will do.
             return flights.solo(depart).map(Waiting::Seat);
         }
-        let kept = || way.vectors.get(&key, Instant::now());
+        let (now, terms) = (Instant::now(), self.demand.terms);
+        let kept = || way.vectors.get(&key, now)?.fit_for(&self.directives, terms, now);
         match flights.join(ItemKey { key, likeness: self.likeness }, kept, depart)? {
             Boarding::Landed(kept) => Ok(Waiting::Kept(kept)),
-            Boarding::Seat(seat) => {
-                self.joined += usize::from(seat.joined());
-                Ok(Waiting::Seat(seat))
-            }
+            Boarding::Seat(seat) => Ok(Waiting::Seat(seat)),
         }
     }
 
@@ -144,5 +148,12 @@ impl<'a> Fan<'a> {
         for (nth, one) in departing.into_iter().enumerate() {
             let _ = one.told.send((call.clone(), nth));
         }
+    }
+}
+
+impl Drop for Fan<'_> {
+    /// Who is in line leaves first, so that the turn of one who leaves after him is not given to him.
+    fn drop(&mut self) {
+        while self.waiting.pop_back().is_some() {}
     }
 }
