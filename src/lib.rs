@@ -8,9 +8,9 @@
 //!                  │                                       │
 //!               gateway  ── the life of a request ──       │                 the conductor
 //!                  │                                       │
-//!      ┌───────┬───┴────┬──────────┐                       │
-//!     auth   cache   flight    upstream                    │                 capabilities: strangers to each other
-//!      └───────┴───┬────┴──────────┘                       │
+//!      ┌───────┬───┴───┬────────┬─────────┐                │
+//!     auth   cache   flight   batch   upstream             │                 capabilities: strangers to each other
+//!      └───────┴───┬───┴────────┴─────────┘                │
 //!               dialect   store   telemetry ───────────────┘                 formats, tables, instruments
 //!                  └────────┴───────┘
 //!                       domain                                               the nouns
@@ -26,6 +26,7 @@ pub mod store;
 pub mod telemetry;
 
 pub mod auth;
+pub mod batch;
 pub mod cache;
 pub mod flight;
 pub mod upstream;

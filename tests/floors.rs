@@ -16,11 +16,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("proxy", &["gateway", "dialect", "upstream", "telemetry"]),
     ("admin", &["auth", "cache", "upstream", "telemetry"]),
     // the conductor
-    ("gateway", &["auth", "cache", "flight", "upstream", "dialect", "telemetry"]),
+    ("gateway", &["auth", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other
     ("auth", &[]),
     ("cache", &["store", "telemetry"]),
     ("flight", &[]),
+    ("batch", &[]),
     ("upstream", &["telemetry"]),
     // formats, tables, instruments
     ("dialect", &[]),

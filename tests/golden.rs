@@ -45,6 +45,12 @@ fn decoded(form: Form, request: &[u8]) -> String {
     line("estimated_prompt_tokens", &call.estimated_prompt_tokens);
     let fingerprint: String = call.fingerprint.0.iter().map(|byte| format!("{byte:02x}")).collect();
     line("fingerprint", &format_args!("{fingerprint}"));
+    if let Some(texts) = &call.texts {
+        let manner: String = texts.manner.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let tokens = texts.items.iter().map(|item| String::from_utf8_lossy(&call.body[item.place.clone()]));
+        line("texts", &tokens.collect::<Vec<_>>());
+        line("manner", &format_args!("{manner}"));
+    }
     if call.body != request {
         line("body", &format_args!("{}", String::from_utf8_lossy(&call.body)));
     }

@@ -2,15 +2,15 @@
 
 use super::below::Below;
 use crate::admin::{self, Readiness};
-use crate::cache::Memory;
+use crate::cache::{Memory, Vectors};
 use crate::config::Config;
 use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
-use crate::gateway::{Gateway, Policy, Way};
+use crate::gateway::{Gateway, Items, Policy, Way};
 use crate::proxy::{self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
 use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
-use crate::upstream::{Client, Inventory, Origins, Target};
+use crate::upstream::{Client, Fleet, Inventory, Origins, Target, Vessel};
 use arc_swap::ArcSwap;
 use pingora::prelude::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -117,11 +117,17 @@ fn way(
     if config.log.access {
         sinks.push(log.clone());
     }
+    let inventory = Inventory::new(client.clone(), config.upstream.inventory_refresh);
+    let first = Vessel { client: client.clone(), inventory: inventory.clone() };
+    let fleet = Fleet::new(first, &config.upstream, instance);
     Arc::new(Way {
-        inventory: Inventory::new(client.clone(), config.upstream.inventory_refresh),
+        items: Items::new(&config.embeddings, limits(config), fleet.len()),
+        fleet,
+        inventory,
         origins: Origins::new(client.clone()),
         memory: Memory::new((config.memory.capacity - recall_share(config)) as u64, metrics.clone()),
         tiers: below.tiers.clone(),
+        vectors: Vectors::new(config.memory.vectors, metrics.clone()),
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
         sinks: Sinks::new(sinks),
@@ -207,12 +213,17 @@ fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>) {
         let way = way.clone();
         metrics.gauge_source(gauge, move || i64::try_from(read(&way)).unwrap_or(i64::MAX));
     };
-    show(Sampled::CacheEntries, |way| way.memory.entries());
-    show(Sampled::CacheBytes, |way| way.memory.bytes());
-    show(Sampled::Flights, |way| way.flights.len() as u64);
+    show(Sampled::CacheEntries, |way| way.memory.entries() + way.vectors.entries());
+    show(Sampled::CacheBytes, |way| way.memory.bytes() + way.vectors.bytes());
+    show(Sampled::Flights, |way| (way.flights.len() + way.items.flights.len()) as u64);
     show(Sampled::UpstreamUp, |way| way.client.is_up().into());
     show(Sampled::Size("cache_memory_bytes"), |way| way.memory.bytes());
     show(Sampled::Size("flights"), |way| way.flights.len() as u64);
+    show(Sampled::Size("vectors"), |way| way.vectors.entries());
+    show(Sampled::Size("vector_bytes"), |way| way.vectors.bytes());
+    show(Sampled::Size("text_flights"), |way| way.items.flights.len() as u64);
+    show(Sampled::Size("text_calls_waiting"), |way| way.items.batcher.waiting() as u64);
+    show(Sampled::Size("text_calls_under_way"), |way| way.items.batcher.under_way() as u64);
     show(Sampled::Size("recorded_bytes"), |way| way.flights.recorded_bytes() as u64);
     show(Sampled::Size("models"), |way| way.inventory.len() as u64);
     show(Sampled::Size("origins"), |way| way.origins.len());

@@ -12,6 +12,9 @@ pub struct MemoryConfig {
     /// Bytes of all remembered answers together.
     #[serde(deserialize_with = "units::size")]
     pub capacity: usize,
+    /// Bytes of all remembered vectors together.
+    #[serde(deserialize_with = "units::size")]
+    pub vectors: usize,
 }
 
 /// `[cache]`.

@@ -48,6 +48,14 @@ impl CacheKey {
     pub fn from_hex(text: &str) -> Option<Self> {
         hex::read(text).map(CacheKey)
     }
+
+    /// Of one text's vector, where this is the key of all vectors that are made in one manner.
+    pub fn of_text(self, text: Fingerprint) -> Self {
+        let mut both = [0; 64];
+        both[..32].copy_from_slice(&self.0);
+        both[32..].copy_from_slice(&text.0);
+        CacheKey(*blake3::hash(&both).as_bytes())
+    }
 }
 
 /// 64 hexadecimal digits.
@@ -91,6 +99,17 @@ mod tests {
         for other in others {
             assert_ne!(same, CacheKey::of(other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn each_text_has_a_key_of_its_own_in_each_manner() {
+        let (one, other) = (CacheKey::of(parts()), CacheKey::of(Parts { digest: "x", ..parts() }));
+        let (text, another) = (Fingerprint([3; 32]), Fingerprint([4; 32]));
+        let keys = [one, one.of_text(text), one.of_text(another), other.of_text(text)];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key));
+        }
+        assert_eq!(one.of_text(text), one.of_text(text));
     }
 
     #[test]

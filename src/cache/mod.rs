@@ -21,9 +21,11 @@ mod redis;
 mod samples;
 mod seal;
 mod secret;
+mod shelf;
 mod stop;
 mod tier;
 mod tiers;
+mod vectors;
 
 pub use breaker::{Breaker, Pass, Standing};
 pub use config::{Completions, Config, DatabaseConfig, MemoryConfig, RedisConfig, Rule, TiersConfig};
@@ -40,3 +42,4 @@ pub use seal::{LARGEST, Seal};
 pub use secret::{Secret, SecretError};
 pub use tier::{Fault, Label, Listing, Parcel, Prefix, Selection, Tally, Tier, TierName};
 pub use tiers::{Limits, TierState, Tiers};
+pub use vectors::{Kept, Vectors};

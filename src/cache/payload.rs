@@ -1,7 +1,7 @@
 //! What stands under one key, opened: an answer, or one text's vector.
 
 use super::Entry;
-use crate::domain::Source;
+use crate::domain::{Embedding, Source};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -67,6 +67,35 @@ impl Payload {
             Payload::Answer(entry) => entry.weight() as usize,
             Payload::Vector(vector) => vector.numbers.len() + size_of::<Vector>(),
         }
+    }
+}
+
+// === impl Vector ===
+
+impl Vector {
+    pub fn of(embedding: &Embedding, stored: Instant, ttl: Duration) -> Self {
+        Vector {
+            numbers: embedding.numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            tokens: embedding.tokens,
+            source: if embedding.estimated { Source::Estimated } else { Source::Upstream },
+            took: embedding.total,
+            stored,
+            ttl,
+        }
+    }
+
+    /// `None` where it is not one: not of whole numbers, none at all, or not all of them finite.
+    pub fn embedding(&self) -> Option<Embedding> {
+        let (words, rest) = self.numbers.as_chunks::<4>();
+        let numbers: Arc<[f32]> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        let sound = rest.is_empty() && !numbers.is_empty() && numbers.iter().all(|number| number.is_finite());
+        sound.then(|| Embedding {
+            numbers,
+            tokens: self.tokens,
+            estimated: self.source != Source::Upstream,
+            total: self.took,
+            load: Duration::ZERO,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::nearest::suggestion;
+use crate::batch::Places;
 use crate::{auth, cache, proxy, telemetry};
 use std::collections::HashSet;
 
@@ -22,15 +23,22 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
     if config.upstream.inventory_refresh.is_zero() {
         found.push(("upstream.inventory_refresh", "must be more than 0".to_owned()));
     }
+    if config.upstream.embedding_urls.len() >= Places::MOST {
+        let most = Places::MOST - 1;
+        found.push(("upstream.embedding_urls", format!("must be at most {most}")));
+    }
     check_cache(&config.cache, &mut found);
     check_tiers(&config.cache, &mut found);
     check_positive(
         &[
             ("memory.capacity", config.memory.capacity),
+            ("memory.vectors", config.memory.vectors),
             ("flight.max_recording", config.flight.max_recording),
             ("flight.max_recorded", config.flight.max_recorded),
             ("flight.window", config.flight.window),
             ("flight.max_flights", config.flight.max_flights),
+            ("embeddings.workers", config.embeddings.workers),
+            ("embeddings.batch", config.embeddings.batch),
         ],
         &mut found,
     );

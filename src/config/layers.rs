@@ -28,6 +28,8 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("L3_CACHE_TTL", "cache.database.embedding_ttl"),
     ("L3_CACHE_TTL", "cache.database.completion_ttl"),
     ("L3_CACHE_TABLE", "cache.database.table"),
+    ("BATCH_MAX_WORKERS", "embeddings.workers"),
+    ("BATCH_SIZE", "embeddings.batch"),
 ];
 
 /// The settings in which secrets stand.

@@ -10,6 +10,7 @@ pub mod encoding;
 mod escaped;
 pub mod fields;
 pub mod frame;
+mod numbers;
 mod observe;
 pub mod ollama;
 pub mod openai;
@@ -17,8 +18,10 @@ mod question;
 mod routes;
 mod speech;
 mod stencil;
+mod vectors;
 
 pub use routes::{Form, Handling, RouteSpec, find};
+pub use vectors::{Looks, Vectors, read_embeddings, render_embeddings};
 
 use crate::domain::{Call, Error, Observed, Template};
 use bytes::Bytes;

@@ -167,6 +167,7 @@ impl<'a> Question<'a> {
             certainty: reading.certainty,
             storable: obstacle.map_or(Storable::Yes, Storable::No),
             estimated_prompt_tokens: self.text_bytes.div_ceil(4),
+            texts: None,
         }
     }
 }
@@ -270,6 +271,7 @@ pub fn unreadable(form: Form, body: Bytes, streamed: bool) -> Call {
         certainty: Certainty::Sampled,
         storable: Storable::No("UNREADABLE"),
         estimated_prompt_tokens: 0,
+        texts: None,
     }
 }
 
@@ -290,6 +292,8 @@ fn is_cloud(model: &str) -> bool {
     let tag = model.rsplit(':').next().unwrap_or(model).trim().to_ascii_lowercase();
     tag.ends_with("-cloud") || (tag == "cloud" && model.contains(':'))
 }
+
+mod texts;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! One thing that a client asks of one model.
 
+use super::Texts;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// What is asked of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,4 +74,6 @@ pub struct Call {
     pub storable: Storable,
     /// Rough size of the question in tokens (bytes of text / 4), for an answer that carries no usage.
     pub estimated_prompt_tokens: u64,
+    /// The texts of an embedding call that can be answered one by one.
+    pub texts: Option<Arc<Texts>>,
 }

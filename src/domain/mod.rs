@@ -4,6 +4,7 @@
 
 mod call;
 mod consumer;
+mod embedding;
 mod error;
 mod hidden;
 mod record;
@@ -13,6 +14,7 @@ mod usage;
 
 pub use call::{Call, Certainty, Fingerprint, Operation, Storable};
 pub use consumer::{Consumer, Scope};
+pub use embedding::{Embedding, Item, Texts};
 pub use error::{Error, Kind};
 pub use hidden::Hidden;
 pub use record::{CacheOutcome, CallFacts, Ending, Record, RequestId, Route, Trip};

@@ -2,11 +2,12 @@
 
 use super::plan::{FlightKey, Keep, Plan};
 use super::trip::{self, TripHead};
-use super::{Policy, Request, Way};
+use super::{Policy, Reply, Request, Way};
 use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Payload, Prefix, Terms, TierName};
-use crate::domain::{CacheOutcome, Call, CallFacts, Error, Kind};
+use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 pub struct Order<'a> {
     pub request: &'a Request<'a>,
     pub call: Call,
+    /// The body as it can be read; `call.body` may be packed.
+    pub plain: Bytes,
     pub facts: CallFacts,
     pub identity: Option<Identity>,
     pub directives: Directives,
@@ -41,6 +44,15 @@ pub enum Fetched {
         /// The answer will be kept if it is fit for it, for so long.
         keeps: Option<Duration>,
     },
+    /// It was put together from parts.
+    Assembled(Box<Assembled>),
+}
+
+/// An answer that is all there.
+pub struct Assembled {
+    pub reply: Reply,
+    pub outcome: CacheOutcome,
+    pub observed: Observed,
 }
 
 impl Fetched {
@@ -49,6 +61,7 @@ impl Fetched {
             Fetched::Remembered(Remembered { tier: TierName::Memory, .. }) => CacheOutcome::Hit,
             Fetched::Remembered(_) => CacheOutcome::HitBelow,
             Fetched::Trip { outcome, .. } => *outcome,
+            Fetched::Assembled(assembled) => assembled.outcome,
         }
     }
 }
@@ -61,11 +74,10 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         Err(_) if order.directives.only_if_cached => return Err(not_cached()),
         Err(why) => return solo(way, order, Some(why), None),
     };
-    let remembered =
-        || order.remembered(key, &terms, way.memory.get(&key, Instant::now())?, TierName::Memory);
     let (scope, label) = (order.request.consumer.scope, order.label(identity));
+    let remembered = || remembered(way, key, order, terms);
     let asks_memory = order.directives.may_look_up();
-    if asks_memory && let Some(remembered) = remembered() {
+    if let Some(remembered) = remembered() {
         return Ok(Fetched::Remembered(remembered));
     }
     if asks_memory
@@ -99,7 +111,19 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     }
 }
 
-fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), &'static str> {
+/// What is remembered as a whole, and may be used.
+pub fn remembered(way: &Way, key: CacheKey, order: &Order<'_>, terms: Terms) -> Option<Remembered> {
+    if !order.directives.may_look_up() {
+        return None;
+    }
+    order.remembered(key, &terms, way.memory.get(&key, Instant::now())?, TierName::Memory)
+}
+
+/// Of which model, and on which terms, its answer may be remembered.
+///
+/// # Errors
+/// Why it may not, in a few words, for `Cache-Status`.
+pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), &'static str> {
     let identity = order.identity.as_ref().ok_or("MODEL")?;
     if identity.remote {
         return Err("CLOUD");
@@ -120,21 +144,44 @@ fn solo(
 }
 
 impl Order<'_> {
-    fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
+    /// Of the whole answer.
+    pub fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
+        self.key_of(way, policy, identity, self.request.form.path(), self.call.fingerprint)
+    }
+
+    /// Of all vectors that are made in one manner; on both routes the same.
+    pub fn key_of_texts(
+        &self,
+        way: &Way,
+        policy: &Policy,
+        identity: &Identity,
+        manner: Fingerprint,
+    ) -> CacheKey {
+        self.key_of(way, policy, identity, "texts", manner)
+    }
+
+    fn key_of(
+        &self,
+        way: &Way,
+        policy: &Policy,
+        identity: &Identity,
+        path: &str,
+        fingerprint: Fingerprint,
+    ) -> CacheKey {
         CacheKey::of(Parts {
             scope: self.request.consumer.scope,
             epoch: policy.cache.epoch(),
             upstream: &way.client.target().authority(),
             version: &identity.version,
             digest: &identity.digest,
-            path: self.request.form.path(),
+            path,
             query: &self.request.query(),
-            fingerprint: self.call.fingerprint,
+            fingerprint,
         })
     }
 
     /// What an operator may find the answer by.
-    fn label(&self, identity: &Identity) -> Label {
+    pub fn label(&self, identity: &Identity) -> Label {
         Label {
             prefix: Prefix::of(self.call.operation),
             operation: self.call.operation,

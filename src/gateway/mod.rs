@@ -1,9 +1,14 @@
 //! The life of a request for an answer. The conductor: it says in which order things happen, and does
 //! none of them itself.
 
+mod answer;
+mod assemble;
 mod books;
+mod embedding;
 mod error;
+mod fan;
 mod fetch;
+mod items;
 mod live;
 mod mode;
 mod plan;
@@ -11,22 +16,24 @@ mod policy;
 mod recall;
 mod rendition;
 mod respond;
+mod texts;
 mod trip;
 
 pub use error::{frame, refuse};
+pub use items::Items;
 pub use live::{Live, Piece};
 pub use policy::Policy;
 pub use recall::{Alias, Recalled};
 pub use rendition::Fresh;
 pub use respond::{Body, Reply};
 
-use crate::cache::{Directives, Memory, Tiers};
+use crate::cache::{Directives, Memory, Tiers, Vectors};
 use crate::dialect::encoding::{self, Opened};
 use crate::dialect::{self, Form};
 use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
 use crate::flight::Flights;
 use crate::telemetry::{Metrics, Sinks};
-use crate::upstream::{Client, Inventory, Origins, UpstreamCall, outgoing};
+use crate::upstream::{Client, Fleet, Inventory, Origins, UpstreamCall, outgoing};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fetch::Order;
@@ -54,10 +61,14 @@ pub struct Way {
     pub client: Arc<Client>,
     pub inventory: Arc<Inventory>,
     pub origins: Origins,
+    /// Where texts to be embedded go.
+    pub fleet: Fleet,
     pub memory: Memory,
     /// The tiers behind it.
     pub tiers: Arc<Tiers>,
+    pub vectors: Vectors,
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
+    pub items: Items,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
 }
@@ -119,8 +130,12 @@ impl Gateway {
         call.body = opened.seal(&call.body)?;
 
         let directives = Directives::read(request.headers);
-        let order = Order { request: &request, call, facts, identity, directives };
-        let fetched = fetch::fetch(&self.way, &policy, &order).await?;
+        let plain = opened.plain;
+        let order = Order { request: &request, call, plain, facts, identity, directives };
+        let fetched = match embedding::fetch(&self.way, &policy, &order).await? {
+            Some(fetched) => fetched,
+            None => fetch::fetch(&self.way, &policy, &order).await?,
+        };
         record.cache = fetched.outcome();
         let reply = match fetched {
             fetch::Fetched::Remembered(remembered) => {
@@ -133,6 +148,10 @@ impl Gateway {
             }
             fetch::Fetched::Trip { seat, outcome, why, keeps } => {
                 respond::live(seat, &order, respond::Fresh { outcome, why, keeps })
+            }
+            fetch::Fetched::Assembled(assembled) => {
+                record.observed = Some(assembled.observed);
+                assembled.reply
             }
         };
         Ok(reply.with_verdict(verdict))

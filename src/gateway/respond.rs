@@ -118,7 +118,16 @@ pub fn fit(entry: &Entry, order: &Order<'_>) -> Result<Template, Error> {
         .ok_or_else(|| Error::new(Kind::Internal, "a remembered answer cannot be read"))
 }
 
-fn hit(left: Duration, tier: TierName) -> HeaderValue {
+/// The fields of the upstream's head that go on, where the answer is sent as a whole: not its date, its
+/// length, nor what it says to origins.
+pub fn own_fields(head: &Head) -> HeaderMap {
+    let goes_on =
+        |name: &HeaderName| !is_cors(name) && *name != header::DATE && *name != header::CONTENT_LENGTH;
+    let fields = head.headers.iter().filter(|(name, _)| goes_on(name));
+    fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+pub fn hit(left: Duration, tier: TierName) -> HeaderValue {
     value(format!("pannier; hit; ttl={}; detail={tier}", left.as_secs()))
 }
 
@@ -145,6 +154,6 @@ fn complete_cache_status(field: &mut HeaderValue, status: StatusCode) {
     }
 }
 
-fn value(text: String) -> HeaderValue {
+pub fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("pannier"))
 }

@@ -32,7 +32,7 @@ pub struct TripHead {
 const LINES: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
 /// How long the mere end of an answer is waited for that is all there.
-const AFTERMATH: Duration = Duration::from_secs(10);
+pub const AFTERMATH: Duration = Duration::from_secs(10);
 
 type Record = Recorder<FlightKey, TripHead, Error>;
 
@@ -106,7 +106,8 @@ async fn follow(
     Ok(Arrived { head, body, observed, took: books.elapsed() })
 }
 
-async fn next(incoming: &mut Incoming, patience: Option<Duration>) -> Result<Option<Bytes>, Error> {
+/// The next piece of an answer; one of which only the end is missing is waited for so long.
+pub async fn next(incoming: &mut Incoming, patience: Option<Duration>) -> Result<Option<Bytes>, Error> {
     match patience {
         None => incoming.chunk().await,
         Some(patience) => tokio::time::timeout(patience, incoming.chunk())

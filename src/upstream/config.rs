@@ -10,6 +10,8 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub url: Address,
+    /// Further ones that embed. At most 63.
+    pub embedding_urls: Vec<Address>,
     #[serde(deserialize_with = "units::duration")]
     pub connect_timeout: Duration,
     #[serde(deserialize_with = "units::duration")]

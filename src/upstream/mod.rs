@@ -4,6 +4,7 @@
 
 mod client;
 mod fields;
+mod fleet;
 mod inventory;
 mod link;
 mod origins;
@@ -11,6 +12,7 @@ mod target;
 
 pub use client::{Client, Head, Incoming, UpstreamCall};
 pub use fields::{CREDENTIALS, HOP_BY_HOP, end_to_end, is_ours, named_by_connection, outgoing};
+pub use fleet::{Fleet, Vessel};
 pub use inventory::{Identity, Inventory};
 pub use origins::{Origins, Verdict, is_cors};
 pub use target::Target;

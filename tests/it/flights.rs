@@ -40,7 +40,7 @@ async fn a_thousand_identical_requests_make_one_trip() {
     }
     assert_eq!(upstream.count(route.path), 1);
     let samples = pannier.counts("pannier_http_requests_total", &[("route", route.path)], count as f64).await;
-    assert_eq!(samples.sum("pannier_llm_tokens_total", &[("type", "input")]), 6.0);
+    assert_eq!(samples.sum("pannier_llm_tokens_total", &[("type", "input")]), 3.0);
     assert_eq!(samples.sum("pannier_coalesced_requests_total", &[]), (count - 1) as f64);
 }
 

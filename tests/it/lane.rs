@@ -314,7 +314,7 @@ async fn a_replaced_answer_is_told_as_it_is_now() {
 async fn who_never_reads_a_hit_is_cut_off() {
     let upstream = Upstream::start().await;
     let route = route("/api/embed");
-    let numbers = vec!["0.123456789"; 500_000].join(",");
+    let numbers = vec!["0.12345679"; 500_000].join(",");
     let answer =
         format!(r#"{{"model":"all-minilm:l6-v2","embeddings":[[{numbers}]],"prompt_eval_count":1}}"#);
     upstream.always(route.path, json(200, &answer));

@@ -25,7 +25,7 @@ async fn a_cached_embedding() {
     assert_eq!(upstream.count(route.path), 1);
 
     let samples = pannier.counts("pannier_cache_requests_total", &[("result", "hit")], 2.0).await;
-    assert_eq!(samples.sum("pannier_llm_tokens_total", &[("type", "input")]), 6.0, "counted once");
+    assert_eq!(samples.sum("pannier_llm_tokens_total", &[("type", "input")]), 3.0, "counted once");
 }
 
 #[tokio::test]

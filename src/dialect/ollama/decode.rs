@@ -4,8 +4,9 @@ use crate::dialect::Form;
 use crate::dialect::fields::{self, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Sorted, Tristate, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
-use crate::domain::{Call, Certainty, Error, Operation};
+use crate::domain::{Call, Certainty, Error, Operation, Storable};
 use bytes::Bytes;
+use std::sync::Arc;
 
 const GENERATE: [Known; 18] = [
     ("model", Unkeyed),
@@ -92,7 +93,11 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
         certainty: if embeds { Certainty::Exact } else { options_certainty(&question) },
         obstacle,
     };
-    Ok(question.call(form, body.clone(), reading))
+    let mut call = question.call(form, body.clone(), reading);
+    if form == Form::Embed && call.storable == Storable::Yes {
+        call.texts = question.texts(form, text.as_str())?.map(Arc::new);
+    }
+    Ok(call)
 }
 
 /// Ollama reads `options` into a map, so its keys are not folded.

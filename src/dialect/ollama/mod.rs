@@ -4,11 +4,14 @@ mod decode;
 mod replay;
 mod scan;
 mod turn;
+mod vectors;
 
 pub use decode::decode;
 pub use replay::cut;
 pub use scan::Scanner;
 pub use turn::turn;
+pub use vectors::shorten;
+pub(super) use vectors::{read_vectors, write_vectors};
 
 use super::{Dialect, Form, Handling, RouteSpec};
 use crate::domain::Error;

@@ -4,9 +4,10 @@ use crate::dialect::Form;
 use crate::dialect::fields::{self, Object, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
-use crate::domain::{Call, Certainty, Error, Operation};
+use crate::domain::{Call, Certainty, Error, Operation, Storable};
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 
 const CHAT: [Known; 24] = [
     ("model", Unkeyed),
@@ -111,6 +112,9 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     };
     let reading = Reading { streamed, certainty, obstacle: obstacle(form, &question) };
     let mut call = question.call(form, body.clone(), reading);
+    if embeds && call.storable == Storable::Yes {
+        call.texts = question.texts(form, text.as_str())?.map(Arc::new);
+    }
     if streamed
         && form != Form::Responses
         && !question.odd

@@ -5,12 +5,14 @@ mod replay;
 mod scan;
 mod strip;
 mod turn;
+mod vectors;
 
 pub use decode::decode;
 pub use replay::cut;
 pub use scan::Scanner;
 pub use strip::UsageStrip;
 pub use turn::turn;
+pub(super) use vectors::{read_vectors, write_vectors};
 
 use super::{Dialect, Form, Handling, RouteSpec};
 use crate::domain::{Error, Kind};

@@ -214,8 +214,8 @@ async fn the_memory_is_bounded() {
     let upstream = Upstream::start().await;
     let embed = route("/api/embed");
     upstream.always(embed.path, embed.acts(false));
-    let launch = Launch::before(&upstream).set("memory.capacity", "256KiB").set("cache.max_entry", "64KiB");
-    let pannier = launch.start().await;
+    let launch = Launch::before(&upstream).set("memory.capacity", "256KiB").set("memory.vectors", "256KiB");
+    let pannier = launch.set("cache.max_entry", "64KiB").start().await;
     let mut wire = pannier.open().await;
     for number in 0..200 {
         let body = json!({ "model": "all-minilm:l6-v2", "input": format!("text {number}") });
@@ -224,7 +224,7 @@ async fn the_memory_is_bounded() {
     eventually("what is too much has gone", || async {
         let samples = pannier.metrics().await;
         let bytes = samples.sum("pannier_cache_bytes", &[]);
-        (bytes > 0.0 && bytes <= 1.1 * 256.0 * 1024.0).then_some(())
+        (bytes > 0.0 && bytes <= 1.1 * 512.0 * 1024.0).then_some(())
     })
     .await;
     // One answer too large is delivered all the same.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod client;
+pub mod embedder;
 mod recorded;
 mod samples;
 mod server;

@@ -77,6 +77,24 @@ impl Recording {
         recording!("chat_empty_load")
     }
 
+    /// Of the native answer to "a" and "b", which took three tokens each, what answers "a" alone.
+    fn first_alone(self) -> Recording {
+        let text = String::from_utf8(self.body.to_vec()).expect("JSON");
+        let (first, _) = text.split_once("],[").expect("two vectors");
+        let (_, figures) = text.split_once("]],").expect("what follows them");
+        let figures = figures.replace(":6", ":3");
+        Recording { body: format!("{first}]],{figures}").into(), ..self }
+    }
+
+    /// Of OpenAI's answer to the same, what answers "b" alone.
+    fn second_alone(self) -> Recording {
+        let text = String::from_utf8(self.body.to_vec()).expect("JSON");
+        let (first, second) = text.split_once("},{").expect("two vectors");
+        let (list, _) = first.split_once("[{").expect("what stands before them");
+        let second = second.replace("\"index\":1", "\"index\":0").replace(":6", ":3");
+        Recording { body: format!("{list}[{{{second}").into(), ..self }
+    }
+
     /// The frames of a stream: lines of NDJSON, or blocks of SSE.
     pub fn frames(&self) -> Vec<Vec<u8>> {
         let end: &[u8] = if self.content_type == "text/event-stream" { b"\n\n" } else { b"\n" };
@@ -202,11 +220,11 @@ pub fn routes() -> Vec<Route> {
         route(
             "/api/embed",
             "ollama",
-            json!({ "model": "all-minilm:l6-v2", "input": ["a", "b"] }),
-            recording!("embed"),
+            json!({ "model": "all-minilm:l6-v2", "input": "a" }),
+            recording!("embed").first_alone(),
             native,
             Vec::new(),
-            (6, 0),
+            (3, 0),
         ),
         route(
             "/api/embeddings",
@@ -240,11 +258,11 @@ pub fn routes() -> Vec<Route> {
         route(
             "/v1/embeddings",
             "openai",
-            json!({ "model": "all-minilm:l6-v2", "input": ["a", "b"] }),
-            recording!("v1_embeddings"),
+            json!({ "model": "all-minilm:l6-v2", "input": "b" }),
+            recording!("v1_embeddings").second_alone(),
             plain,
             Vec::new(),
-            (6, 0),
+            (3, 0),
         ),
         route(
             "/v1/responses",

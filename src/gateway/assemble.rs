@@ -1,0 +1,156 @@
+//! An embedding call's answer, put together from its texts' vectors.
+
+use super::answer::Answer;
+use super::fetch::{Assembled, Fetched, Order, Remembered};
+use super::{Body, Reply, Way, respond};
+use crate::cache::{CacheKey, Entry, Kept, TierName};
+use crate::dialect::{Form, render_embeddings};
+use crate::domain::{CacheOutcome, Durations, Embedding, Observed, Source, Usage};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An answer up to this many bytes is remembered as a whole, too, once it has been asked for again: the
+/// shortest way leads to whole answers alone.
+const LARGEST_WHOLE: usize = 256 << 10;
+/// With more texts than this, to put the answer together would hold up whoever shares the thread.
+const MANY: usize = 64;
+
+/// Of an answer for which the upstream was asked.
+pub struct Forwarded {
+    /// How many of its different texts were known, and of how many.
+    pub known: usize,
+    pub of: usize,
+    /// All others were under way for somebody else.
+    pub all_joined: bool,
+    pub ttl: Duration,
+}
+
+/// The answer when all is known. `known` are the different texts, `each` is every text's vector.
+pub fn hit(way: &Way, order: &Order<'_>, whole: CacheKey, known: &[Kept], each: &[Embedding]) -> Fetched {
+    let now = Instant::now();
+    let stored = known.iter().map(|kept| kept.stored).min().unwrap_or(now);
+    let until = known.iter().map(|kept| kept.stored + kept.ttl).min().unwrap_or(now);
+    let entry = Arc::new(entry(order, each, stored, until.saturating_duration_since(stored)));
+    let ttl = entry.ttl;
+    if entry.body.len() <= LARGEST_WHOLE {
+        way.memory.put(whole, entry.clone());
+        return Fetched::Remembered(Remembered {
+            key: whole,
+            stored: entry.clone(),
+            entry,
+            tier: TierName::Memory,
+            ttl,
+        });
+    }
+    let age = entry.age(now);
+    let mut reply = reply(&entry, respond::hit(ttl.saturating_sub(age), TierName::Memory));
+    reply.headers.insert(header::AGE, age.as_secs().into());
+    assembled(reply, CacheOutcome::Hit, entry.observed)
+}
+
+/// The answer when some of it came from the upstream just now.
+pub fn forwarded(
+    way: &Way,
+    order: &Order<'_>,
+    whole: CacheKey,
+    forwarded: Forwarded,
+    each: &[Embedding],
+) -> Fetched {
+    let entry = Arc::new(entry(order, each, Instant::now(), forwarded.ttl));
+    let anew = !order.directives.may_look_up();
+    if anew && entry.body.len() <= LARGEST_WHOLE {
+        // Whatever is remembered of the whole is older.
+        way.memory.put(whole, entry.clone());
+    }
+    let reply = reply(&entry, status(order, &forwarded, StatusCode::OK));
+    assembled(reply, outcome(order, forwarded.all_joined), entry.observed)
+}
+
+/// An answer of the upstream's as it came.
+pub fn as_it_came(order: &Order<'_>, answer: &Answer, joined: bool, ttl: Duration) -> Fetched {
+    let forwarded = Forwarded { known: 0, of: 1, all_joined: joined, ttl };
+    let mut headers = respond::own_fields(&answer.head);
+    headers.insert(respond::CACHE_STATUS, status(order, &forwarded, answer.head.status));
+    let reply = Reply { status: answer.head.status, headers, body: Body::Whole(answer.body.clone()) };
+    assembled(reply, outcome(order, joined), answer.observed)
+}
+
+fn assembled(reply: Reply, outcome: CacheOutcome, observed: Observed) -> Fetched {
+    Fetched::Assembled(Box::new(Assembled { reply, outcome, observed }))
+}
+
+fn outcome(order: &Order<'_>, joined: bool) -> CacheOutcome {
+    match (order.directives.may_look_up(), joined) {
+        (false, _) => CacheOutcome::Bypass,
+        (true, true) => CacheOutcome::Joined,
+        (true, false) => CacheOutcome::Miss,
+    }
+}
+
+fn status(order: &Order<'_>, forwarded: &Forwarded, status: StatusCode) -> HeaderValue {
+    let Forwarded { known, of, all_joined, ttl } = forwarded;
+    let why = match (order.directives.may_look_up(), known) {
+        (false, _) => "request",
+        (true, 0) => "uri-miss",
+        (true, _) => "partial",
+    };
+    let how = match (all_joined, status) {
+        (true, _) => "collapsed".to_owned(),
+        (false, StatusCode::OK) => format!("fwd-status=200; ttl={}", ttl.as_secs()),
+        (false, other) => format!("fwd-status={}", other.as_u16()),
+    };
+    let detail = if *of > 1 { format!("; detail=\"{known} of {of} known\"") } else { String::new() };
+    respond::value(format!("pannier; fwd={why}; {how}{detail}"))
+}
+
+fn reply(entry: &Entry, status: HeaderValue) -> Reply {
+    let mut headers: http::HeaderMap = entry.headers.iter().cloned().collect();
+    headers.insert(respond::CACHE_STATUS, status);
+    Reply { status: StatusCode::OK, headers, body: Body::Whole(entry.body.clone()) }
+}
+
+/// The whole answer, as if it had come in one piece.
+fn entry(order: &Order<'_>, each: &[Embedding], stored: Instant, ttl: Duration) -> Entry {
+    let form = order.request.form;
+    let kind: (HeaderName, _) = match form {
+        Form::OpenAiEmbed => (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        _ => (header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8")),
+    };
+    let observed = observed(each);
+    Entry {
+        body: render(order, each),
+        frames: Box::default(),
+        headers: Box::new([kind]),
+        model: order.call.model.as_str().into(),
+        observed,
+        took: observed.durations.total,
+        stored,
+        ttl,
+    }
+}
+
+fn render(order: &Order<'_>, each: &[Embedding]) -> Bytes {
+    let looks = order.looks();
+    match each.len() > MANY {
+        true => tokio::task::block_in_place(|| render_embeddings(looks, each)),
+        false => render_embeddings(looks, each),
+    }
+}
+
+/// What making all of it had cost.
+fn observed(each: &[Embedding]) -> Observed {
+    let estimated = each.iter().any(|embedding| embedding.estimated);
+    let usage = Usage {
+        source: if estimated { Source::Estimated } else { Source::Upstream },
+        prompt: each.iter().map(|embedding| u64::from(embedding.tokens)).sum(),
+        ..Usage::default()
+    };
+    let durations = Durations {
+        total: each.iter().map(|embedding| embedding.total).sum(),
+        load: each.iter().map(|embedding| embedding.load).max().unwrap_or_default(),
+        ..Durations::default()
+    };
+    Observed { usage, durations, complete: true, ..Observed::default() }
+}

@@ -1,0 +1,191 @@
+//! An embedding call, answered text by text: from the memory what is known, from the upstream the rest.
+//!
+//! Whatever cannot be answered so (a body that the upstream will refuse, an answer that cannot be read, a
+//! model that changes meanwhile) takes the road of all other calls, as a whole.
+
+use super::assemble::{self, Forwarded};
+use super::fan::{Fan, Found};
+use super::fetch::{self, Fetched, Order};
+
+use super::texts::Demand;
+use super::{Policy, Way};
+use crate::batch::Places;
+use crate::cache::{CacheKey, Kept, Payload, Terms};
+use crate::dialect::ollama;
+use crate::domain::{Embedding, Error, Texts};
+use crate::upstream::Identity;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The different texts of a call.
+struct Wanted {
+    /// For each text of the call, which of the different ones it is.
+    which: Vec<usize>,
+    /// For each different one, its number in the call and the key of its vector.
+    each: Vec<(usize, CacheKey)>,
+    /// Where a shorter vector is asked for and may be made of a whole one: how short, and the key of those.
+    shortened: Option<(usize, CacheKey)>,
+}
+
+/// What became of the texts that were not known.
+enum Rest {
+    /// The vectors of all different texts, and how many were under way for others.
+    Complete(Vec<Option<Embedding>>, usize),
+    /// The answer as it came, which is this client's whole answer.
+    Whole(Fetched),
+    /// It cannot be answered text by text.
+    Unfit,
+}
+
+/// Answers `order` text by text. `None` where it is to be answered as a whole.
+///
+/// # Errors
+/// Why nothing came from the upstream.
+pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Option<Fetched>, Error> {
+    let Some(texts) = &order.call.texts else { return Ok(None) };
+    let Ok((identity, terms)) = fetch::terms(policy, order) else { return Ok(None) };
+    if order.directives.no_store || way.items.is_opaque(identity) {
+        return Ok(None);
+    }
+    let whole = order.key(way, policy, identity);
+    if let Some(remembered) = fetch::remembered(way, whole, order, terms) {
+        return Ok(Some(Fetched::Remembered(remembered)));
+    }
+    let wanted = Wanted::of(way, policy, order, texts, identity);
+    let mut known = known(way, &wanted, order, texts, terms);
+    if order.directives.may_look_up() {
+        look_below(way, &wanted, order, identity, terms, &mut known).await;
+    }
+    if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
+        let each: Vec<_> = wanted.which.iter().map(|at| known[*at].embedding.clone()).collect();
+        return Ok(Some(assemble::hit(way, order, whole, &known, &each)));
+    }
+    if order.directives.only_if_cached {
+        return Ok(None);
+    }
+    let came = known.iter().flatten().count();
+    let known = known.into_iter().map(|kept| kept.map(|kept| kept.embedding)).collect();
+    match rest(way, order, texts, &wanted, identity, terms, known).await? {
+        Rest::Whole(fetched) => Ok(Some(fetched)),
+        Rest::Unfit => Ok(None),
+        Rest::Complete(found, joined) => {
+            let each: Option<Vec<_>> = wanted.which.iter().map(|at| found[*at].clone()).collect();
+            let all_joined = joined == wanted.each.len() - came;
+            let forwarded = Forwarded { known: came, of: wanted.each.len(), all_joined, ttl: terms.ttl };
+            Ok(each.map(|each| assemble::forwarded(way, order, whole, forwarded, &each)))
+        }
+    }
+}
+
+/// What is in memory of the different texts' vectors, and may be used.
+fn known(way: &Way, wanted: &Wanted, order: &Order<'_>, texts: &Texts, terms: Terms) -> Vec<Option<Kept>> {
+    if !order.directives.may_look_up() {
+        return vec![None; wanted.each.len()];
+    }
+    let now = Instant::now();
+    let shortened = |number: usize| {
+        let (dimensions, whole) = wanted.shortened?;
+        let mut kept = way.vectors.get(&whole.of_text(texts.items[number].text), now)?;
+        kept.embedding.numbers = ollama::shorten(&kept.embedding.numbers, dimensions);
+        Some(kept)
+    };
+    let find = |(number, key): &(usize, CacheKey)| {
+        let kept = way.vectors.get(key, now).or_else(|| shortened(*number))?;
+        kept.fit_for(&order.directives, terms, now)
+    };
+    wanted.each.iter().map(find).collect()
+}
+
+/// Looks for those that are not `known` in the tiers behind the memory.
+async fn look_below(
+    way: &Way,
+    wanted: &Wanted,
+    order: &Order<'_>,
+    identity: &Identity,
+    terms: Terms,
+    known: &mut [Option<Kept>],
+) {
+    let missing: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
+    if missing.is_empty() || way.tiers.is_empty() {
+        return;
+    }
+    let keys: Vec<CacheKey> = missing.iter().map(|at| wanted.each[*at].1).collect();
+    let (scope, label) = (&order.request.consumer.scope, order.label(identity));
+    let found = way.tiers.find_many(&keys, scope, &label).await;
+    let now = Instant::now();
+    for ((at, key), found) in missing.into_iter().zip(keys).zip(found) {
+        let Some((Payload::Vector(vector), _)) = found else { continue };
+        let Some(embedding) = vector.embedding() else { continue };
+        way.vectors.put(key, &embedding, vector.stored, vector.ttl);
+        let kept = Kept { embedding, stored: vector.stored, ttl: vector.ttl };
+        known[at] = kept.fit_for(&order.directives, terms, now);
+    }
+}
+
+/// Has the texts embedded that are not `known`.
+async fn rest(
+    way: &Arc<Way>,
+    order: &Order<'_>,
+    texts: &Arc<Texts>,
+    wanted: &Wanted,
+    identity: &Identity,
+    terms: Terms,
+    mut known: Vec<Option<Embedding>>,
+) -> Result<Rest, Error> {
+    let model = &order.call.model;
+    let places = Places::of(way.fleet.with(model, identity).await);
+    let demand = Demand::new(order, texts, identity, terms, places);
+    let looks = demand.looks.clone();
+    let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
+    let unknown = unknown.map(|(wanted, _)| *wanted).collect();
+    let mut fan = Fan::new(way, demand, unknown, order.directives);
+    let (mut asked, mut joined) = (BTreeSet::from([0]), 0);
+    while let Some((number, news)) = fan.next().await {
+        let embedding = match news? {
+            Found::Kept(kept) => kept.embedding,
+            Found::Landed { landed, with_others } => {
+                let answer = &landed.answer;
+                joined += usize::from(with_others);
+                // An error speaks for the whole request, as it does with bare Ollama.
+                let speaks = !answer.is_fine() || (texts.items.len() == 1 && answer.texts() == 1);
+                if speaks && answer.looks == looks {
+                    let fetched = assemble::as_it_came(order, answer, with_others, terms.ttl);
+                    return Ok(Rest::Whole(fetched));
+                }
+                let Some(embedding) = answer.embedding(landed.nth) else { return Ok(Rest::Unfit) };
+                asked.insert(answer.place);
+                embedding.clone()
+            }
+        };
+        known[wanted.which[number]] = Some(embedding);
+    }
+    // Vectors of two models must not stand in one answer.
+    if known.len() > 1 {
+        for place in asked {
+            if !way.fleet.confirm(place, model, identity).await {
+                return Ok(Rest::Unfit);
+            }
+        }
+    }
+    Ok(Rest::Complete(known, joined))
+}
+
+impl Wanted {
+    fn of(way: &Way, policy: &Policy, order: &Order<'_>, texts: &Texts, identity: &Identity) -> Self {
+        let key = |manner| order.key_of_texts(way, policy, identity, manner);
+        let manner = key(texts.manner);
+        let mut seen = HashMap::with_capacity(texts.items.len());
+        let (mut which, mut each) = (Vec::with_capacity(texts.items.len()), Vec::new());
+        for (number, item) in texts.items.iter().enumerate() {
+            let next = each.len();
+            let at = *seen.entry(item.text).or_insert(next);
+            if at == next {
+                each.push((number, manner.of_text(item.text)));
+            }
+            which.push(at);
+        }
+        let shortened = texts.shortened.filter(|_| way.items.shortens);
+        Wanted { which, each, shortened: shortened.map(|(dimensions, manner)| (dimensions, key(manner))) }
+    }
+}

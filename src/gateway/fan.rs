@@ -1,0 +1,159 @@
+//! One request's texts that are not known, asked for a few at a time, and in the order in which they were asked.
+
+use super::Way;
+use super::answer::Outcome;
+use super::items::{ItemKey, Landed, fly};
+use super::texts::Demand;
+use crate::batch::Joint;
+use crate::cache::{CacheKey, Directives, Kept};
+use crate::domain::{Error, Kind};
+use crate::flight::{Boarding, Event, Full, Seat};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// What became of a text.
+pub enum Found {
+    Landed {
+        landed: Arc<Landed>,
+        /// It was under way for somebody else.
+        with_others: bool,
+    },
+    /// It was kept just now.
+    Kept(Kept),
+}
+
+/// The texts of one request that are not known, on their way. Dropping it gives them up.
+pub struct Fan<'a> {
+    way: &'a Arc<Way>,
+    demand: Arc<Demand>,
+    likeness: [u8; 32],
+    /// Not yet asked for: a text's number and its key, and how many go in each of the calls.
+    wanted: VecDeque<(usize, CacheKey)>,
+    calls: VecDeque<usize>,
+    /// In the order in which they are waited for.
+    waiting: VecDeque<(usize, Waiting)>,
+    window: usize,
+    directives: Directives,
+}
+
+/// A text whose flight is to be told its call: which one, and the how-manieth of its texts it is.
+struct Departing {
+    item: usize,
+    told: oneshot::Sender<(Arc<Joint<Outcome>>, usize)>,
+}
+
+enum Waiting {
+    Seat(Seat<Landed, Error>),
+    Kept(Kept),
+}
+
+impl<'a> Fan<'a> {
+    /// `wanted`: each text's number in the call, and the key of its vector.
+    pub fn new(
+        way: &'a Arc<Way>,
+        demand: Demand,
+        wanted: VecDeque<(usize, CacheKey)>,
+        directives: Directives,
+    ) -> Self {
+        Fan {
+            way,
+            likeness: demand.likeness(),
+            calls: way.items.batcher.cut(wanted.len()).map(|call| call.len()).collect(),
+            waiting: VecDeque::new(),
+            window: way.items.batcher.window(demand.places),
+            demand: Arc::new(demand),
+            wanted,
+            directives,
+        }
+    }
+
+    /// The next text that there is news of, by its number; `None` when there is nothing left. Cancel safe.
+    pub async fn next(&mut self) -> Option<(usize, Result<Found, Error>)> {
+        if self.board().is_err() && self.waiting.is_empty() {
+            // Nothing of ours is under way that could make room.
+            let (item, _) = self.wanted.pop_front()?;
+            self.calls.front_mut().into_iter().for_each(|call| *call -= 1);
+            let error = Error::new(Kind::Overloaded, "too many requests are under way");
+            return Some((item, Err(error.retry_after(Duration::from_secs(1)))));
+        }
+        let (item, waiting) = self.waiting.front_mut()?;
+        let item = *item;
+        let news = match waiting {
+            Waiting::Kept(kept) => Ok(Found::Kept(kept.clone())),
+            Waiting::Seat(seat) => loop {
+                match seat.next().await {
+                    Event::Head(landed) => break Ok(Found::Landed { landed, with_others: seat.joined() }),
+                    Event::Failed(error) => break Err(error),
+                    Event::Chunk(_) | Event::End => {}
+                }
+            },
+        };
+        self.waiting.pop_front();
+        Some((item, news))
+    }
+
+    /// Asks for as many as may be under way.
+    fn board(&mut self) -> Result<(), Full> {
+        while self.waiting.len() < self.window {
+            let Some(call) = self.calls.pop_front() else { break };
+            let (mut departing, mut full) = (Vec::new(), Ok(()));
+            for left in (1..=call).rev() {
+                let Some((item, key)) = self.wanted.front().copied() else { break };
+                match self.join(item, key, &mut departing) {
+                    Ok(waiting) => self.waiting.push_back((item, waiting)),
+                    Err(Full) => {
+                        self.calls.push_front(left);
+                        full = Err(Full);
+                        break;
+                    }
+                }
+                self.wanted.pop_front();
+            }
+            self.depart(departing);
+            full?;
+        }
+        Ok(())
+    }
+
+    /// A seat on the flight of a text. Where that is a new one, whoever makes it waits in `departing` to be
+    /// told with which call it goes.
+    fn join(&self, item: usize, key: CacheKey, departing: &mut Vec<Departing>) -> Result<Waiting, Full> {
+        let (way, demand) = (self.way, self.demand.clone());
+        let depart = |recorder| {
+            let (told, hears) = oneshot::channel();
+            departing.push(Departing { item, told });
+            fly(way.clone(), demand, key, hears, recorder)
+        };
+        let flights = &way.items.flights;
+        if !self.directives.may_look_up() {
+            // Nobody else's flight will do.
+            return flights.solo(depart).map(Waiting::Seat);
+        }
+        let (now, terms) = (Instant::now(), self.demand.terms);
+        let kept = || way.vectors.get(&key, now)?.fit_for(&self.directives, terms, now);
+        match flights.join(ItemKey { key, likeness: self.likeness }, kept, depart)? {
+            Boarding::Landed(kept) => Ok(Waiting::Kept(kept)),
+            Boarding::Seat(seat) => Ok(Waiting::Seat(seat)),
+        }
+    }
+
+    /// Sends those who are `departing` off in one call.
+    fn depart(&self, departing: Vec<Departing>) {
+        if departing.is_empty() {
+            return;
+        }
+        let call = self.demand.call(self.way, departing.iter().map(|one| one.item).collect());
+        for (nth, one) in departing.into_iter().enumerate() {
+            let _ = one.told.send((call.clone(), nth));
+        }
+    }
+}
+
+impl Drop for Fan<'_> {
+    /// Who is in line leaves first, so that the turn of one who leaves after him is not given to him.
+    fn drop(&mut self) {
+        while self.waiting.pop_back().is_some() {}
+    }
+}

@@ -1,0 +1,120 @@
+//! Texts on their way: one flight each, shared by all requests that want its vector.
+
+use super::Way;
+use super::answer::{Answer, Outcome};
+use super::texts::Demand;
+use crate::batch::{self, Batcher, Joint};
+use crate::cache::{CacheKey, Payload, Vector};
+use crate::domain::{Error, Kind};
+use crate::flight::{Flights, Limits, Recorder};
+use crate::upstream::Identity;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Models whose answers cannot be read are asked as a whole for so long; so many of them are remembered.
+const OPAQUE_FOR: Duration = Duration::from_secs(600);
+const MOST_OPAQUE: u64 = 1024;
+
+/// What texts need on their way.
+pub struct Items {
+    pub flights: Flights<ItemKey, Landed, Error>,
+    pub batcher: Batcher,
+    /// Whether a shorter vector may be made from a whole one.
+    pub shortens: bool,
+    /// By digest and version.
+    opaque: moka::sync::Cache<(Arc<str>, Arc<str>), ()>,
+}
+
+/// A text's flight is shared by those who want the same vector, and reach the upstream as the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ItemKey {
+    pub key: CacheKey,
+    pub likeness: [u8; 32],
+}
+
+/// One text's part of an answer.
+#[derive(Clone)]
+pub struct Landed {
+    pub answer: Arc<Answer>,
+    pub nth: usize,
+}
+
+/// Tells a flight with which call its text goes, and the how-manieth of its texts it is.
+pub type Ticket = oneshot::Receiver<(Arc<Joint<Outcome>>, usize)>;
+
+type Record = Recorder<ItemKey, Landed, Error>;
+
+impl Items {
+    /// `upstreams` is how many there are.
+    pub fn new(config: &batch::Config, limits: Limits, upstreams: usize) -> Self {
+        let lost = Error::new(Kind::Internal, "the trip upstream was lost");
+        Items {
+            flights: Flights::new(limits, lost),
+            batcher: Batcher::new(config, upstreams),
+            shortens: config.shorten.holds(),
+            opaque: moka::sync::Cache::builder().max_capacity(MOST_OPAQUE).time_to_live(OPAQUE_FOR).build(),
+        }
+    }
+
+    /// Whether the model's answers could not be read of late.
+    pub fn is_opaque(&self, identity: &Identity) -> bool {
+        self.opaque.contains_key(&(identity.digest.clone(), identity.version.clone()))
+    }
+
+    fn note_opaque(&self, identity: &Identity) {
+        self.opaque.insert((identity.digest.clone(), identity.version.clone()), ());
+    }
+}
+
+/// One text's flight. It outlives the request that began it, as long as somebody waits for it.
+pub async fn fly(way: Arc<Way>, demand: Arc<Demand>, key: CacheKey, hears: Ticket, recorder: Record) {
+    let Ok((call, nth)) = hears.await else { return };
+    let answer = match call.outcome().await {
+        Ok(answer) => answer,
+        Err(error) => return recorder.fail(error),
+    };
+    if !answer.is_fine() {
+        // Nobody later may find this answer.
+        recorder.close();
+    }
+    // Whoever has it may leave at once: it is to be kept all the same.
+    recorder.hold();
+    recorder.head(Landed { answer: answer.clone(), nth });
+    recorder.seal();
+    // Until the recorder goes, whoever asks for the same text gets this very answer.
+    if let Err(why) = remember(&way, &demand, key, &answer, nth).await {
+        tracing::debug!(why, "a vector is not kept");
+    }
+}
+
+/// Keeps a vector when the model is still the same.
+///
+/// # Errors
+/// Why not.
+async fn remember(
+    way: &Way,
+    demand: &Demand,
+    key: CacheKey,
+    answer: &Answer,
+    nth: usize,
+) -> Result<(), &'static str> {
+    let Demand { identity, terms, .. } = demand;
+    let Some(embedding) = answer.embedding(nth) else {
+        if answer.is_fine() {
+            way.items.note_opaque(identity);
+        }
+        return Err("the answer cannot be read");
+    };
+    if embedding.size() > terms.max_entry {
+        return Err("it is too large");
+    }
+    if !way.fleet.confirm(answer.place, &answer.looks.model, identity).await {
+        return Err("the model may have changed meanwhile");
+    }
+    let now = Instant::now();
+    way.vectors.put(key, embedding, now, terms.ttl);
+    let vector = Payload::Vector(Arc::new(Vector::of(embedding, now, terms.ttl)));
+    way.tiers.keep(key, demand.scope, demand.label.clone(), vector, None);
+    Ok(())
+}
