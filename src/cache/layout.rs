@@ -7,7 +7,7 @@
 //!          total u64 ns, load u64 ns, prompt_eval u64 ns, eval u64 ns,
 //!          finish u8, complete u8, failed u8, content frames u64,
 //!          model text, headers u32 × (name text, value text), frames u32 × u32, body to the end
-//! vector   source u8, tokens u32, numbers to the end
+//! vector   source u8, tokens u32, load u64 ns, numbers to the end
 //! text     length u32, bytes
 //! ```
 //!
@@ -48,6 +48,7 @@ pub(super) fn write(payload: &Payload, now: Moment, out: &mut Vec<u8>) -> Option
         Payload::Vector(vector) => {
             writer.u8(source_code(vector.source));
             writer.u32(vector.tokens);
+            writer.u64(nanos(vector.load));
             writer.0.extend_from_slice(&vector.numbers);
             Some(())
         }
@@ -67,9 +68,10 @@ pub(super) fn read(bytes: &Bytes, now: Moment) -> Option<Payload> {
         VECTOR => {
             let source = source_of(reader.u8()?)?;
             let tokens = reader.u32()?;
+            let load = Duration::from_nanos(reader.u64()?);
             let numbers = bytes.slice_ref(reader.0);
             let whole = !numbers.is_empty() && numbers.len().is_multiple_of(size_of::<f32>());
-            let vector = Vector { numbers, tokens, source, took, stored, ttl };
+            let vector = Vector { numbers, tokens, source, took, load, stored, ttl };
             whole.then(|| Payload::Vector(Arc::new(vector)))
         }
         _ => None,

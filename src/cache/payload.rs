@@ -22,8 +22,9 @@ pub struct Vector {
     pub tokens: u32,
     /// Where `tokens` comes from.
     pub source: Source,
-    /// How long the upstream took for it.
+    /// How long the upstream took for it, and how much of that to load the model.
     pub took: Duration,
+    pub load: Duration,
     pub stored: Instant,
     pub ttl: Duration,
 }
@@ -79,6 +80,7 @@ impl Vector {
             tokens: embedding.tokens,
             source: if embedding.estimated { Source::Estimated } else { Source::Upstream },
             took: embedding.total,
+            load: embedding.load,
             stored,
             ttl,
         }
@@ -94,7 +96,7 @@ impl Vector {
             tokens: self.tokens,
             estimated: self.source != Source::Upstream,
             total: self.took,
-            load: Duration::ZERO,
+            load: self.load,
         })
     }
 }

@@ -65,6 +65,7 @@ pub(super) fn vector() -> Payload {
         tokens: 7,
         source: Source::Estimated,
         took: Duration::from_micros(1234),
+        load: Duration::from_micros(234),
         stored: Instant::now() - Duration::from_secs(5),
         ttl: Duration::from_secs(86_400),
     }))

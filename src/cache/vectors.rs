@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn outside_it_is_the_same_and_nothing_else_passes_for_one() {
         for number in 0..200 {
-            let made = Embedding { load: Duration::ZERO, ..embedding(number, number as usize % 9 + 1) };
+            let made = embedding(number, number as usize % 9 + 1);
             let vector = Vector::of(&made, Instant::now(), Duration::ZERO);
             assert_eq!(vector.embedding(), Some(made));
             let torn = vector.numbers.slice(..vector.numbers.len() - 1);

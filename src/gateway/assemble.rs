@@ -28,7 +28,14 @@ pub struct Forwarded {
 }
 
 /// The answer when all is known. `known` are the different texts, `each` is every text's vector.
-pub fn hit(way: &Way, order: &Order<'_>, whole: CacheKey, known: &[Kept], each: &[Embedding]) -> Fetched {
+pub fn hit(
+    way: &Way,
+    order: &Order<'_>,
+    whole: CacheKey,
+    tier: TierName,
+    known: &[Kept],
+    each: &[Embedding],
+) -> Fetched {
     let now = Instant::now();
     let stored = known.iter().map(|kept| kept.stored).min().unwrap_or(now);
     let until = known.iter().map(|kept| kept.stored + kept.ttl).min().unwrap_or(now);
@@ -36,18 +43,16 @@ pub fn hit(way: &Way, order: &Order<'_>, whole: CacheKey, known: &[Kept], each: 
     let ttl = entry.ttl;
     if entry.body.len() <= LARGEST_WHOLE {
         way.memory.put(whole, entry.clone());
-        return Fetched::Remembered(Remembered {
-            key: whole,
-            stored: entry.clone(),
-            entry,
-            tier: TierName::Memory,
-            ttl,
-        });
+        return Fetched::Remembered(Remembered { key: whole, stored: entry.clone(), entry, tier, ttl });
     }
     let age = entry.age(now);
-    let mut reply = reply(&entry, respond::hit(ttl.saturating_sub(age), TierName::Memory));
+    let mut reply = reply(&entry, respond::hit(ttl.saturating_sub(age), tier));
     reply.headers.insert(header::AGE, age.as_secs().into());
-    assembled(reply, CacheOutcome::Hit, entry.observed)
+    let outcome = match tier {
+        TierName::Memory => CacheOutcome::Hit,
+        _ => CacheOutcome::HitBelow,
+    };
+    assembled(reply, outcome, entry.observed)
 }
 
 /// The answer when some of it came from the upstream just now.

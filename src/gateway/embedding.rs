@@ -10,7 +10,7 @@ use super::fetch::{self, Fetched, Order};
 use super::texts::Demand;
 use super::{Policy, Way};
 use crate::batch::Places;
-use crate::cache::{CacheKey, Kept, Payload, Terms};
+use crate::cache::{CacheKey, Kept, Payload, Terms, TierName};
 use crate::dialect::ollama;
 use crate::domain::{Embedding, Error, Texts};
 use crate::upstream::Identity;
@@ -54,12 +54,13 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     }
     let wanted = Wanted::of(way, policy, order, texts, identity);
     let mut known = known(way, &wanted, order, texts, terms);
+    let mut tier = TierName::Memory;
     if order.directives.may_look_up() {
-        look_below(way, &wanted, order, identity, terms, &mut known).await;
+        tier = look_below(way, &wanted, order, identity, terms, &mut known).await;
     }
     if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
         let each: Vec<_> = wanted.which.iter().map(|at| known[*at].embedding.clone()).collect();
-        return Ok(Some(assemble::hit(way, order, whole, &known, &each)));
+        return Ok(Some(assemble::hit(way, order, whole, tier, &known, &each)));
     }
     if order.directives.only_if_cached {
         return Ok(None);
@@ -97,7 +98,7 @@ fn known(way: &Way, wanted: &Wanted, order: &Order<'_>, texts: &Texts, terms: Te
     wanted.each.iter().map(find).collect()
 }
 
-/// Looks for those that are not `known` in the tiers behind the memory.
+/// Looks for those that are not `known` in the tiers behind the memory. Returns the lowest that had any.
 async fn look_below(
     way: &Way,
     wanted: &Wanted,
@@ -105,22 +106,25 @@ async fn look_below(
     identity: &Identity,
     terms: Terms,
     known: &mut [Option<Kept>],
-) {
+) -> TierName {
+    let mut lowest = TierName::Memory;
     let missing: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
     if missing.is_empty() || way.tiers.is_empty() {
-        return;
+        return lowest;
     }
     let keys: Vec<CacheKey> = missing.iter().map(|at| wanted.each[*at].1).collect();
     let (scope, label) = (&order.request.consumer.scope, order.label(identity));
     let found = way.tiers.find_many(&keys, scope, &label).await;
     let now = Instant::now();
     for ((at, key), found) in missing.into_iter().zip(keys).zip(found) {
-        let Some((Payload::Vector(vector), _)) = found else { continue };
+        let Some((Payload::Vector(vector), tier)) = found else { continue };
         let Some(embedding) = vector.embedding() else { continue };
         way.vectors.put(key, &embedding, vector.stored, vector.ttl);
         let kept = Kept { embedding, stored: vector.stored, ttl: vector.ttl };
         known[at] = kept.fit_for(&order.directives, terms, now);
+        lowest = lowest.max(tier);
     }
+    lowest
 }
 
 /// Has the texts embedded that are not `known`.

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
-/// An embedding's question, one of many.
+/// One question of many, on a route whose answers are kept as they come.
 fn question(number: usize) -> Ask {
-    Ask::post("/api/embed", &json!({ "model": "all-minilm:l6-v2", "input": format!("text {number}") }))
+    Ask::post("/api/embeddings", &json!({ "model": "all-minilm:l6-v2", "prompt": format!("text {number}") }))
 }
 
-/// An embedding's answer of about so many bytes.
+/// An answer of about so many bytes.
 fn answer(bytes: u64) -> String {
     let numbers = "0.125,".repeat(bytes as usize / 6);
-    format!(r#"{{"model":"all-minilm:l6-v2","embeddings":[[{numbers}1]],"prompt_eval_count":1}}"#)
+    format!(r#"{{"embedding":[{numbers}1]}}"#)
 }
 
 /// The same question, asked in a way that only the ordinary road understands.
@@ -30,7 +30,7 @@ fn large_again(nth: usize) -> Ask {
 
 /// A Pannier that remembers an answer of so many bytes to `question(0)`.
 async fn with_large_hit(upstream: &Upstream, bytes: u64) -> Pannier {
-    upstream.always("/api/embed", json(200, &answer(bytes)));
+    upstream.always("/api/embeddings", json(200, &answer(bytes)));
     let pannier = Pannier::start(upstream).await;
     pannier.ask(&question(0)).await.fine();
     pannier.remembered(&question(0)).await;
@@ -43,7 +43,7 @@ async fn with_large_hit(upstream: &Upstream, bytes: u64) -> Pannier {
 async fn a_log_that_nobody_reads_stops_nothing() {
     let upstream = Upstream::start().await;
     let chat = route("/api/chat");
-    upstream.always("/api/embed", json(200, &answer(100)));
+    upstream.always("/api/embeddings", json(200, &answer(100)));
     upstream.on(chat.path, move |visit| route("/api/chat").reply_to(visit));
     let launch = Launch::before(&upstream).unheard().file("[cache]\ncompletions = \"all\"\n");
     let launch = launch
@@ -106,7 +106,7 @@ async fn a_log_that_nobody_reads_stops_nothing() {
 async fn running_out_of_descriptors_is_survived() {
     let upstream = Upstream::start().await;
     let acts = [vec![Act::Pause(Duration::from_millis(50))], json(200, &answer(100))].concat();
-    upstream.always("/api/embed", acts);
+    upstream.always("/api/embeddings", acts);
     let mut pannier = Pannier::start(&upstream).await;
     pannier.ask(&question(0)).await.fine();
     pannier.remembered(&question(0)).await;
@@ -158,7 +158,7 @@ async fn running_out_of_descriptors_is_survived() {
 #[tokio::test]
 async fn few_descriptors_mean_few_clients_at_once() {
     let upstream = Upstream::start().await;
-    upstream.always("/api/embed", json(200, &answer(100)));
+    upstream.always("/api/embeddings", json(200, &answer(100)));
     let pannier = Launch::before(&upstream).descriptors(128).start().await;
     let mut wires = Vec::new();
     for number in 0..100 {
@@ -180,7 +180,7 @@ async fn memory_stays_near_its_capacity() {
     const SIZES: [u64; 6] = [1 << 10, 700 << 10, 9 << 10, 2 * MIB, 60 << 10, 300 << 10];
     let upstream = Upstream::start().await;
     let by_size: Vec<_> = SIZES.iter().map(|&size| json(200, &answer(size))).collect();
-    upstream.on("/api/embed", move |visit| by_size[visit.nth % SIZES.len()].clone());
+    upstream.on("/api/embeddings", move |visit| by_size[visit.nth % SIZES.len()].clone());
     let pannier = Launch::before(&upstream)
         .set("memory.capacity", &CAPACITY.to_string())
         .set("cache.database.enabled", "false")

@@ -297,7 +297,7 @@ async fn tokens_are_the_upstreams_own_figures() {
     for route in routes() {
         for &streamed in route.modes() {
             upstream.always(route.path, route.acts(streamed));
-            pannier.ask(&route.ask(streamed)).await.fine();
+            pannier.ask(&route.ask_apart(streamed)).await.fine();
             prompt += route.prompt_tokens;
             completion += route.completion_tokens;
         }

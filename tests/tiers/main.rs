@@ -197,6 +197,7 @@ fn vector(n: u32) -> Payload {
         tokens: n,
         source: Source::Upstream,
         took: Duration::from_millis(3),
+        load: Duration::ZERO,
         stored: Instant::now(),
         ttl: Duration::from_secs(3600),
     }))
