@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 LISTENING = re.compile(r"pannier: listening on (http://\S+) \(admin (http://[^,\s]+), upstream [^)]+\)")
-HITS = {"family": "pannier_cache_requests_total", "result": "hit"}
+HITS = {"family": "pannier_cache_requests_total", "result": "hit", "tier": "memory"}
 TOKENS = "pannier_llm_tokens_total"
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
