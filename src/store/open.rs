@@ -12,6 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection as _};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// An open database. Several may write to a PostgreSQL server; a file belongs to one process.
@@ -20,8 +21,8 @@ pub struct Store {
     options: Options,
     /// Where a damaged file went that stood in the way.
     put_aside: Option<PathBuf>,
-    /// The file, and the claim on it.
-    file: Option<(PathBuf, File)>,
+    /// The file, and the claim on it until it is closed.
+    file: Option<(PathBuf, Mutex<Option<File>>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -105,7 +106,7 @@ impl Store {
             file::create(&path)?;
             let opened = match file_pools(&path, options).await {
                 Ok(pools) => {
-                    let file = Some((path.clone(), claim.try_clone()?));
+                    let file = Some((path.clone(), Mutex::new(Some(claim.try_clone()?))));
                     let store = Store { pools, options: options.clone(), put_aside: put_aside.clone(), file };
                     store.in_shape(migrations).await
                 }
@@ -195,7 +196,7 @@ impl Store {
         work.done().await
     }
 
-    /// Waits for whoever still works, and closes all connections.
+    /// Waits for whoever still works, closes all connections, and leaves a file to others.
     pub async fn close(&self) {
         match &self.pools {
             Pools::Sqlite { readers, writer } => {
@@ -203,6 +204,9 @@ impl Store {
                 writer.close().await;
             }
             Pools::Postgres { pool, .. } => pool.close().await,
+        }
+        if let Some((_, claim)) = &self.file {
+            claim.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
 

@@ -1,7 +1,7 @@
 //! What upkeep holds within bounds, and that a hit costs no write.
 
 use crate::stage::{Ground, HOUR, Stage, key, parcel, parcels};
-use pannier::cache::{Fault, Parcel, Selection, Tier};
+use pannier::cache::{Fault, Parcel, Prefix, Selection, Tier};
 use std::time::{Duration, SystemTime};
 
 /// Of the sealed bytes, in these tests.
@@ -88,7 +88,8 @@ async fn a_file_gives_back_what_is_free() {
     let ground = Ground::file();
     let stage = Stage::running(ground.place(), 1 << 30).await;
     stage.tier.keep(&parcels(0..4000, 4000)).await.expect("keep");
-    stage.tier.remove(&Selection::default()).await.expect("remove");
+    let all = Selection { prefix: Some(Prefix::Embedding), ..Selection::default() };
+    assert_eq!(stage.tier.remove(&all).await, Ok(4000));
     let size = || std::fs::metadata(ground.path()).expect("the file").len();
     stage.until("it has shrunk", async |_| size() < 8 << 20).await;
     stage.stop().await;
@@ -137,4 +138,38 @@ async fn the_log_shrinks_after_a_long_reader() {
     }
     assert!(size() <= 64 << 20, "{}", size());
     stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_goes_at_once_while_others_work() {
+    let mut grounds = vec![Ground::file()];
+    grounds.extend(Ground::server());
+    for ground in grounds {
+        let stage = Stage::running(ground.place(), 1 << 30).await;
+        stage.tier.keep(&parcels(0..2000, 1000)).await.expect("keep");
+        let tier = stage.tier.clone();
+        let worker = tokio::spawn(async move {
+            for n in 0..400 {
+                // For a moment there may be nothing to ask; there is never anything wrong.
+                let found = tier.find(&[key(n)]).await;
+                assert!(matches!(found, Ok(_) | Err(Fault::Unreachable)), "{found:?}");
+                let _ = tier.keep(&[parcel(10_000 + n, 100)]).await;
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let gone = stage.tier.remove(&Selection::default()).await.expect("remove");
+        assert!((2000..=2400).contains(&gone), "{gone}");
+        let found = stage.tier.find(&(0..2000).map(key).collect::<Vec<_>>()).await.expect("find");
+        assert!(found.iter().all(Option::is_none));
+        worker.await.expect("no panic");
+        stage.tier.keep(&parcels(0..10, 100)).await.expect("keep");
+        assert!(stage.has(&parcel(3, 100)).await);
+        let held = "entries and their sums agree";
+        let tally = async |stage: &Stage| stage.tier.tally().await.expect("tally")[0].entries;
+        let listed =
+            async |stage: &Stage| stage.tier.top(&Selection::default(), 9999).await.expect("top").len();
+        stage.until(held, async |stage| tally(stage).await == listed(stage).await as u64).await;
+        assert_eq!(stage.metric("pannier_cache_files_put_aside_total"), 0.0);
+        stage.stop().await;
+    }
 }

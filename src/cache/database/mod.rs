@@ -158,6 +158,24 @@ impl Database {
         }
     }
 
+    /// Removes everything, whatever its number, and what was put aside with it. A file is begun anew.
+    async fn clear(&self, entries: &Arc<Entries>) -> Result<u64, Fault> {
+        let cleared = entries.clear().await.map_err(|error| self.heed(entries, error))?;
+        let gone = match cleared {
+            Some(gone) => gone,
+            None => {
+                let gone = entries.total().await.map_err(|error| self.heed(entries, error))?.entries;
+                self.retire(entries, Start::Discard);
+                self.open().await?;
+                gone
+            }
+        };
+        self.held.entries.store(0, Ordering::Relaxed);
+        self.held.bytes.store(0, Ordering::Relaxed);
+        self.wake.notify_one();
+        Ok(gone)
+    }
+
     fn opened(&self) -> Result<Arc<Entries>, Fault> {
         self.entries.load_full().ok_or(Fault::Unreachable)
     }
@@ -243,6 +261,9 @@ impl Tier for Database {
 
     async fn remove(&self, selection: &Selection) -> Result<u64, Fault> {
         let entries = self.opened()?;
+        if *selection == Selection::default() {
+            return self.clear(&entries).await;
+        }
         let filter = rows::filter(selection, rows::milliseconds(SystemTime::now()));
         let mut gone = 0;
         // First what nobody else is writing, then what is left.

@@ -6,7 +6,7 @@
 mod keep;
 mod upkeep;
 
-use super::{Error, Migration, Migrations, Options, Place, Row, Statement, Store, Table, Value};
+use super::{Error, Migration, Migrations, Options, Place, Row, Statement, Store, Table, Value, Work};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -132,14 +132,19 @@ impl Entries {
 
     /// How much there is. Does not count entries: that is done as they come and go.
     pub async fn total(&self) -> Result<Amount, Error> {
-        let Entries { table, .. } = self;
         let mut work = self.store.read().await?;
+        let total = self.sum(&mut work).await?;
+        work.done().await?;
+        Ok(total)
+    }
+
+    async fn sum(&self, work: &mut Work) -> Result<Amount, Error> {
+        let Entries { table, .. } = self;
         let statement = Statement::new(format!(
             "SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) \
              FROM \"{table}_tally\""
         ));
         let rows = work.rows(statement).await?;
-        work.done().await?;
         rows.first().map_or(Ok(Amount::default()), |row| amount(row, 0))
     }
 

@@ -35,6 +35,21 @@ impl Entries {
         Ok(went)
     }
 
+    /// Removes all entries of a server at once; returns how many there were. `None` for a file: there it is
+    /// quicker to discard that ([`Start::Discard`](crate::store::Start)).
+    pub async fn clear(&self) -> Result<Option<u64>, Error> {
+        if !self.store.is_postgres() {
+            return Ok(None);
+        }
+        let Entries { table, .. } = self;
+        let mut work = self.store.write().await?;
+        work.script(format!("LOCK TABLE \"{table}\" IN ACCESS EXCLUSIVE MODE")).await?;
+        let gone = self.sum(&mut work).await?.entries;
+        work.script(format!("TRUNCATE \"{table}\"")).await?;
+        work.done().await?;
+        Ok(Some(gone))
+    }
+
     /// Removes the `most` entries that nobody has used for longest; returns how many went: none while
     /// another process is at it.
     pub async fn make_room(&self, most: usize) -> Result<u64, Error> {
