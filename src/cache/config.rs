@@ -49,7 +49,6 @@ pub struct TiersConfig {
     /// Bytes that may wait to be written.
     #[serde(deserialize_with = "units::size")]
     pub queue: usize,
-    pub shared_flights: bool,
 }
 
 /// `[cache.redis]`
