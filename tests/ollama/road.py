@@ -61,10 +61,13 @@ class Road:
             assert through == expected
             return
         counted = call.remembered and isinstance(self.pannier, Pannier)
-        before = self.pannier.total(**HITS) if counted else 0
-        assert call.answer(self.pannier.url) == expected
-        if counted:
-            assert self.pannier.settled(before + 1, **HITS) == before + 1, "not answered from memory"
+        # An answer is stored a moment after its end; who asks within that moment shares the first one's trip.
+        for _ in range(5 if counted else 1):
+            before = self.pannier.total(**HITS) if counted else 0
+            assert call.answer(self.pannier.url) == expected
+            if not counted or self.pannier.settled(before + 1, **HITS) == before + 1:
+                return
+        raise AssertionError("not answered from memory")
 
 
 class Direct:
