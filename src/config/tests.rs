@@ -404,6 +404,23 @@ fn a_default_that_no_longer_fits_is_named() {
 }
 
 #[test]
+fn who_is_exempt_is_an_address_or_a_network() {
+    let loaded = loaded(&[("PANNIER__SERVER__PER_IP_EXEMPT", "[\"10.0.0.0/8\", \"2001:db8::7\"]")]);
+    assert!(loaded.config.server.per_ip_exempt[0].holds("10.9.8.7".parse().unwrap()));
+    let found = problems(sources(&[("PANNIER__SERVER__PER_IP_EXEMPT", "[\"localhost\"]")]).load());
+    assert!(found[0].contains("`localhost` is neither an IP address nor a network"), "{found:?}");
+}
+
+#[test]
+fn the_largest_body_must_fit_in() {
+    let found = problems(sources(&[("PANNIER__SERVER__MAX_BUFFERED", "63MiB")]).load());
+    assert_eq!(
+        found,
+        ["PANNIER__SERVER__MAX_BUFFERED: server.max_buffered: must be at least server.max_body"]
+    );
+}
+
+#[test]
 fn values_that_make_sense_are_let_pass() {
     let loaded = loaded(&[
         ("PANNIER__ACCESS__ALLOWED_HOSTS", "['a.example', '*.b.example', '*', '::1', '10.0.0.1']"),
