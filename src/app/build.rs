@@ -60,19 +60,12 @@ impl House {
             head_limits: head_limits(&config.server),
             head_patience: HeadPatience::new(&config.server),
             patience: patience(&config.server),
+            upstream_patience: way.client.timeouts().first_byte,
             metrics: metrics.clone(),
             sinks: way.sinks.clone(),
             draining: draining.clone(),
         });
-        let road = Road {
-            gateway: gateway.clone(),
-            client: way.client.clone(),
-            admin: reachable(admin_listen),
-            instance,
-            metrics: metrics.clone(),
-            sinks: way.sinks.clone(),
-            draining: draining.clone(),
-        };
+        let road = road(&way, &gateway, reachable(admin_listen), instance, draining.clone());
         let desk = desk(&config.server, &gateway, &way);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
@@ -90,6 +83,25 @@ impl House {
 fn readiness(way: &Way) -> Arc<Readiness> {
     let client = way.client.clone();
     Arc::new(Readiness::new(move || client.is_up()))
+}
+
+/// Where what is not looked into is forwarded.
+fn road(
+    way: &Way,
+    gateway: &Arc<Gateway>,
+    admin: SocketAddr,
+    instance: String,
+    draining: Arc<AtomicBool>,
+) -> Road {
+    Road {
+        gateway: gateway.clone(),
+        client: way.client.clone(),
+        admin,
+        instance,
+        metrics: way.metrics.clone(),
+        sinks: way.sinks.clone(),
+        draining,
+    }
 }
 
 /// Where answers are given.

@@ -8,9 +8,10 @@ use super::downstream::Downstream;
 use super::edge::Edge;
 use super::head::{Head, Reading, origin_form};
 use super::lane::{Glance, Hit, Lane};
-use super::lent::Lent;
+use super::lent::{Lent, Returned};
 use super::road::Road;
-use super::wire::Wire;
+use super::vigil::Vigil;
+use super::wire::{Trouble, Wire};
 use crate::dialect::{Form, Handling};
 use crate::domain::{Error, Kind, Pour};
 use crate::telemetry::Listener;
@@ -316,16 +317,34 @@ impl Connection {
     async fn forward(self, arrival: Arrival, own: usize, edge: Edge) -> Option<Self> {
         let Connection { front, io, presence, read, out, shutdown } = self;
         let wire = Wire::new(io, read, own, edge, front.door.patience);
-        let arrival = Arrival { troubles: wire.troubles(), ..arrival };
-        let mut session = ServerSession::new_http1(Box::new(Lent::new(wire)) as Stream);
+        let troubles = wire.troubles();
+        let vigil = Vigil::default();
+        let arrival = Arrival { troubles: troubles.clone(), vigil: Some(vigil.clone()), ..arrival };
+        let told = arrival.answer_to();
+        let (lent, mut returned) = Lent::new(wire);
+        let mut session = ServerSession::new_http1(Box::new(lent) as Stream);
         session
             .set_keepalive((!*shutdown.borrow()).then_some(front.door.head_patience.idle.as_secs().max(1)));
         session.set_read_timeout(None);
         session.set_connection_user_context(Some(Box::new(arrival)));
-        let reused = front.proxy.process_new_http(session, &shutdown).await?;
-        let (stream, _) = reused.consume();
-        let lent = stream.into_any().downcast::<Lent>().ok()?;
-        let (io, read) = lent.into_parts()?;
+        let late = async {
+            vigil.too_long(front.door.upstream_patience).await;
+            // The request's record, which is about to be written, will say so.
+            troubles.set(Trouble::SlowUpstream);
+        };
+        let is_reusable = tokio::select! {
+            biased;
+            reused = front.proxy.process_new_http(session, &shutdown) => reused.is_some(),
+            () = late => false,
+        };
+        let Returned { mut wire, is_flushed } = returned.try_recv().ok()?;
+        if troubles.get() == Trouble::SlowUpstream {
+            let answer = front.door.answer_late(told);
+            let _ = wire.write_all(&answer).await;
+            part(wire.into_socket()).await;
+            return None;
+        }
+        let (io, read) = wire.into_parts().filter(|_| is_reusable && is_flushed)?;
         Some(Connection { front, io, presence, read, out, shutdown })
     }
 

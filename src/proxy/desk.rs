@@ -42,7 +42,7 @@ impl Desk {
     /// another one.
     pub async fn serve(&self, mut client: Downstream, asking: Asking) -> Option<(TcpStream, BytesMut)> {
         let mut visit = Visit::new(self.sinks.clone());
-        visit.begin(&asking.arrival, &asking.headers, &self.metrics);
+        visit.begin(&asking.arrival, &self.metrics);
         if let Err(error) = self.answer(&mut client, &mut visit, asking).await {
             visit.error = Some(client.trouble().unwrap_or(error));
         }

@@ -5,6 +5,7 @@ use super::crowd::TooMany;
 use super::downstream::write_head;
 use super::head::{Head, Limits, Reading, is_fit_id};
 use super::hosts::Hosts;
+use super::vigil::Vigil;
 use super::visit::REQUEST_ID;
 use super::wire::{Patience, Troubles};
 use crate::dialect::{self, Handling};
@@ -30,6 +31,8 @@ pub struct Door {
     pub head_limits: Limits,
     pub head_patience: HeadPatience,
     pub patience: Patience,
+    /// Until the head of a forwarded answer.
+    pub upstream_patience: Option<Duration>,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
     /// The end has begun: connections bear no further request.
@@ -56,6 +59,24 @@ pub struct Arrival {
     /// The presented key is one of Pannier's.
     pub own_key: bool,
     pub troubles: Troubles,
+    /// How long the upstream keeps the request waiting, where it is forwarded.
+    pub vigil: Option<Vigil>,
+    /// What is said in `X-Request-Id` instead of Pannier's own name for the request.
+    pub request_id: Option<HeaderValue>,
+}
+
+/// Whom to answer, and in which dialect.
+#[derive(Debug, Clone)]
+pub struct AnswerTo {
+    id: RequestId,
+    request_id: Option<HeaderValue>,
+    route: Route,
+}
+
+impl Arrival {
+    pub fn answer_to(&self) -> AnswerTo {
+        AnswerTo { id: self.id, request_id: self.request_id.clone(), route: self.route }
+    }
 }
 
 /// What is done with a request.
@@ -117,6 +138,11 @@ impl Door {
             consumer: policy.keys.identify(head.key).clone(),
             own_key: policy.keys.knows(head.key),
             troubles: Troubles::default(),
+            vigil: None,
+            request_id: head
+                .request_id
+                .filter(|id| is_fit_id(id))
+                .and_then(|id| HeaderValue::from_bytes(id).ok()),
         })
     }
 
@@ -140,6 +166,14 @@ impl Door {
         let id = RequestId::new(SystemTime::now());
         let reply = gateway::refuse(&self.count_refused(why), dialect_of_line(b""), id);
         write(reply, &id.hyphenated(), true).0
+    }
+
+    /// What is said where the upstream said nothing. The record is the request's own.
+    pub fn answer_late(&self, to: AnswerTo) -> Vec<u8> {
+        let AnswerTo { id, request_id, route } = to;
+        let error = Error::new(Kind::UpstreamTimeout, "the upstream does not answer");
+        let shown = request_id.as_ref().map_or_else(|| id.hyphenated().to_vec(), |id| id.as_bytes().to_vec());
+        write(gateway::refuse(&error, route, id), &shown, true).0
     }
 
     /// A refusal on the wire, and its record. `read` is what came so far, mostly a head.

@@ -312,6 +312,7 @@ pub fn explain_trouble(trouble: Trouble) -> Option<Error> {
         Trouble::SlowBody => Some(Error::new(Kind::RequestTimeout, "the body came too slowly")),
         Trouble::SlowReader => Some(Error::new(Kind::ClientGone, "the client takes nothing")),
         Trouble::Misframed => Some(Error::new(Kind::BadRequest, "the body is not framed as it should be")),
+        Trouble::SlowUpstream => Some(Error::new(Kind::UpstreamTimeout, "the upstream does not answer")),
     }
 }
 

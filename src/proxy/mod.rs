@@ -15,7 +15,11 @@ mod hosts;
 mod lane;
 mod lent;
 mod network;
+mod passing;
 mod road;
+mod trouble;
+mod upload;
+mod vigil;
 mod visit;
 mod wire;
 

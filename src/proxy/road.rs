@@ -3,15 +3,18 @@
 
 use super::desk::is_same_origin;
 use super::door::{Arrival, Errand};
-use super::downstream::explain_trouble;
 use super::head::origin_form;
+use super::passing::{judge, strip_hop_by_hop};
+use super::trouble::{explain, is_closed};
+use super::upload;
+use super::vigil::Vigil;
 use super::visit::{REQUEST_ID, Visit};
 use super::wire::Trouble;
 use crate::dialect::Handling;
 use crate::domain::{Error, Kind};
 use crate::gateway::{self, Body, Gateway};
 use crate::telemetry::{Metrics, Sinks};
-use crate::upstream::{CREDENTIALS, Client, HOP_BY_HOP, is_ours, named_by_connection};
+use crate::upstream::{CREDENTIALS, Client, is_ours};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, header};
@@ -58,6 +61,8 @@ pub struct Way {
     repeated: bool,
     /// Heads that came in advance of the answer's.
     preliminary: usize,
+    /// The answer's head has come.
+    is_answered: bool,
 }
 
 /// Answers before the answer (1xx) that are borne.
@@ -66,6 +71,33 @@ const MOST_PRELIMINARY: usize = 16;
 impl Way {
     fn errand(&self) -> Errand {
         self.arrival.as_ref().map_or(Errand::Upstream(Handling::Forward), |arrival| arrival.errand)
+    }
+
+    /// The upstream has been given something to answer. The house answers at once.
+    fn ask(&self) {
+        if let Some(arrival) = self.arrival.as_ref().filter(|arrival| arrival.errand != Errand::House) {
+            arrival.vigil.iter().for_each(Vigil::ask);
+        }
+    }
+
+    /// A head has come in advance of the answer's.
+    fn preliminary(&mut self) -> pingora::Result<()> {
+        self.preliminary += 1;
+        match self.preliminary > MOST_PRELIMINARY {
+            true => Err(pingora::Error::new_up(ErrorType::InvalidHTTPHeader)),
+            false => Ok(()),
+        }
+    }
+
+    fn answered(&mut self) {
+        self.is_answered = true;
+        if let Some(arrival) = &self.arrival {
+            arrival.vigil.iter().for_each(Vigil::answered);
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        self.arrival.as_ref().map_or(Trouble::None, |arrival| arrival.troubles.get())
     }
 
     /// Whether the request changes nothing by being sent twice.
@@ -85,25 +117,29 @@ impl ProxyHttp for Road {
             tried: 0,
             repeated: false,
             preliminary: 0,
+            is_answered: false,
         }
     }
 
     /// None: nothing is compressed here, and nothing else is done to a body.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    fn on_connection_reuse(&self, session: &mut Session, way: &mut Way, given: Box<dyn Any + Send + Sync>) {
+    fn on_connection_reuse(&self, _session: &mut Session, way: &mut Way, given: Box<dyn Any + Send + Sync>) {
         let Ok(arrival) = given.downcast::<Arrival>() else { return };
-        way.visit.begin(&arrival, &session.req_header().headers, &self.metrics);
+        way.visit.begin(&arrival, &self.metrics);
         way.arrival = Some(*arrival);
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, way: &mut Way) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, way: &mut Way) -> pingora::Result<Box<HttpPeer>> {
         if way.errand() == Errand::House {
             return Ok(Box::new(HttpPeer::new(self.admin, false, String::new())));
         }
         match self.client.target().peer().await {
             Ok(peer) => {
                 let mut peer = Box::new((*peer).clone());
+                if has_large_body(session.req_header()) {
+                    upload::prepare(&mut peer);
+                }
                 if way.repeated {
                     // Of a group of its own, so that no kept connection is taken: those are as old as the
                     // one that was dead.
@@ -154,6 +190,20 @@ impl ProxyHttp for Road {
         }
         request.insert_header(header::HOST, target.authority())?;
         request.append_header(header::VIA, format!("1.1 {}", self.instance))?;
+        way.ask();
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end: bool,
+        way: &mut Way,
+    ) -> pingora::Result<()> {
+        if !way.is_answered {
+            way.ask();
+        }
         Ok(())
     }
 
@@ -163,7 +213,11 @@ impl ProxyHttp for Road {
         response: &mut ResponseHeader,
         way: &mut Way,
     ) -> pingora::Result<()> {
-        judge(response, way)?;
+        judge(response)?;
+        match response.status.is_informational() {
+            true => way.preliminary()?,
+            false => way.answered(),
+        }
         strip_hop_by_hop(response);
         if session.req_header().version != http::Version::HTTP_11 {
             // HTTP/1.0 knows no chunks: there the end of the connection is the end of the answer.
@@ -228,7 +282,7 @@ impl ProxyHttp for Road {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &pingora::Error, way: &mut Way) -> FailToProxy {
-        let error = way.visit.error.take().unwrap_or_else(|| explain(e, way));
+        let error = way.visit.error.take().unwrap_or_else(|| explain(e, way.trouble()));
         let status = error.kind.status();
         let is_unanswered = session.response_written().is_none_or(|head| head.status.is_informational());
         if error.kind != Kind::ClientGone && is_unanswered {
@@ -253,12 +307,20 @@ impl ProxyHttp for Road {
         if let Some(e) = e
             && way.visit.error.is_none()
         {
-            way.visit.error = Some(explain(e, way));
+            way.visit.error = Some(explain(e, way.trouble()));
         }
         way.visit.record.bytes_in = session.body_bytes_read() as u64;
         way.visit.record.bytes_out = session.body_bytes_sent() as u64;
         way.visit.end(session.response_written().map(|head| head.status.as_u16()));
     }
+}
+
+/// Whether more of a body is to come than the sockets' own buffers take.
+fn has_large_body(request: &RequestHeader) -> bool {
+    let fields = &request.headers;
+    let length =
+        fields.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    fields.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length > upload::LARGE)
 }
 
 /// Tells the client why not.
@@ -274,80 +336,4 @@ async fn refuse(session: &mut Session, way: &mut Way, error: &Error) -> pingora:
     session.write_response_header(Box::new(head), body.is_empty()).await?;
     way.visit.note_first_byte();
     session.write_response_body(Some(body), true).await
-}
-
-/// An error of Pingora's in our own words; the wire knows better when a client was too slow.
-fn explain(e: &pingora::Error, way: &Way) -> Error {
-    let trouble = way.arrival.as_ref().map_or(Trouble::None, |arrival| arrival.troubles.get());
-    explain_trouble(trouble).unwrap_or_else(|| match e.esource {
-        ErrorSource::Downstream => Error::new(Kind::ClientGone, "the client left"),
-        ErrorSource::Upstream => explain_type(&e.etype),
-        ErrorSource::Internal | ErrorSource::Unset => match e.etype {
-            ErrorType::HTTPStatus(_) | ErrorType::InternalError => {
-                Error::new(Kind::Internal, "internal error")
-            }
-            _ => explain_type(&e.etype),
-        },
-    })
-}
-
-/// Refuses a head that means two things, or that was not asked for.
-fn judge(response: &mut ResponseHeader, way: &mut Way) -> pingora::Result<()> {
-    let crooked = || pingora::Error::new_up(ErrorType::InvalidHTTPHeader);
-    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_framed_plainly = codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if response.status.is_informational() {
-        way.preliminary += 1;
-    }
-    if !is_framed_plainly || response.status.as_u16() == 101 || way.preliminary > MOST_PRELIMINARY {
-        return Err(crooked());
-    }
-    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
-    if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
-        // Different ones did not come so far.
-        response.insert_header(header::CONTENT_LENGTH, length)?;
-    }
-    Ok(())
-}
-
-/// Takes the fields out of an answer that speak of one connection only; its framing stays.
-fn strip_hop_by_hop(answer: &mut ResponseHeader) {
-    for name in named_by_connection(&answer.headers) {
-        answer.remove_header(&name);
-    }
-    for name in HOP_BY_HOP.iter().filter(|name| **name != header::TRANSFER_ENCODING) {
-        answer.remove_header(name);
-    }
-}
-
-/// Whether the connection was closed or reset before a byte of an answer came.
-fn is_closed(kind: &ErrorType) -> bool {
-    matches!(kind, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
-}
-
-/// An error of the upstream's, in our own words: nothing of the request may stand in them.
-fn explain_type(kind: &ErrorType) -> Error {
-    match kind {
-        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
-            Error::new(Kind::UpstreamTimeout, "the upstream does not accept the connection")
-        }
-        ErrorType::ReadTimedout => Error::new(Kind::UpstreamTimeout, "the upstream does not answer"),
-        ErrorType::WriteTimedout => {
-            Error::new(Kind::UpstreamTimeout, "the upstream does not take the request")
-        }
-        ErrorType::ConnectRefused
-        | ErrorType::ConnectNoRoute
-        | ErrorType::ConnectError
-        | ErrorType::SocketError
-        | ErrorType::BindError => Error::new(Kind::UpstreamUnreachable, "the upstream cannot be reached")
-            .retry_after(Duration::from_secs(1)),
-        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => Error::new(
-            Kind::UpstreamUnreachable,
-            "the upstream's certificate is not trusted, or it does not speak TLS",
-        ),
-        ErrorType::InvalidHTTPHeader => {
-            Error::new(Kind::UpstreamAborted, "the upstream's answer is not valid HTTP")
-        }
-        _ => Error::new(Kind::UpstreamAborted, "the upstream closed the connection without an answer"),
-    }
 }

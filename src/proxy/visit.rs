@@ -1,10 +1,10 @@
 //! One request's record while it is being written, whichever road the request takes.
 
 use super::door::Arrival;
-use super::head::is_fit_id;
+use super::wire::{Trouble, Troubles};
 use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
 use crate::telemetry::{Held, Metrics, Sinks};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Names the request in every answer.
@@ -19,6 +19,7 @@ pub struct Visit {
     pub error: Option<Error>,
     /// The request counts as being answered.
     held: Option<Held>,
+    troubles: Troubles,
     sinks: Sinks,
 }
 
@@ -42,11 +43,11 @@ impl Visit {
             total: Duration::ZERO,
             observed: None,
         };
-        Visit { record, request_id: None, error: None, held: None, sinks }
+        Visit { record, request_id: None, error: None, held: None, troubles: Troubles::default(), sinks }
     }
 
-    /// `arrival` came in with `headers`.
-    pub fn begin(&mut self, arrival: &Arrival, headers: &HeaderMap, metrics: &Metrics) {
+    /// `arrival` came in.
+    pub fn begin(&mut self, arrival: &Arrival, metrics: &Metrics) {
         let record = &mut self.record;
         record.id = arrival.id;
         record.at = arrival.at;
@@ -55,7 +56,8 @@ impl Visit {
         record.route = arrival.route;
         record.consumer = Some(arrival.consumer.clone());
         self.held = Some(metrics.in_flight(arrival.route));
-        self.request_id = headers.get(&REQUEST_ID).filter(|id| is_fit_id(id.as_bytes())).cloned();
+        self.request_id = arrival.request_id.clone();
+        self.troubles = arrival.troubles.clone();
     }
 
     /// What goes into `X-Request-Id`.
@@ -99,8 +101,14 @@ impl Drop for Visit {
     fn drop(&mut self) {
         if self.held.is_some() {
             let record = &mut self.record;
-            record.status = if record.status == 0 { Kind::Stopping.status() } else { record.status };
-            record.ending = Ending::Broken(Kind::Stopping);
+            (record.status, record.ending) = match self.troubles.get() {
+                // It is told so in a moment.
+                Trouble::SlowUpstream => {
+                    let late = Kind::UpstreamTimeout;
+                    (late.status(), Ending::Refused(late))
+                }
+                _ => (Kind::Stopping.status(), Ending::Broken(Kind::Stopping)),
+            };
             self.write();
         }
     }

@@ -36,6 +36,8 @@ pub enum Trouble {
     SlowBody,
     SlowReader,
     Misframed,
+    /// Not the client: the upstream let it wait for too long.
+    SlowUpstream,
 }
 
 /// The wire's trouble, shared with the request on it.
@@ -71,11 +73,12 @@ impl Troubles {
             1 => Trouble::SlowBody,
             2 => Trouble::SlowReader,
             3 => Trouble::Misframed,
+            4 => Trouble::SlowUpstream,
             _ => Trouble::None,
         }
     }
 
-    fn set(&self, trouble: Trouble) {
+    pub fn set(&self, trouble: Trouble) {
         self.0.store(trouble as u8, Ordering::Relaxed);
     }
 }
@@ -119,6 +122,11 @@ impl Wire {
     /// Bytes of the body that came, framing included.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// The socket alone.
+    pub fn into_socket(self) -> TcpStream {
+        self.io
     }
 
     /// The socket and what came behind the request; `None` when the request was not read to its end.

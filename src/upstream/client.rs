@@ -3,7 +3,7 @@
 //! Dropping an [`Incoming`] closes its socket, and Ollama stops generating.
 
 use super::Target;
-use super::fields::end_to_end;
+use super::fields::{end_to_end, is_framed_plainly};
 use super::link::{Link, Opening};
 use super::target::off_if_zero;
 use crate::domain::{Error, Kind};
@@ -46,10 +46,12 @@ pub struct Client {
     state: AtomicU8,
 }
 
+/// How long an answer may keep us waiting.
 #[derive(Debug, Clone, Copy)]
-struct Timeouts {
-    first_byte: Option<Duration>,
-    between_bytes: Option<Duration>,
+pub struct Timeouts {
+    /// Until its head is there.
+    pub first_byte: Option<Duration>,
+    pub between_bytes: Option<Duration>,
     idle: Option<Duration>,
 }
 
@@ -98,6 +100,10 @@ impl Client {
     /// Where it goes.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
+    }
+
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     /// Whether the upstream could be reached when last tried.
@@ -291,15 +297,8 @@ async fn limited<T>(limit: Option<Duration>, waiting: impl Future<Output = T>) -
 /// The head of an answer that can be passed on: nothing in it may mean two things.
 fn judge(answer: &Response<hyper::body::Incoming>) -> Result<Head, Failure> {
     let headers = answer.headers();
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_plain = match (codings.next(), codings.next()) {
-        (None, _) => true,
-        // What was packed for this hop only would have to be unpacked here.
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        _ => false,
-    };
     let is_answer = !answer.status().is_informational() && answer.version() != Version::HTTP_2;
-    if !is_plain || !is_answer {
+    if !is_framed_plainly(headers) || !is_answer {
         return Err(Failure::Other(aborted("the upstream's answer is not valid HTTP")));
     }
     let mut headers = unshared(end_to_end(headers));

@@ -11,7 +11,9 @@ mod origins;
 mod target;
 
 pub use client::{Client, Head, Incoming, UpstreamCall};
-pub use fields::{CREDENTIALS, HOP_BY_HOP, end_to_end, is_ours, named_by_connection, outgoing};
+pub use fields::{
+    CREDENTIALS, HOP_BY_HOP, end_to_end, is_framed_plainly, is_ours, named_by_connection, outgoing,
+};
 pub use fleet::{Fleet, Vessel};
 pub use inventory::{Identity, Inventory};
 pub use origins::{Origins, Verdict, is_cors};
