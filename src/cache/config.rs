@@ -25,6 +25,9 @@ pub struct Config {
     /// Bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_entry: usize,
+    /// Bytes; zero keeps none.
+    #[serde(deserialize_with = "units::size")]
+    pub max_question: usize,
     pub completions: Completions,
     /// Zero means that embeddings are not kept.
     #[serde(deserialize_with = "units::duration")]

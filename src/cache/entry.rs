@@ -1,5 +1,6 @@
 //! One finished answer.
 
+use super::Question;
 use crate::domain::Observed;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -20,6 +21,8 @@ pub struct Entry {
     pub took: Duration,
     pub stored: Instant,
     pub ttl: Duration,
+    /// What it answers, where that is kept.
+    pub question: Option<Box<Question>>,
 }
 
 /// What an entry costs beside its bytes: its own struct, its key, and the map around both.
@@ -36,7 +39,8 @@ impl Entry {
 
     /// Bytes of memory, about.
     pub fn weight(&self) -> u32 {
-        let bytes = self.body.len() + self.frames.len() * 4 + OVERHEAD;
+        let question = self.question.as_ref().map_or(0, |question| question.weight());
+        let bytes = self.body.len() + self.frames.len() * 4 + question + OVERHEAD;
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 

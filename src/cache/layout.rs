@@ -6,16 +6,19 @@
 //! answer   usage source u8, prompt u64, cached u64, completion u64, reasoning u64,
 //!          total u64 ns, load u64 ns, prompt_eval u64 ns, eval u64 ns,
 //!          finish u8, complete u8, failed u8, content frames u64,
-//!          model text, headers u32 × (name text, value text), frames u32 × u32, body to the end
-//! vector   source u8, tokens u32, load u64 ns, numbers to the end
+//!          model text, headers u32 × (name text, value text), frames u32 × u32, question, body to the end
+//! vector   source u8, tokens u32, load u64 ns, question, numbers to the end
+//! question present u8; if so: scope 32 bytes, epoch, upstream, version, digest and target text each,
+//!          length u32, body text
 //! text     length u32, bytes
 //! ```
 //!
 //! A change of this layout is a new [`super::seal::VERSION`].
 
 use super::Entry;
+use super::Question;
 use super::payload::{Moment, Payload, Vector};
-use crate::domain::{Durations, FinishReason, Observed, Source, Usage};
+use crate::domain::{Durations, FinishReason, Observed, Scope, Source, Usage};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -49,6 +52,7 @@ pub(super) fn write(payload: &Payload, now: Moment, out: &mut Vec<u8>) -> Option
             writer.u8(source_code(vector.source));
             writer.u32(vector.tokens);
             writer.u64(nanos(vector.load));
+            writer.question(vector.question.as_deref())?;
             writer.0.extend_from_slice(&vector.numbers);
             Some(())
         }
@@ -69,9 +73,10 @@ pub(super) fn read(bytes: &Bytes, now: Moment) -> Option<Payload> {
             let source = source_of(reader.u8()?)?;
             let tokens = reader.u32()?;
             let load = Duration::from_nanos(reader.u64()?);
+            let question = reader.question(bytes)?;
             let numbers = bytes.slice_ref(reader.0);
             let whole = !numbers.is_empty() && numbers.len().is_multiple_of(size_of::<f32>());
-            let vector = Vector { numbers, tokens, source, took, load, stored, ttl };
+            let vector = Vector { numbers, tokens, source, took, load, stored, ttl, question };
             whole.then(|| Payload::Vector(Arc::new(vector)))
         }
         _ => None,
@@ -139,7 +144,7 @@ fn finish_of(code: u8) -> Option<FinishReason> {
 impl Writer<'_> {
     /// Takes everything apart, so that the compiler stops whoever adds a field and forgets it here.
     fn answer(&mut self, entry: &Entry) -> Option<()> {
-        let Entry { body, frames, headers, model, observed, took: _, stored: _, ttl: _ } = entry;
+        let Entry { body, frames, headers, model, observed, question, took: _, stored: _, ttl: _ } = entry;
         self.observed(observed);
         self.text(model.as_bytes())?;
         self.length(headers.len())?;
@@ -151,8 +156,23 @@ impl Writer<'_> {
         for end in frames {
             self.u32(*end);
         }
+        self.question(question.as_deref())?;
         self.0.extend_from_slice(body);
         Some(())
+    }
+
+    fn question(&mut self, question: Option<&Question>) -> Option<()> {
+        self.u8(u8::from(question.is_some()));
+        let Some(question) = question else { return Some(()) };
+        let Question { scope, epoch, upstream, version, digest, target, .. } = question;
+        self.0.extend_from_slice(&scope.0);
+        for text in [epoch, upstream, version, digest] {
+            self.text(text.as_bytes())?;
+        }
+        self.text(target)?;
+        let (length, body) = question.stored();
+        self.u32(length);
+        self.text(body)
     }
 
     fn observed(&mut self, observed: &Observed) {
@@ -204,6 +224,7 @@ impl<'a> Reader<'a> {
         let model = std::str::from_utf8(self.text()?).ok()?.into();
         let headers = self.headers()?;
         let frames = self.frames()?;
+        let question = self.question(bytes)?;
         let body = bytes.slice_ref(self.0);
         // Whoever cuts the body at its frames does not look again.
         let fits = match frames.last() {
@@ -211,8 +232,21 @@ impl<'a> Reader<'a> {
             None => true,
         };
         let Times { took, stored, ttl } = times;
-        let entry = Entry { body, frames, headers, model, observed, took, stored, ttl };
+        let entry = Entry { body, frames, headers, model, observed, took, stored, ttl, question };
         fits.then(|| Payload::Answer(Arc::new(entry)))
+    }
+
+    fn question(&mut self, bytes: &Bytes) -> Option<Option<Box<Question>>> {
+        if !self.flag()? {
+            return Some(None);
+        }
+        let scope = Scope(self.array()?);
+        let mut text = || Some(std::str::from_utf8(self.text()?).ok()?.into());
+        let texts = [text()?, text()?, text()?, text()?];
+        let target = bytes.slice_ref(self.text()?);
+        let length = self.u32()?;
+        let body = bytes.slice_ref(self.text()?);
+        Question::read(Question::without_body(scope, texts, target), length, body).map(Some)
     }
 
     fn observed(&mut self) -> Option<Observed> {
@@ -311,7 +345,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_field_by_field() {
         let now = Moment::now();
-        for payload in [samples::answer(), samples::streamed(), samples::vector()] {
+        for payload in [samples::answer(), samples::streamed(), samples::vector(), samples::asked()] {
             let read = read(&written(&payload, now), now).unwrap();
             samples::assert_same(&payload, &read);
         }

@@ -71,6 +71,7 @@ mod tests {
             took: Duration::ZERO,
             stored,
             ttl,
+            question: None,
         })
     }
 

@@ -16,6 +16,7 @@ mod lease;
 mod memory;
 mod payload;
 mod policy;
+mod question;
 mod redis;
 #[cfg(test)]
 mod samples;
@@ -37,6 +38,7 @@ pub use lease::{Ended, Lease, Leases, Locks, Taken, Token, Waiting};
 pub use memory::Memory;
 pub use payload::{Moment, Payload, Vector};
 pub use policy::{Policy, Terms};
+pub use question::Question;
 pub use redis::{AddressError, Redis};
 pub use seal::{LARGEST, Seal};
 pub use secret::{Secret, SecretError};

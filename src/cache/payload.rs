@@ -1,6 +1,6 @@
 //! What stands under one key, opened: an answer, or one text's vector.
 
-use super::Entry;
+use super::{Entry, Question};
 use crate::domain::{Embedding, Source};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -27,6 +27,9 @@ pub struct Vector {
     pub load: Duration,
     pub stored: Instant,
     pub ttl: Duration,
+    /// What was asked, with this one text. Only where it is kept outside of the process: in memory there are
+    /// too many.
+    pub question: Option<Box<Question>>,
 }
 
 /// One instant by both clocks: ages are measured by the first, which cannot be set; the second is the one
@@ -62,11 +65,22 @@ impl Payload {
         self.age(now) < self.ttl()
     }
 
+    /// What it answers, where that is kept.
+    pub fn question(&self) -> Option<&Question> {
+        match self {
+            Payload::Answer(entry) => entry.question.as_deref(),
+            Payload::Vector(vector) => vector.question.as_deref(),
+        }
+    }
+
     /// Bytes of memory, about.
     pub fn weight(&self) -> usize {
         match self {
             Payload::Answer(entry) => entry.weight() as usize,
-            Payload::Vector(vector) => vector.numbers.len() + size_of::<Vector>(),
+            Payload::Vector(vector) => {
+                let question = vector.question.as_ref().map_or(0, |question| question.weight());
+                vector.numbers.len() + question + size_of::<Vector>()
+            }
         }
     }
 }
@@ -83,6 +97,7 @@ impl Vector {
             load: embedding.load,
             stored,
             ttl,
+            question: None,
         }
     }
 

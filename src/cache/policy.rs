@@ -16,6 +16,8 @@ pub struct Policy {
 pub struct Terms {
     pub ttl: Duration,
     pub max_entry: usize,
+    /// Bytes of the largest question that is kept with its answer.
+    pub max_question: usize,
 }
 
 impl Policy {
@@ -57,7 +59,9 @@ impl Policy {
             (false, Completions::Deterministic) => Err("TEMPERATURE"),
             (false, _) => Err("OFF"),
             (true, _) if ttl.is_zero() => Err("TTL"),
-            (true, _) => Ok(Terms { ttl, max_entry: self.config.max_entry }),
+            (true, _) => {
+                Ok(Terms { ttl, max_entry: self.config.max_entry, max_question: self.config.max_question })
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the tests of this room keep and find.
 
 use super::payload::{Payload, Vector};
-use super::{Entry, Label, Prefix};
-use crate::domain::{Durations, FinishReason, Observed, Operation, Source, Usage};
+use super::{Entry, Label, Prefix, Question};
+use crate::domain::{Durations, FinishReason, Observed, Operation, Scope, Source, Usage};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -38,7 +38,14 @@ fn entry(body: Bytes, frames: &[u32]) -> Payload {
         took: Duration::from_nanos(1_300_000_007),
         stored: Instant::now() - Duration::from_secs(5),
         ttl: Duration::from_secs(3600),
+        question: Some(question(r#"{"model":"llama3","prompt":"What is the capital of France?"}"#)),
     }))
+}
+
+fn question(body: &'static str) -> Box<Question> {
+    let texts = ["", "127.0.0.1:11434", "0.34.4", "sha256:0123"].map(Arc::from);
+    let beside = Question::without_body(Scope([9; 32]), texts, Bytes::from_static(b"/api/generate?trace=1"));
+    Question::of(Bytes::from_static(body.as_bytes()), usize::MAX, &beside).expect("it is small").packed()
 }
 
 /// A short one, whole.
@@ -68,7 +75,15 @@ pub(super) fn vector() -> Payload {
         load: Duration::from_micros(234),
         stored: Instant::now() - Duration::from_secs(5),
         ttl: Duration::from_secs(86_400),
+        question: None,
     }))
+}
+
+/// The same, with what was asked.
+pub(super) fn asked() -> Payload {
+    let Payload::Vector(vector) = vector() else { unreachable!("it is a vector") };
+    let question = Some(question(r#"{"model":"all-minilm","input":"the quick brown fox"}"#));
+    Payload::Vector(Arc::new(Vector { question, ..(*vector).clone() }))
 }
 
 pub(super) fn label(operation: Operation, model: &str, team: &str) -> Label {
@@ -93,6 +108,7 @@ pub(super) fn assert_same(one: &Payload, other: &Payload) {
             };
             assert_eq!(fields(one), fields(other));
             assert_eq!((&one.body, &one.frames), (&other.body, &other.frames));
+            assert_eq!(one.question, other.question);
         }
         (Payload::Vector(one), Payload::Vector(other)) => {
             assert_eq!(**one, Vector { stored: one.stored, ..(**other).clone() });

@@ -22,7 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use zstd::bulk::Compressor;
 
 /// Of the layout, here and in [`super::layout`].
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// The largest payload that is sealed, and the most that an opened one may claim to be: as much as a
 /// recording may hold.
@@ -237,6 +237,27 @@ mod tests {
             .unwrap();
         sealed.extend_from_slice(tag.as_ref());
         sealed
+    }
+
+    /// The layout of version 1, and whoever says that it is of this one.
+    #[test]
+    fn what_an_older_pannier_sealed_is_a_miss() {
+        let mut plain = vec![PLAIN, 54, 0, 0, 0, 2];
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+        for number in [now, 3_600_000, 1000] {
+            plain.extend_from_slice(&number.to_le_bytes());
+        }
+        plain.extend_from_slice(&[[0, 7, 0, 0, 0].as_slice(), &[0; 24]].concat());
+        let mut binding = [1; 65];
+        binding[1..33].copy_from_slice(&SCOPE.0);
+        binding[33..].copy_from_slice(&KEY.0);
+        let key = blake3::keyed_hash(&seal().root, &binding);
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_bytes()).unwrap());
+        let nonce = Nonce::assume_unique_for_key([3; NONCE_LEN]);
+        key.seal_in_place_append_tag(nonce, Aad::from(binding), &mut plain).unwrap();
+        for version in [1, VERSION] {
+            assert!(!opens(&[&[version], [3; NONCE_LEN].as_slice(), &plain].concat()), "{version}");
+        }
     }
 
     #[test]

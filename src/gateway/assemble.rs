@@ -133,6 +133,8 @@ fn entry(order: &Order<'_>, each: &[Embedding], stored: Instant, ttl: Duration) 
         took: observed.durations.total,
         stored,
         ttl,
+        // That of each text stands with its vector.
+        question: None,
     }
 }
 

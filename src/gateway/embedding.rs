@@ -10,7 +10,7 @@ use super::fetch::{self, Fetched, Order};
 use super::texts::Demand;
 use super::{Policy, Way};
 use crate::batch::Places;
-use crate::cache::{CacheKey, Kept, Payload, Terms, TierName};
+use crate::cache::{CacheKey, Kept, Payload, Question, Terms, TierName};
 use crate::dialect::ollama;
 use crate::domain::{Embedding, Error, Texts};
 use crate::upstream::Identity;
@@ -26,6 +26,8 @@ struct Wanted {
     each: Vec<(usize, CacheKey)>,
     /// Where a shorter vector is asked for and may be made of a whole one: how short, and the key of those.
     shortened: Option<(usize, CacheKey)>,
+    /// What all their questions have in common.
+    asked: Question,
 }
 
 /// What became of the texts that were not known.
@@ -139,7 +141,7 @@ async fn rest(
 ) -> Result<Rest, Error> {
     let model = &order.call.model;
     let places = Places::of(way.fleet.with(model, identity).await);
-    let demand = Demand::new(order, texts, identity, terms, places);
+    let demand = Demand::new(order, texts, identity, terms, places, wanted.asked.clone());
     let looks = demand.looks.clone();
     let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
     let unknown = unknown.map(|(wanted, _)| *wanted).collect();
@@ -190,6 +192,7 @@ impl Wanted {
             which.push(at);
         }
         let shortened = texts.shortened.filter(|_| way.items.shortens);
-        Wanted { which, each, shortened: shortened.map(|(dimensions, manner)| (dimensions, key(manner))) }
+        let shortened = shortened.map(|(dimensions, manner)| (dimensions, key(manner)));
+        Wanted { which, each, shortened, asked: order.asked(way, policy, identity) }
     }
 }

@@ -124,7 +124,7 @@ impl<'a> Fan<'a> {
         let depart = |recorder| {
             let (told, hears) = oneshot::channel();
             departing.push(Departing { item, told });
-            fly(way.clone(), demand, key, hears, recorder)
+            fly(way.clone(), demand, item, key, hears, recorder)
         };
         let flights = &way.items.flights;
         if !self.directives.may_look_up() {

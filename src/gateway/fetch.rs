@@ -3,7 +3,7 @@
 use super::plan::{FlightKey, Keep, Plan};
 use super::trip::{self, TripHead};
 use super::{Policy, Reply, Request, Way};
-use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Payload, Prefix, Terms, TierName};
+use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Payload, Prefix, Question, Terms, TierName};
 use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
@@ -94,7 +94,9 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     if order.directives.no_store {
         return solo(way, order, Some("NO-STORE"), None);
     }
-    let keep = Keep { key, scope, label, identity: identity.clone(), terms };
+    let asked = order.asked(way, policy, identity);
+    let question = Question::of(order.plain.clone(), terms.max_question, &asked);
+    let keep = Keep { key, scope, label, identity: identity.clone(), terms, question };
     if !asks_memory {
         return solo(way, order, Some("REQUEST"), Some(keep));
     }
@@ -178,6 +180,13 @@ impl Order<'_> {
             query: &self.request.query(),
             fingerprint,
         })
+    }
+
+    /// What stands in the key beside the body.
+    pub fn asked(&self, way: &Way, policy: &Policy, identity: &Identity) -> Question {
+        let (epoch, upstream) = (policy.cache.epoch().into(), way.client.target().authority().into());
+        let texts = [epoch, upstream, identity.version.clone(), identity.digest.clone()];
+        Question::without_body(self.request.consumer.scope, texts, self.request.target.clone())
     }
 
     /// What an operator may find the answer by.

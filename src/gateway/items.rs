@@ -4,7 +4,7 @@ use super::Way;
 use super::answer::{Answer, Outcome};
 use super::texts::Demand;
 use crate::batch::{self, Batcher, Joint};
-use crate::cache::{CacheKey, Payload, Vector};
+use crate::cache::{CacheKey, Payload, Question, Vector};
 use crate::domain::{Error, Kind};
 use crate::flight::{Flights, Limits, Recorder};
 use crate::upstream::Identity;
@@ -68,7 +68,15 @@ impl Items {
 }
 
 /// One text's flight. It outlives the request that began it, as long as somebody waits for it.
-pub async fn fly(way: Arc<Way>, demand: Arc<Demand>, key: CacheKey, hears: Ticket, recorder: Record) {
+/// `item` is its number in the call that began it.
+pub async fn fly(
+    way: Arc<Way>,
+    demand: Arc<Demand>,
+    item: usize,
+    key: CacheKey,
+    hears: Ticket,
+    recorder: Record,
+) {
     let Ok((call, nth)) = hears.await else { return };
     let answer = match call.outcome().await {
         Ok(answer) => answer,
@@ -83,7 +91,7 @@ pub async fn fly(way: Arc<Way>, demand: Arc<Demand>, key: CacheKey, hears: Ticke
     recorder.head(Landed { answer: answer.clone(), nth });
     recorder.seal();
     // Until the recorder goes, whoever asks for the same text gets this very answer.
-    if let Err(why) = remember(&way, &demand, key, &answer, nth).await {
+    if let Err(why) = remember(&way, &demand, item, key, &answer, nth).await {
         tracing::debug!(why, "a vector is not kept");
     }
 }
@@ -95,6 +103,7 @@ pub async fn fly(way: Arc<Way>, demand: Arc<Demand>, key: CacheKey, hears: Ticke
 async fn remember(
     way: &Way,
     demand: &Demand,
+    item: usize,
     key: CacheKey,
     answer: &Answer,
     nth: usize,
@@ -114,7 +123,11 @@ async fn remember(
     }
     let now = Instant::now();
     way.vectors.put(key, embedding, now, terms.ttl);
-    let vector = Payload::Vector(Arc::new(Vector::of(embedding, now, terms.ttl)));
-    way.tiers.keep(key, demand.scope, demand.label.clone(), vector, None);
+    if !way.tiers.is_empty() {
+        let mut vector = Vector::of(embedding, now, terms.ttl);
+        vector.question = demand.question(item).map(Question::packed);
+        let payload = Payload::Vector(Arc::new(vector));
+        way.tiers.keep(key, demand.scope, demand.label.clone(), payload, None);
+    }
     Ok(())
 }

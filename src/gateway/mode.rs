@@ -29,6 +29,7 @@ impl Order<'_> {
             took: stored.took,
             stored: stored.stored,
             ttl: stored.ttl,
+            question: None,
         }))
     }
 

@@ -1,6 +1,6 @@
 //! What a trip upstream is for, and who may share it.
 
-use crate::cache::{CacheKey, Label, Terms};
+use crate::cache::{CacheKey, Label, Question, Terms};
 use crate::dialect::Form;
 use crate::domain::{CallFacts, Route, Scope};
 use crate::upstream::Identity;
@@ -34,4 +34,5 @@ pub struct Keep {
     pub label: Label,
     pub identity: Identity,
     pub terms: Terms,
+    pub question: Option<Box<Question>>,
 }

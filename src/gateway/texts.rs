@@ -7,7 +7,7 @@ use super::fetch::Order;
 use super::plan::Plan;
 use super::trip;
 use crate::batch::{Joint, Party, Places};
-use crate::cache::{Label, Terms};
+use crate::cache::{Label, Question, Terms};
 use crate::domain::{CallFacts, Error, Kind, Route, Scope, Texts};
 use crate::upstream::{Head, Identity, UpstreamCall};
 use bytes::{Bytes, BytesMut};
@@ -36,6 +36,8 @@ pub struct Demand {
     /// Who may share the vectors, and what an operator finds them by.
     pub scope: Scope,
     pub label: Label,
+    /// What all their questions have in common.
+    pub asked: Question,
     /// Where the calls may go, and in whose turn.
     pub places: Places,
     pub party: Party,
@@ -55,6 +57,7 @@ impl Demand {
         identity: &Identity,
         terms: Terms,
         places: Places,
+        asked: Question,
     ) -> Self {
         let mut whole = order.request.upstream_call(&order.call);
         for name in OF_ANOTHER {
@@ -67,6 +70,7 @@ impl Demand {
             terms,
             scope: order.request.consumer.scope,
             label: order.label(identity),
+            asked,
             places,
             party: Party::default(),
             route: order.request.route,
@@ -98,10 +102,17 @@ impl Demand {
     /// The client's own call, with these texts in place of all; that is the very same when it has no others.
     fn part(&self, items: &[usize]) -> UpstreamCall {
         let mut call = self.whole.clone();
-        let (plain, texts) = (&self.plain, &self.texts);
-        if texts.items.len() == items.len() {
+        if self.texts.items.len() == items.len() {
             return call;
         }
+        call.body = self.spliced(items);
+        call.headers.remove(header::CONTENT_ENCODING);
+        call
+    }
+
+    /// The client's own body with these texts alone.
+    fn spliced(&self, items: &[usize]) -> Bytes {
+        let (plain, texts) = (&self.plain, &self.texts);
         let place = |item: &usize| &plain[texts.items[*item].place.clone()];
         let mut spliced = BytesMut::from(&plain[..texts.input.start]);
         match items {
@@ -112,9 +123,15 @@ impl Demand {
             }
         }
         spliced.extend_from_slice(&plain[texts.input.end..]);
-        call.body = spliced.freeze();
-        call.headers.remove(header::CONTENT_ENCODING);
-        call
+        spliced.freeze()
+    }
+
+    /// What is asked of one text, where that is kept.
+    pub fn question(&self, item: usize) -> Option<Box<Question>> {
+        let input = &self.texts.input;
+        let length = self.plain.len() - input.len() + self.texts.items[item].place.len();
+        let most = self.terms.max_question;
+        (length <= most).then(|| Question::of(self.spliced(&[item]), most, &self.asked)).flatten()
     }
 
     /// A call for these texts, made when it is waited for and their turn has come.

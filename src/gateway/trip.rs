@@ -6,7 +6,7 @@
 use super::Way;
 use super::books::Books;
 use super::plan::{FlightKey, Keep, Plan};
-use crate::cache::{Entry, Payload};
+use crate::cache::{Entry, Payload, Question};
 use crate::dialect::{self, Form, frame};
 use crate::domain::{Error, Kind, Observed};
 use crate::flight::Recorder;
@@ -171,6 +171,7 @@ fn entry(plan: &Plan, keep: &Keep, arrived: Arrived) -> Option<Entry> {
         took,
         stored: Instant::now(),
         ttl: keep.terms.ttl,
+        question: keep.question.clone().map(Question::packed),
     };
     // What cannot be made fresh cannot be replayed.
     dialect::cut(plan.form, head.streamed, &entry.pieces(), &plan.model)?;

@@ -187,6 +187,7 @@ fn answer_of(model: &str, body: impl Into<Bytes>) -> Payload {
         took: Duration::from_millis(700),
         stored: Instant::now(),
         ttl: Duration::from_secs(3600),
+        question: None,
     }))
 }
 
@@ -200,6 +201,7 @@ fn vector(n: u32) -> Payload {
         load: Duration::ZERO,
         stored: Instant::now(),
         ttl: Duration::from_secs(3600),
+        question: None,
     }))
 }
 
