@@ -8,7 +8,9 @@ use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
 use crate::gateway::{Gateway, Items, Policy, Way};
-use crate::proxy::{self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Road};
+use crate::proxy::{
+    self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Relay, Road,
+};
 use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
 use crate::upstream::{Client, Fleet, Inventory, Origins, Target, Vessel};
 use arc_swap::ArcSwap;
@@ -66,11 +68,13 @@ impl House {
             draining: draining.clone(),
         });
         let road = road(&way, &gateway, reachable(admin_listen), instance, draining.clone());
-        let desk = desk(&config.server, &gateway, &way);
+        let budget = budget(&config.server, &metrics);
+        let relay = relay(&way, &gateway, &budget);
+        let desk = desk(&config.server, &gateway, &way, budget);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
-        let front = Front { door, crowd, lane, desk, proxy };
+        let front = Front { door, crowd, lane, desk, relay, proxy };
         let readiness = readiness(&way);
         let knows_host = host_guard(Hosts::new(admin_listen), policy.clone());
         let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host };
@@ -104,12 +108,23 @@ fn road(
     }
 }
 
+/// Where what is small and not looked into is passed on.
+fn relay(way: &Way, gateway: &Arc<Gateway>, budget: &Budget) -> Relay {
+    Relay {
+        gateway: gateway.clone(),
+        client: way.client.clone(),
+        budget: budget.clone(),
+        metrics: way.metrics.clone(),
+        sinks: way.sinks.clone(),
+    }
+}
+
 /// Where answers are given.
-fn desk(server: &proxy::Config, gateway: &Arc<Gateway>, way: &Way) -> Desk {
+fn desk(server: &proxy::Config, gateway: &Arc<Gateway>, way: &Way, budget: Budget) -> Desk {
     Desk {
         gateway: gateway.clone(),
         max_body: server.max_body as u64,
-        budget: budget(server, &way.metrics),
+        budget,
         metrics: way.metrics.clone(),
         sinks: way.sinks.clone(),
     }

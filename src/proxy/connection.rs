@@ -6,9 +6,10 @@ use super::desk::{Asking, Desk, POURED};
 use super::door::{Arrival, Door, Errand, HeadPatience};
 use super::downstream::Downstream;
 use super::edge::Edge;
-use super::head::{Head, Reading, origin_form};
+use super::head::{Head, Reading, Terms, origin_form};
 use super::lane::{Glance, Hit, Lane};
 use super::lent::{Lent, Returned};
+use super::relay::{Passing, Relay};
 use super::road::Road;
 use super::vigil::Vigil;
 use super::wire::{Trouble, Wire};
@@ -45,6 +46,7 @@ pub struct Front {
     pub crowd: Arc<Crowd>,
     pub lane: Lane,
     pub desk: Desk,
+    pub relay: Relay,
     pub proxy: Arc<HttpProxy<Road>>,
 }
 
@@ -281,7 +283,7 @@ impl Connection {
                 return None;
             }
         };
-        let mut edge = Edge::new(head.framing);
+        let mut edge = Edge::new(head.terms.framing);
         let Ok(of_body) = edge.pass(&self.read[head.len..]) else {
             let misframed = Error::new(Kind::BadRequest, "the body is not framed as it should be");
             Box::pin(self.refuse(misframed)).await;
@@ -290,6 +292,11 @@ impl Connection {
         let own = head.len + of_body;
         match arrival.errand {
             Errand::Upstream(Handling::Answer(form)) => self.ask(arrival, form, own, edge).await,
+            Errand::Upstream(_) if head.terms.are_light() => {
+                let up = self.front.relay.head(&head, &self.read, arrival.own_key)?;
+                let (terms, len) = (head.terms, head.len);
+                Box::pin(self.relay(Passing { arrival, up }, terms, len, own, edge)).await
+            }
             // Large futures are boxed, so that nobody holds room for what is not happening.
             _ => Box::pin(self.forward(arrival, own, edge)).await,
         }
@@ -302,14 +309,23 @@ impl Connection {
         };
         let target = Bytes::copy_from_slice(origin_form(head.target).as_bytes());
         let headers = head.fields(&self.read)?;
-        let (framing, is_http_11, len) = (head.framing, head.is_http_11, head.len);
+        let (terms, len) = (head.terms, head.len);
         let Connection { front, io, presence, mut read, out, shutdown } = self;
         let _ = read.split_to(len);
         let wire = Wire::new(io, read, own - len, edge, front.door.patience);
-        let draining = front.door.draining.clone();
-        let client = Downstream::new(wire, framing, is_http_11, &headers, draining);
+        let client = Downstream::new(wire, terms, front.door.draining.clone());
         let asking = Asking { arrival, form, target, headers };
         let (io, read) = front.desk.serve(client, asking).await?;
+        Some(Connection { front, io, presence, read, out, shutdown })
+    }
+
+    /// A small request that is not looked into. Its head takes `len` bytes of the `own` that have been read.
+    async fn relay(self, passing: Passing, terms: Terms, len: usize, own: usize, edge: Edge) -> Option<Self> {
+        let Connection { front, io, presence, mut read, out, shutdown } = self;
+        let _ = read.split_to(len);
+        let wire = Wire::new(io, read, own - len, edge, front.door.patience);
+        let client = Downstream::new(wire, terms, front.door.draining.clone());
+        let (io, read) = front.relay.serve(client, passing).await?;
         Some(Connection { front, io, presence, read, out, shutdown })
     }
 

@@ -96,7 +96,7 @@ impl Asking {
 }
 
 /// Tells the client why not; where it has left, only the record is told.
-async fn refuse(client: &mut Downstream, visit: &mut Visit, error: Error) -> Result<(), Error> {
+pub async fn refuse(client: &mut Downstream, visit: &mut Visit, error: Error) -> Result<(), Error> {
     let error = client.trouble().unwrap_or(error);
     if error.kind != Kind::ClientGone {
         let reply = gateway::refuse(&error, visit.record.route, visit.record.id);
@@ -111,6 +111,7 @@ async fn whole_answer(client: &mut Downstream, visit: &mut Visit, reply: Reply) 
     let id = visit.request_id();
     match body {
         Body::Whole(body) => {
+            let body = if visit.record.method == "HEAD" { Bytes::new() } else { body };
             client.begin(status, &headers, id, Some(body.len()));
             visit.note_first_byte();
             client.write(body).await?;
@@ -233,7 +234,11 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
     let (Some(origin), Some(host)) = (headers.get(header::ORIGIN), headers.get(header::HOST)) else {
         return false;
     };
-    let origin = origin.as_bytes();
+    is_same_site(origin.as_bytes(), host.as_bytes())
+}
+
+/// Whether `origin` is the server that is called `host`.
+pub fn is_same_site(origin: &[u8], host: &[u8]) -> bool {
     let bare = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-    bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host.as_bytes()))
+    bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host))
 }

@@ -3,7 +3,7 @@
 
 use super::date::Date;
 use super::edge::Edge;
-use super::head::Framing;
+use super::head::{Framing, Terms};
 use super::hold::{Budget, no_room};
 use super::visit::REQUEST_ID;
 use super::wire::{Trouble, Troubles, Wire};
@@ -29,10 +29,7 @@ const COPIED: usize = 4 << 10;
 /// One client, for one request.
 pub struct Downstream {
     wire: Wire,
-    framing: Framing,
-    is_http_11: bool,
-    /// The client waits to be told to send its body.
-    expects: bool,
+    terms: Terms,
     /// Another request may follow on this connection ...
     keeps: bool,
     /// ... unless the end has begun.
@@ -57,20 +54,12 @@ enum Ends {
 }
 
 impl Downstream {
-    /// `headers`: the request's own; `draining`: whether answers are to be the last on their connections.
-    pub fn new(
-        wire: Wire,
-        framing: Framing,
-        is_http_11: bool,
-        headers: &HeaderMap,
-        draining: Arc<AtomicBool>,
-    ) -> Self {
+    /// `draining`: whether answers are to be the last on their connections.
+    pub fn new(wire: Wire, terms: Terms, draining: Arc<AtomicBool>) -> Self {
         Downstream {
             wire,
-            framing,
-            is_http_11,
-            expects: is_http_11 && headers.contains_key(header::EXPECT),
-            keeps: is_http_11 && !asks_to_close(headers),
+            terms,
+            keeps: terms.is_http_11 && !terms.closes,
             draining,
             ends: Ends::Length,
             waiting: Vec::new(),
@@ -102,7 +91,7 @@ impl Downstream {
     /// `TooLarge`; `Overloaded`; `RequestTimeout` and `BadRequest` for what the wire says; `ClientGone`.
     pub async fn body(&mut self, most: u64, budget: &Budget) -> Result<Bytes, Error> {
         let too_large = || Error::new(Kind::TooLarge, format!("the body is larger than {most} bytes"));
-        let announced = match self.framing {
+        let announced = match self.terms.framing {
             Framing::Nothing => return Ok(Bytes::new()),
             Framing::Length(length) => Some(length),
             Framing::Chunked => None,
@@ -110,14 +99,14 @@ impl Downstream {
         if announced.is_some_and(|length| length > most) {
             return Err(too_large());
         }
-        if self.expects && !self.wire.is_read() {
+        if self.terms.expects && self.terms.is_http_11 && !self.wire.is_read() {
             self.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| gone())?;
         }
         let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
         let mut body = BytesMut::with_capacity(room.min(TRUSTED_LENGTH));
         // What is announced is no more than a word: room is taken for what is there.
         let mut share = budget.take(0).ok_or_else(no_room)?;
-        let mut edge = Edge::new(self.framing);
+        let mut edge = Edge::new(self.terms.framing);
         let mut raw = BytesMut::new();
         while !self.wire.is_read() {
             let into = if announced.is_some() { &mut body } else { &mut raw };
@@ -160,7 +149,7 @@ impl Downstream {
         if let Some(length) = length {
             own.insert(header::CONTENT_LENGTH, length.into());
         } else if has_body && !fields.contains_key(header::CONTENT_LENGTH) {
-            self.ends = if self.is_http_11 { Ends::Chunks } else { Ends::Close };
+            self.ends = if self.terms.is_http_11 { Ends::Chunks } else { Ends::Close };
         }
         match self.ends {
             Ends::Length => {}
@@ -169,13 +158,57 @@ impl Downstream {
             }
             Ends::Close => self.keeps = false,
         }
-        self.keeps &= self.wire.is_read() && !self.draining.load(Ordering::Relaxed);
-        let connection = if self.keeps { "keep-alive" } else { "close" };
-        own.insert(header::CONNECTION, HeaderValue::from_static(connection));
+        own.insert(header::CONNECTION, HeaderValue::from_static(self.connection()));
         own.insert(REQUEST_ID, id);
         self.waiting.clear();
         write_head(&mut self.waiting, status, [fields, &own]);
         self.status = Some(status);
+    }
+
+    /// What the answer says of the connection.
+    fn connection(&mut self) -> &'static str {
+        self.keeps &= self.wire.is_read() && !self.draining.load(Ordering::Relaxed);
+        if self.keeps { "keep-alive" } else { "close" }
+    }
+
+    /// Makes the head of an upstream's own answer ready: `head` is its status line and fields. Unless Pannier
+    /// `cuts` the body into chunks, it is framed as it comes.
+    pub fn carry(&mut self, status: StatusCode, head: &[u8], id: HeaderValue, cuts: bool) {
+        let framing: &[u8] = if cuts { b"Transfer-Encoding: chunked\r\n" } else { b"" };
+        self.ends = if cuts { Ends::Chunks } else { Ends::Length };
+        let connection = self.connection().as_bytes();
+        let own: [&[u8]; 6] =
+            [framing, b"Connection: ", connection, b"\r\nX-Request-Id: ", id.as_bytes(), b"\r\n\r\n"];
+        self.waiting.clear();
+        self.waiting.extend_from_slice(head);
+        own.iter().for_each(|part| self.waiting.extend_from_slice(part));
+        self.status = Some(status);
+    }
+
+    /// Writes what comes in advance of an answer: status line and fields.
+    ///
+    /// # Errors
+    /// When the client has gone or takes nothing.
+    pub async fn announce(&mut self, head: &[u8]) -> io::Result<()> {
+        self.waiting.extend_from_slice(head);
+        self.waiting.extend_from_slice(b"\r\n");
+        self.flush().await
+    }
+
+    /// Writes a piece of a body that is framed already, and what waits before it; `len` bytes of it are the
+    /// body's own.
+    ///
+    /// # Errors
+    /// When the client has gone or takes nothing.
+    pub async fn pass(&mut self, framed: &[u8], len: usize) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            self.wire.write_all(framed).await?;
+        } else {
+            self.waiting.extend_from_slice(framed);
+            self.flush().await?;
+        }
+        self.sent += len as u64;
+        Ok(())
     }
 
     /// Writes a piece of the body, and what waits before it.
@@ -318,13 +351,4 @@ pub fn explain_trouble(trouble: Trouble) -> Option<Error> {
 
 fn gone() -> Error {
     Error::new(Kind::ClientGone, "the client left")
-}
-
-fn asks_to_close(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|word| word.trim().eq_ignore_ascii_case("close"))
 }

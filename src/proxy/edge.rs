@@ -82,6 +82,13 @@ impl Edge {
         self.read(bytes, |framed| body.extend_from_slice(framed))
     }
 
+    /// Reads on; returns how many of `bytes` belong to this body, and how many of those are framed.
+    pub fn measure(&mut self, bytes: &[u8]) -> Result<(usize, usize), Misframed> {
+        let mut framed = 0;
+        let own = self.read(bytes, |piece| framed += piece.len())?;
+        Ok((own, framed))
+    }
+
     fn read(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<usize, Misframed> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::Done {

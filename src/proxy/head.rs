@@ -7,7 +7,7 @@ use httparse::{Header, Status};
 use std::mem::MaybeUninit;
 
 /// The most fields that a head may ever have, whatever the settings say.
-const MOST_FIELDS: usize = 256;
+pub const MOST_FIELDS: usize = 256;
 /// `Content-Length` beyond this is nobody's.
 const LONGEST_DIGITS: usize = 18;
 
@@ -26,6 +26,17 @@ pub enum Framing {
     Chunked,
 }
 
+/// What a head says of how the exchange goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    pub framing: Framing,
+    pub is_http_11: bool,
+    /// The client waits to be told to send its body.
+    pub expects: bool,
+    /// The client wants the connection to end with the answer.
+    pub closes: bool,
+}
+
 /// A head that was read to its end and found unambiguous.
 #[derive(Debug)]
 pub struct Head<'b> {
@@ -34,14 +45,13 @@ pub struct Head<'b> {
     pub method: &'b str,
     /// Path and query, or an absolute URI, as it came.
     pub target: &'b str,
-    pub framing: Framing,
+    pub terms: Terms,
     pub host: &'b [u8],
     /// The presented API key, when there is exactly one field that presents one.
     pub key: Option<&'b [u8]>,
     /// The client's own name for the request.
     pub request_id: Option<&'b [u8]>,
     pub has_origin: bool,
-    pub is_http_11: bool,
     /// Nothing in it asks for more than the plain answer: HTTP/1.1, a length, no field that changes what
     /// is to be done (PINGORA.md calls it spotless).
     pub plain: bool,
@@ -113,12 +123,16 @@ impl<'b> Head<'b> {
             len,
             method,
             target,
-            framing: fields.framing(),
+            terms: Terms {
+                framing: fields.framing(),
+                is_http_11: version == 1,
+                expects: fields.expects,
+                closes: fields.closes,
+            },
             host: fields.host.unwrap_or_default(),
             key: fields.key,
             request_id: fields.request_id,
             has_origin: fields.has_origin,
-            is_http_11: version == 1,
             plain: !fields.special && version == 1 && matches!(fields.framing(), Framing::Length(_)),
         })
     }
@@ -165,6 +179,8 @@ struct Fields<'b> {
     key: Option<&'b [u8]>,
     request_id: Option<&'b [u8]>,
     has_origin: bool,
+    expects: bool,
+    closes: bool,
     /// A field stands there that the shortest way does not understand.
     special: bool,
 }
@@ -185,16 +201,14 @@ impl<'b> Fields<'b> {
                 self.has_origin = true;
                 self.special = true;
             }
-            6 if is("expect") => {
-                self.special = true;
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Error::new(Kind::ExpectationFailed, "only 100-continue can be expected"));
-                }
-            }
+            6 if is("expect") => self.note_expect(value)?,
             6 if is("pragma") => self.special = true,
             7 if is("upgrade") => self.special = true,
             9 if is("x-api-key") => self.note_key(value),
-            10 if is("connection") => self.special |= !value.eq_ignore_ascii_case(b"keep-alive"),
+            10 if is("connection") => {
+                self.special |= !value.eq_ignore_ascii_case(b"keep-alive");
+                self.closes |= words(value).any(|word| word.eq_ignore_ascii_case(b"close"));
+            }
             13 if is("authorization") => self.note_key(bearer(value)),
             13 if is("cache-control") => self.special = true,
             14 if is("content-length") && self.length.replace(length(value)?).is_some() => {
@@ -216,6 +230,14 @@ impl<'b> Fields<'b> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn note_expect(&mut self, value: &[u8]) -> Result<(), Error> {
+        (self.special, self.expects) = (true, true);
+        match value.eq_ignore_ascii_case(b"100-continue") {
+            true => Ok(()),
+            false => Err(Error::new(Kind::ExpectationFailed, "only 100-continue can be expected")),
+        }
     }
 
     fn note_key(&mut self, key: &'b [u8]) {
@@ -262,7 +284,16 @@ fn bearer(value: &[u8]) -> &[u8] {
     }
 }
 
-fn length(value: &[u8]) -> Result<u64, Error> {
+/// The members of a list.
+pub fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// The number that a `Content-Length` is.
+///
+/// # Errors
+/// `BadRequest` where it is none, or may be read as another.
+pub fn length(value: &[u8]) -> Result<u64, Error> {
     let is_plain = !value.is_empty() && value.len() <= LONGEST_DIGITS && value.iter().all(u8::is_ascii_digit);
     let digits = std::str::from_utf8(value).ok().filter(|_| is_plain);
     digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| bad("Content-Length is not a number"))
@@ -306,7 +337,7 @@ mod tests {
         );
         let head = head.unwrap().unwrap();
         assert!(head.plain);
-        assert_eq!((head.method, head.path(), head.framing), ("POST", "/api/chat", Framing::Length(2)));
+        assert_eq!((head.method, head.path(), head.terms.framing), ("POST", "/api/chat", Framing::Length(2)));
         assert_eq!((head.host, head.key), (&b"a"[..], Some(&b"k"[..])));
     }
 

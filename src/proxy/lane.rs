@@ -52,7 +52,7 @@ impl Lane {
     /// `read` begins with `head`.
     pub fn glance(&self, door: &Door, head: &Head<'_>, read: &[u8]) -> Glance {
         let started = Instant::now();
-        let Framing::Length(length @ ..=LARGEST_BODY) = head.framing else { return Glance::Road };
+        let Framing::Length(length @ ..=LARGEST_BODY) = head.terms.framing else { return Glance::Road };
         let is_call = head.method == "POST" && Form::ALL.iter().any(|form| form.path() == head.target);
         if !head.plain || !is_call || door.is_draining() {
             return Glance::Road;

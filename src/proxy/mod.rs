@@ -1,5 +1,6 @@
-//! The face towards the clients: connections, deadlines, and the three ways of a request: the fast lane, the
-//! desk where answers are given, and the road on which Pingora forwards. Knows no model, no cache and no money.
+//! The face towards the clients: connections, deadlines, and the four ways of a request: the fast lane, the
+//! desk where answers are given, the relay that passes small ones on, and the road on which Pingora forwards the
+//! rest. Knows no model, no cache and no money.
 
 mod config;
 mod connection;
@@ -16,6 +17,8 @@ mod lane;
 mod lent;
 mod network;
 mod passing;
+mod raw;
+mod relay;
 mod road;
 mod trouble;
 mod upload;
@@ -33,5 +36,6 @@ pub use hold::{Budget, Share};
 pub use hosts::Hosts;
 pub use lane::Lane;
 pub use network::Network;
+pub use relay::Relay;
 pub use road::Road;
 pub use wire::Patience;

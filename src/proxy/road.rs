@@ -1,5 +1,5 @@
-//! The forwarded road: what is not looked into goes through Pingora, byte for byte, and leaves exactly one
-//! record.
+//! The forwarded road: what is not looked into and may be large goes through Pingora, byte for byte, and leaves
+//! exactly one record. So do the house's own routes.
 
 use super::desk::is_same_origin;
 use super::door::{Arrival, Errand};

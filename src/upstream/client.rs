@@ -4,14 +4,17 @@
 
 use super::Target;
 use super::fields::{end_to_end, is_framed_plainly};
-use super::link::{Link, Opening};
+use super::line::{Line, is_quiet};
+use super::link::Link;
+use super::opening::{Opening, Socket, unreachable};
+use super::pool::Pool;
 use super::target::off_if_zero;
 use crate::domain::{Error, Kind};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::Full;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A request, ready to go.
@@ -37,9 +40,8 @@ pub struct Client {
     target: Arc<Target>,
     opening: Opening,
     timeouts: Timeouts,
-    /// The one used last at the end: it is taken first, and the others grow old.
-    idle: Mutex<Vec<Link>>,
-    most_idle: usize,
+    links: Pool<Link>,
+    lines: Pool<Socket>,
     host: HeaderValue,
     via: HeaderValue,
     /// What the last attempt to connect came to: one of `UNTRIED`, `DOWN`, `UP`.
@@ -51,8 +53,7 @@ pub struct Client {
 pub struct Timeouts {
     /// Until its head is there.
     pub first_byte: Option<Duration>,
-    pub between_bytes: Option<Duration>,
-    idle: Option<Duration>,
+    between_bytes: Option<Duration>,
 }
 
 const UNTRIED: u8 = 0;
@@ -80,16 +81,16 @@ impl Client {
     /// `instance` names this process in `Via`, by which a loop is noticed.
     pub fn new(target: Arc<Target>, config: &super::Config, instance: &str) -> Arc<Self> {
         let write = off_if_zero(config.write_timeout);
+        let (most, idle) = (config.idle_connections, off_if_zero(config.idle_timeout));
         let written = "an authority and an instance are plain ASCII";
         Arc::new(Client {
             opening: Opening::new(target.tls_name(), off_if_zero(config.connect_timeout), write),
             timeouts: Timeouts {
                 first_byte: off_if_zero(config.first_byte_timeout),
                 between_bytes: off_if_zero(config.between_bytes_timeout),
-                idle: off_if_zero(config.idle_timeout),
             },
-            idle: Mutex::default(),
-            most_idle: config.idle_connections,
+            links: Pool::new(most, idle),
+            lines: Pool::new(most, idle),
             host: HeaderValue::try_from(target.authority()).expect(written),
             via: HeaderValue::try_from(format!("1.1 {instance}")).expect(written),
             state: AtomicU8::new(UNTRIED),
@@ -100,6 +101,16 @@ impl Client {
     /// Where it goes.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
+    }
+
+    /// What it is called there.
+    pub fn host(&self) -> &[u8] {
+        self.host.as_bytes()
+    }
+
+    /// What this process adds to `Via`.
+    pub fn via(&self) -> &[u8] {
+        self.via.as_bytes()
     }
 
     pub fn timeouts(&self) -> Timeouts {
@@ -121,7 +132,7 @@ impl Client {
 
     /// Connections that wait for their next request.
     pub fn idle(&self) -> usize {
-        self.pool().len()
+        self.links.len() + self.lines.len()
     }
 
     /// Sends `call` and waits for the answer's head.
@@ -140,17 +151,36 @@ impl Client {
             }
         }
         let fresh = Box::pin(self.connect()).await?;
+        let fresh = Link::over(fresh).await.map_err(|_| unreachable())?;
         Ok(self.exchange(fresh, call).await?)
     }
 
-    async fn connect(&self) -> Result<Link, Error> {
+    /// A kept connection for bytes as they are.
+    pub async fn kept_line(self: &Arc<Self>) -> Option<Line> {
+        loop {
+            let mut socket = self.lines.take()?;
+            if is_quiet(&mut socket).await {
+                return Some(Line { client: self.clone(), socket });
+            }
+        }
+    }
+
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// `UpstreamUnreachable`, `UpstreamTimeout`.
+    pub async fn fresh_line(self: &Arc<Self>) -> Result<Line, Error> {
+        Ok(Line { client: self.clone(), socket: self.connect().await? })
+    }
+
+    async fn connect(&self) -> Result<Socket, Error> {
         let mut tried = 0;
         loop {
             let address = self.target.address().await.inspect_err(|_| self.note(false))?;
             match self.opening.open(address).await {
-                Ok(link) => {
+                Ok(socket) => {
                     self.note(true);
-                    return Ok(link);
+                    return Ok(socket);
                 }
                 Err(error) => {
                     tried += 1;
@@ -205,13 +235,7 @@ impl Client {
 
     async fn take(&self) -> Option<Link> {
         loop {
-            let mut kept = {
-                let mut pool = self.pool();
-                if let Some(limit) = self.timeouts.idle {
-                    pool.retain(|link| link.idle_since.elapsed() < limit);
-                }
-                pool.pop()?
-            };
+            let mut kept = self.links.take()?;
             if kept.is_ready().await {
                 return Some(kept);
             }
@@ -219,26 +243,20 @@ impl Client {
     }
 
     async fn put(&self, mut link: Link) {
-        if !link.is_ready().await {
-            return;
-        }
-        link.idle_since = std::time::Instant::now();
-        let mut pool = self.pool();
-        pool.push(link);
-        if pool.len() > self.most_idle {
-            pool.remove(0);
+        if link.is_ready().await {
+            self.links.put(link);
         }
     }
 
     /// Throws out connections that have not been used for `upstream.idle_timeout`.
     pub fn sweep(&self) {
-        if let Some(limit) = self.timeouts.idle {
-            self.pool().retain(|link| link.idle_since.elapsed() < limit);
-        }
+        self.links.sweep();
+        self.lines.sweep();
     }
 
-    fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where lines wait for their next exchange.
+    pub(super) fn lines(&self) -> &Pool<Socket> {
+        &self.lines
     }
 }
 
@@ -285,7 +303,10 @@ fn escaped(path: &[u8]) -> Bytes {
 }
 
 /// What `waiting` comes to, unless it takes longer than `limit`.
-async fn limited<T>(limit: Option<Duration>, waiting: impl Future<Output = T>) -> Result<T, Error> {
+///
+/// # Errors
+/// `UpstreamTimeout`.
+pub async fn limited<T>(limit: Option<Duration>, waiting: impl Future<Output = T>) -> Result<T, Error> {
     match limit {
         None => Ok(waiting.await),
         Some(limit) => tokio::time::timeout(limit, waiting)

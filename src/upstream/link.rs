@@ -1,7 +1,7 @@
 //! One connection to the upstream, driven by whoever uses it: no task of its own, small buffers, and gone
 //! when it is dropped.
 
-use crate::domain::{Error, Kind};
+use super::opening::Socket;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -9,18 +9,8 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
-use tokio_util::either::Either;
 
 /// What is read ahead of the reader at the most; an answer's head must fit into it too.
 const MOST_BUFFERED: usize = 64 << 10;
@@ -28,67 +18,25 @@ const MOST_BUFFERED: usize = 64 << 10;
 /// A piece up to this size is copied.
 const SMALL: usize = 2 << 10;
 
-type Socket = Pin<Box<TimeoutStream<Either<TcpStream, Box<TlsStream<TcpStream>>>>>>;
-
 /// An open connection that bears one request at a time.
 pub struct Link {
     sender: SendRequest<Full<Bytes>>,
     /// Boxed: a link is handed from one to the next.
     connection: Box<Connection<TokioIo<Socket>, Full<Bytes>>>,
     is_over: bool,
-    /// Since when nobody has used it.
-    pub idle_since: Instant,
-}
-
-/// How a connection is opened.
-pub struct Opening {
-    /// The name that the certificate must bear, and whom to trust; none where TLS is not spoken.
-    tls: Option<(ServerName<'static>, TlsConnector)>,
-    pub connect: Option<Duration>,
-    pub write: Option<Duration>,
-}
-
-impl Opening {
-    /// `tls`: the host's name, where TLS is spoken.
-    pub fn new(tls: Option<&str>, connect: Option<Duration>, write: Option<Duration>) -> Self {
-        let name = tls.and_then(|host| ServerName::try_from(host.to_string()).ok());
-        Opening { tls: name.map(|name| (name, connector())), connect, write }
-    }
-
-    /// # Errors
-    /// `UpstreamUnreachable`, `UpstreamTimeout`.
-    pub async fn open(&self, address: SocketAddr) -> Result<Link, Error> {
-        let opening = self.handshakes(address);
-        let socket = match self.connect {
-            Some(limit) => tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| Err(not_accepted())),
-            None => opening.await,
-        }?;
-        let mut socket = TimeoutStream::new(socket);
-        socket.set_write_timeout(self.write);
-        let mut builder = http1::Builder::new();
-        // The spelling of names that Ollama's own kind of client uses.
-        builder.title_case_headers(true).max_buf_size(MOST_BUFFERED);
-        let shaken = builder.handshake(TokioIo::new(Box::pin(socket))).await;
-        let (sender, connection) = shaken.map_err(|_| unreachable())?;
-        Ok(Link { sender, connection: Box::new(connection), is_over: false, idle_since: Instant::now() })
-    }
-
-    async fn handshakes(
-        &self,
-        address: SocketAddr,
-    ) -> Result<Either<TcpStream, Box<TlsStream<TcpStream>>>, Error> {
-        let plain = TcpStream::connect(address).await.map_err(|_| unreachable())?;
-        let _ = plain.set_nodelay(true);
-        let Some((name, connector)) = &self.tls else { return Ok(Either::Left(plain)) };
-        let shaken = connector.connect(name.clone(), plain).await.map_err(|_| {
-            let why = "the upstream's certificate is not trusted, or it does not speak TLS";
-            Error::new(Kind::UpstreamUnreachable, why)
-        })?;
-        Ok(Either::Right(Box::new(shaken)))
-    }
 }
 
 impl Link {
+    /// # Errors
+    /// When HTTP cannot be spoken over `socket`.
+    pub async fn over(socket: Socket) -> hyper::Result<Self> {
+        let mut builder = http1::Builder::new();
+        // The spelling of names that Ollama's own kind of client uses.
+        builder.title_case_headers(true).max_buf_size(MOST_BUFFERED);
+        let (sender, connection) = builder.handshake(TokioIo::new(socket)).await?;
+        Ok(Link { sender, connection: Box::new(connection), is_over: false })
+    }
+
     /// Whether it can bear a request; one that the upstream has closed meanwhile cannot.
     pub async fn is_ready(&mut self) -> bool {
         std::future::poll_fn(|cx| {
@@ -156,26 +104,4 @@ fn drive(
     if !*is_over {
         *is_over = Pin::new(connection).poll(cx).is_ready();
     }
-}
-
-/// Trusts whom the system trusts.
-fn connector() -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring speaks the versions that rustls does")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
-}
-
-fn unreachable() -> Error {
-    Error::new(Kind::UpstreamUnreachable, "the upstream cannot be reached")
-        .retry_after(Duration::from_secs(1))
-}
-
-fn not_accepted() -> Error {
-    Error::new(Kind::UpstreamTimeout, "the upstream does not accept the connection")
 }

@@ -6,16 +6,20 @@ mod client;
 mod fields;
 mod fleet;
 mod inventory;
+mod line;
 mod link;
+mod opening;
 mod origins;
+mod pool;
 mod target;
 
-pub use client::{Client, Head, Incoming, UpstreamCall};
+pub use client::{Client, Head, Incoming, UpstreamCall, limited};
 pub use fields::{
     CREDENTIALS, HOP_BY_HOP, end_to_end, is_framed_plainly, is_ours, named_by_connection, outgoing,
 };
 pub use fleet::{Fleet, Vessel};
 pub use inventory::{Identity, Inventory};
+pub use line::Line;
 pub use origins::{Origins, Verdict, is_cors};
 pub use target::Target;
 

@@ -21,6 +21,7 @@ mod lane;
 mod life;
 mod reading;
 mod records;
+mod roads;
 mod texts;
 mod transparent;
 mod upstream_faults;

@@ -6,13 +6,17 @@ use crate::upstream_faults::is_own_error;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// A route that Pannier answers, and one that it forwards: two ways up.
+/// A route that Pannier answers, one that it forwards, and one for what is large: three ways up.
 const ANSWERED: &str = "/api/chat";
 const FORWARDED: &str = "/api/show";
-const PATHS: [&str; 2] = [ANSWERED, FORWARDED];
+const UPLOADED: &str = "/api/blobs/sha256:1";
+const PATHS: [&str; 3] = [ANSWERED, FORWARDED, UPLOADED];
 const BROKEN: [&str; 2] = ["upstream_aborted", "upstream_unreachable"];
 
 fn ask(path: &str) -> Ask {
+    if path == UPLOADED {
+        return Ask::new("POST", path).bytes(vec![b'b'; 100_000]);
+    }
     Ask::post(path, &json!({ "model": "smollm2:135m", "stream": false, "messages": [] }))
 }
 
@@ -177,6 +181,7 @@ async fn codings_and_protocols_that_nobody_asked_for_are_refused() {
 #[tokio::test]
 async fn codings_and_protocols_that_nobody_asked_for_are_refused_where_forwarded() {
     unasked(FORWARDED).await;
+    unasked(UPLOADED).await;
 }
 
 /// What two readers could only read alike, a length beside chunks or the same length twice, comes down framed
@@ -247,6 +252,7 @@ async fn heads_in_advance_without_end_are_given_up() {
 #[tokio::test]
 async fn heads_in_advance_without_end_are_given_up_where_forwarded() {
     endless(FORWARDED, hints()).await;
+    endless(UPLOADED, hints()).await;
 }
 
 #[tokio::test]
@@ -272,6 +278,7 @@ async fn a_head_that_trickles_is_given_up() {
 #[tokio::test]
 async fn a_head_that_trickles_is_given_up_where_forwarded() {
     endless(FORWARDED, trickle()).await;
+    endless(UPLOADED, trickle()).await;
 }
 
 /// An upstream that knows its answer before it has the question, and neither reads the rest nor closes: its
@@ -297,5 +304,5 @@ async fn an_early_answer_comes_though_nobody_reads_the_rest() {
 
 #[tokio::test]
 async fn an_early_answer_comes_though_nobody_reads_the_rest_of_an_upload() {
-    early_answer("/api/blobs/sha256:1").await;
+    early_answer(UPLOADED).await;
 }
