@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // the conductor
     ("gateway", &["auth", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other
-    ("auth", &[]),
+    ("auth", &["store"]),
     ("cache", &["store", "telemetry"]),
     ("flight", &[]),
     ("batch", &[]),

@@ -3,6 +3,8 @@
 //! They have a listener of their own, so that they still answer while the data port drains; the data port
 //! forwards them there.
 
+mod cache;
+mod guard;
 mod health;
 mod listener;
 mod problem;
@@ -11,19 +13,23 @@ mod readiness;
 pub use listener::Bounds;
 pub use readiness::Readiness;
 
+use crate::auth::AdminKey;
+use crate::cache::Tiers;
 use crate::domain::{Error, Kind};
 use crate::telemetry::{Exposition, Metrics};
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Version, header};
-use axum::middleware::Next;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Router, middleware};
+use guard::Access;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// The guard against DNS rebinding: whether a listener may be called by a name (a `Host` field).
 pub type KnowsHost = dyn Fn(&[u8]) -> bool + Send + Sync;
+/// The key that opens what is locked, if there is one.
+pub type AdminKeyInForce = dyn Fn() -> Option<AdminKey> + Send + Sync;
 
 /// What the house routes speak about.
 #[derive(Clone)]
@@ -31,28 +37,50 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     pub knows_host: Arc<KnowsHost>,
+    pub admin_key: Arc<AdminKeyInForce>,
+    pub tiers: Arc<Tiers>,
 }
 
 /// One house route.
 struct House {
-    /// Exact.
+    /// Exact, but for parts in braces: they stand for any one part.
     path: &'static str,
-    answer: fn() -> MethodRouter<Parts>,
+    verb: Verb,
+    access: Access,
+    answer: fn(MethodFilter) -> MethodRouter<Parts>,
 }
 
-/// All of them: the router is built from this table, and the data port asks it what to forward.
+/// What is done there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Get,
+}
+
+/// All of them: the router is built from this table, and the data port asks it what to forward. Whatever does
+/// not stand here as open is locked.
 const HOUSE: &[House] = &[
-    House { path: "/metrics", answer: || get(metrics) },
-    House { path: "/livez", answer: || get(health::livez) },
-    House { path: "/readyz", answer: || get(health::readyz) },
-    House { path: "/startupz", answer: || get(health::startupz) },
+    House { path: "/metrics", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, metrics) },
+    House { path: "/livez", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, health::livez) },
+    House { path: "/readyz", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, health::readyz) },
+    House {
+        path: "/startupz",
+        verb: Verb::Get,
+        access: Access::Open,
+        answer: |verb| on(verb, health::startupz),
+    },
     // Kubernetes' old name for /livez.
-    House { path: "/healthz", answer: || get(health::livez) },
+    House { path: "/healthz", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, health::livez) },
+    House {
+        path: "/admin/cache/top",
+        verb: Verb::Get,
+        access: Access::Admin,
+        answer: |verb| on(verb, cache::top),
+    },
 ];
 
 /// Whether a request for this path (without its query) is for the house, whatever its method.
 pub fn is_house(path: &str) -> bool {
-    HOUSE.iter().any(|house| house.path == path)
+    HOUSE.iter().any(|house| house.is_at(path))
 }
 
 /// Serves the house on `listener` for ever.
@@ -63,44 +91,56 @@ pub async fn serve(listener: TcpListener, parts: Parts, bounds: Bounds) {
 
 /// The whole face: house routes, and a problem for everything else. Nothing of it may be kept by a cache.
 fn router(parts: Parts) -> Router {
+    let route = |router: Router<Parts>, house: &House| {
+        let answer = (house.answer)(house.verb.filter());
+        router.route(house.path, house.access.guard(answer, &parts))
+    };
     HOUSE
         .iter()
-        .fold(Router::new(), |router, house| router.route(house.path, (house.answer)()))
+        .fold(Router::new(), route)
         .fallback(|| async { problem::response(&Error::new(Kind::NotFound, "no such house route")) })
         .method_not_allowed_fallback(|| async {
-            problem::response(&Error::new(Kind::MethodNotAllowed, "this house route is only read"))
+            problem::response(&Error::new(Kind::MethodNotAllowed, "that is not done with this house route"))
         })
-        .layer(middleware::from_fn_with_state(parts.clone(), check_host))
+        .layer(middleware::from_fn_with_state(parts.clone(), guard::check_host))
         .layer(middleware::map_response(forbid_storing))
         .with_state(parts)
+}
+
+impl House {
+    fn is_at(&self, path: &str) -> bool {
+        let (mut wanted, mut given) = (self.path.split('/'), path.split('/'));
+        let fits =
+            |wanted: &str, given: &str| wanted == given || (wanted.starts_with('{') && !given.is_empty());
+        loop {
+            match (wanted.next(), given.next()) {
+                (None, None) => return true,
+                (Some(wanted), Some(given)) if fits(wanted, given) => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+impl Verb {
+    fn filter(self) -> MethodFilter {
+        match self {
+            Verb::Get => MethodFilter::GET,
+        }
+    }
+
+    #[cfg(test)]
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Get => "GET",
+        }
+    }
 }
 
 async fn metrics(State(parts): State<Parts>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let (content_type, page) = parts.metrics.render(Exposition::negotiate(accept));
     ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], page).into_response()
-}
-
-/// Lets in who calls this server by a name of its own, and by one only.
-async fn check_host(State(parts): State<Parts>, request: Request, next: Next) -> Response {
-    let mut hosts = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
-    let (host, second) = (hosts.next(), hosts.next());
-    let in_target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let is_clear = match (host, in_target) {
-        (None, _) => request.version() != Version::HTTP_11,
-        (Some(host), Some(authority)) => host.eq_ignore_ascii_case(authority),
-        (Some(_), None) => true,
-    };
-    if second.is_some() || !is_clear {
-        return problem::response(&Error::new(Kind::BadRequest, "the request does not name one host"));
-    }
-    if !(parts.knows_host)(host.or(in_target).unwrap_or_default()) {
-        return problem::response(&Error::new(
-            Kind::Forbidden,
-            "this host name is not allowed here; access.allowed_hosts in Pannier's settings allows it",
-        ));
-    }
-    next.run(request).await
 }
 
 async fn forbid_storing(mut response: Response) -> Response {
@@ -111,13 +151,18 @@ async fn forbid_storing(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::{Seal, Secret};
+    use crate::domain::Hidden;
     use axum::body::{Body, to_bytes};
-    use axum::http::{Request, StatusCode};
+    use axum::http::{Request, StatusCode, Version};
     use std::sync::atomic::{AtomicBool, Ordering};
     use tower::ServiceExt;
 
+    const KEY: &str = "an-admin-key-that-is-long-enough";
+
     struct Face {
         router: Router,
+        parts: Parts,
         readiness: Arc<Readiness>,
         upstream_up: Arc<AtomicBool>,
     }
@@ -134,8 +179,16 @@ mod tests {
             let asked = upstream_up.clone();
             let readiness = Arc::new(Readiness::new(move || asked.load(Ordering::Relaxed)));
             let knows_host = Arc::new(|host: &[u8]| host.is_empty() || host == b"known");
-            let parts = Parts { metrics: Arc::new(Metrics::new()), readiness: readiness.clone(), knows_host };
-            Face { router: router(parts), readiness, upstream_up }
+            let metrics = Arc::new(Metrics::new());
+            let seal = Seal::new(&Secret::of([0; 32]));
+            let parts = Parts {
+                tiers: Arc::new(Tiers::new(seal, [], 0, metrics.clone())),
+                metrics,
+                readiness: readiness.clone(),
+                knows_host,
+                admin_key: Arc::new(|| Some(AdminKey::of(&Hidden::new(KEY)))),
+            };
+            Face { router: router(parts.clone()), parts, readiness, upstream_up }
         }
 
         fn started() -> Self {
@@ -169,22 +222,97 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_house_route_answers_get_and_head_and_nothing_else() {
+    async fn probes_and_metrics_answer_get_and_head_and_nothing_else() {
         let face = Face::started();
         for path in ["/metrics", "/livez", "/readyz", "/startupz", "/healthz"] {
-            assert!(is_house(path), "{path}");
-        }
-        for path in HOUSE.iter().map(|house| house.path) {
             let answer = face.ask("GET", path, "*/*").await;
             assert_eq!(answer.status, StatusCode::OK, "{path}");
             assert!(answer.head["content-type"].to_str().unwrap().starts_with("text/plain"), "{path}");
             let head = face.ask("HEAD", path, "*/*").await;
             assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""), "{path}");
+            assert!(is_house(path), "{path}");
             let refused = face.ask("POST", path, "*/*").await;
             assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
             assert_eq!(refused.head["allow"], "GET,HEAD", "{path}");
             assert!(refused.body.contains("\"code\":\"method_not_allowed\""), "{path}");
         }
+    }
+
+    /// A path at which `house` is asked for.
+    fn target(house: &House) -> String {
+        let part = |part: &str| if part.starts_with('{') { "x".to_owned() } else { part.to_owned() };
+        house.path.split('/').map(part).collect::<Vec<_>>().join("/")
+    }
+
+    #[tokio::test]
+    async fn what_is_not_listed_as_open_is_locked() {
+        const OPEN: [(Verb, &str); 5] = [
+            (Verb::Get, "/metrics"),
+            (Verb::Get, "/livez"),
+            (Verb::Get, "/readyz"),
+            (Verb::Get, "/startupz"),
+            (Verb::Get, "/healthz"),
+        ];
+        let face = Face::started();
+        for house in HOUSE {
+            let path = target(house);
+            assert!(is_house(&path), "{path}");
+            let with = async |fields: &[(&str, &str)], path: &str| {
+                let request = Request::builder().method(house.verb.name()).uri(path).header("host", "known");
+                let request =
+                    fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+                face.answer(request, path).await
+            };
+            let is_open = OPEN.contains(&(house.verb, house.path));
+            assert_eq!(is_open, house.access == Access::Open, "{path}");
+            let bearer = format!("Bearer {KEY}");
+            let wrong = format!("{bearer}x");
+            let in_query = format!("{path}?key={KEY}&api_key={KEY}");
+            for (fields, path) in [
+                (&[][..], &path),
+                (&[("authorization", wrong.as_str())], &path),
+                (&[("authorization", KEY)], &path),
+                (&[("x-api-key", "")], &path),
+                (&[], &in_query),
+            ] {
+                let answer = with(fields, path).await;
+                assert_eq!(answer.status != StatusCode::UNAUTHORIZED, is_open, "{path} {fields:?}");
+                if !is_open {
+                    assert_eq!(answer.head["www-authenticate"], "Bearer");
+                    assert_eq!(answer.head["x-pannier-error"], "unauthenticated");
+                    assert!(!answer.body.contains(KEY), "{}", answer.body);
+                }
+            }
+            for key in [("authorization", bearer.as_str()), ("x-api-key", KEY)] {
+                let status = with(&[key], &path).await.status;
+                assert!(status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN, "{path}");
+                for (name, value, own) in [
+                    ("sec-fetch-site", "cross-site", false),
+                    ("sec-fetch-site", "same-site", false),
+                    ("sec-fetch-site", "same-origin", true),
+                    ("sec-fetch-site", "none", true),
+                    ("origin", "https://evil.example", false),
+                    ("origin", "null", false),
+                    ("origin", "http://known.evil.example", false),
+                    ("origin", "http://known", true),
+                ] {
+                    let status = with(&[key, (name, value)], &path).await.status;
+                    assert_eq!(status != StatusCode::FORBIDDEN, own || is_open, "{path} {name}: {value}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn without_an_admin_key_nobody_may() {
+        let mut face = Face::started();
+        face.parts.admin_key = Arc::new(|| None);
+        face.router = router(face.parts.clone());
+        let request = Request::builder().uri("/admin/cache/top").header("host", "known");
+        let answer = face.answer(request.header("x-api-key", KEY), "/admin/cache/top").await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert!(answer.body.contains("auth.admin_key"), "{}", answer.body);
+        assert_eq!(face.look("/livez").await.0, 200);
     }
 
     #[tokio::test]

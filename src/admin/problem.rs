@@ -1,7 +1,7 @@
 //! Errors of the house routes, as RFC 9457 problem details.
 
-use crate::domain::Error;
-use axum::http::{HeaderName, StatusCode, header};
+use crate::domain::{Error, Kind};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -12,7 +12,11 @@ const PROBLEM: &str = "application/problem+json";
 /// The error as an answer.
 pub fn response(error: &Error) -> Response {
     let head = [(header::CONTENT_TYPE, PROBLEM), (PANNIER_ERROR, error.kind.code())];
-    (status(error), head, body(error)).into_response()
+    let mut response = (status(error), head, body(error)).into_response();
+    if error.kind == Kind::Unauthenticated {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
 }
 
 /// The same as bytes, for a connection that has borne no request and is closed after it.

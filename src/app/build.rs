@@ -2,6 +2,7 @@
 
 use super::below::Below;
 use crate::admin::{self, Readiness};
+use crate::auth::AdminKey;
 use crate::cache::{Memory, Vectors};
 use crate::config::Config;
 use crate::dialect::DIALECTS;
@@ -77,7 +78,9 @@ impl House {
         let front = Front { door, crowd, lane, desk, relay, proxy };
         let readiness = readiness(&way);
         let knows_host = host_guard(Hosts::new(admin_listen), policy.clone());
-        let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host };
+        let admin_key = admin_key_in(policy.clone());
+        let tiers = below.tiers.clone();
+        let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host, admin_key, tiers };
         let admin_bounds = admin_bounds(&config.server);
         let front = Arc::new(front);
         Ok(House { policy, way, front, below, log, readiness, draining, admin, admin_bounds })
@@ -178,7 +181,14 @@ fn pingora(config: &Config) -> ServerConf {
 
 /// What a reload replaces.
 pub fn policy(config: &Config, generation: u64) -> Policy {
-    Policy::new(&config.auth, &config.cache, &config.access.allowed_hosts, generation)
+    let admin = AdminKey::kept(&config.auth, &config.server.data_dir).map_err(anyhow::Error::from);
+    let admin = admin.inspect_err(|error| {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "there is no admin key: nobody can ask for what needs it"
+        );
+    });
+    Policy::new(&config.auth, admin.ok(), &config.cache, &config.access.allowed_hosts, generation)
 }
 
 fn limits(config: &Config) -> Limits {
@@ -206,6 +216,10 @@ fn crowd(server: &proxy::Config, metrics: &Metrics) -> Arc<Crowd> {
 
 fn host_guard(hosts: Hosts, policy: Arc<ArcSwap<Policy>>) -> Arc<admin::KnowsHost> {
     Arc::new(move |host| hosts.admit(host, &policy.load().allowed_hosts))
+}
+
+fn admin_key_in(policy: Arc<ArcSwap<Policy>>) -> Arc<admin::AdminKeyInForce> {
+    Arc::new(move || policy.load().keys.admin())
 }
 
 fn admin_bounds(server: &proxy::Config) -> admin::Bounds {

@@ -9,6 +9,8 @@ use serde::Deserialize;
 pub struct Config {
     pub scope: Sharing,
     pub keys: Vec<Key>,
+    /// Empty for the one in the data directory.
+    pub admin_key: Hidden,
 }
 
 /// Who shares answers.

@@ -1,7 +1,9 @@
 //! Who asks: an API key's owner, or `anonymous`. One hash and one table, no lock, no database.
 
+mod admin;
 mod config;
 
+pub use admin::{AdminKey, AdminKeyError, admin_key};
 pub use config::{Config, Key, Sharing};
 
 use crate::domain::{Consumer, Scope};
@@ -12,13 +14,15 @@ use std::sync::Arc;
 pub struct Directory {
     known: HashMap<[u8; 32], Arc<Consumer>>,
     anonymous: Arc<Consumer>,
+    admin: Option<AdminKey>,
 }
 
 /// The team of whoever names none.
 const DEFAULT_TEAM: &str = "default";
 
 impl Directory {
-    pub fn new(config: &Config) -> Self {
+    /// `admin` is the key of whoever looks after this Pannier; without one, nobody may.
+    pub fn new(config: &Config, admin: Option<AdminKey>) -> Self {
         let consumer = |name: &str, team: &str| {
             let scope = match config.scope {
                 Sharing::Team => scope("team", team),
@@ -34,6 +38,7 @@ impl Directory {
         Directory {
             known: config.keys.iter().map(entry).collect(),
             anonymous: consumer("anonymous", DEFAULT_TEAM),
+            admin,
         }
     }
 
@@ -48,8 +53,14 @@ impl Directory {
     }
 
     /// Whether `presented` is one of Pannier's own keys, which the upstream must not see.
-    pub fn knows(&self, presented: Option<&[u8]>) -> bool {
-        !Arc::ptr_eq(self.identify(presented), &self.anonymous)
+    pub fn knows(&self, presented: &[u8]) -> bool {
+        !Arc::ptr_eq(self.identify(Some(presented)), &self.anonymous)
+            || self.admin.is_some_and(|admin| admin.is(presented))
+    }
+
+    /// The admin key, if there is one.
+    pub fn admin(&self) -> Option<AdminKey> {
+        self.admin
     }
 }
 

@@ -2,17 +2,12 @@
 //! and only its owner can read. Never shown.
 
 use super::hex;
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::store::{Private, PrivateError};
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// In the data directory.
 const FILE_NAME: &str = "cache.secret";
-/// Readable and writable by its owner, and by nobody else.
-const MODE: u32 = 0o600;
 
 /// 256 random bits.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,10 +18,8 @@ pub struct Secret([u8; 32]);
 pub enum SecretError {
     #[error("`{}` does not hold 64 hexadecimal digits; without it, a new one is made", path.display())]
     Malformed { path: PathBuf },
-    #[error("cannot read or make `{}`", path.display())]
-    Io { path: PathBuf, source: io::Error },
-    #[error("the system gives no random numbers")]
-    NoRandomness,
+    #[error(transparent)]
+    Unavailable(#[from] PrivateError),
 }
 
 impl Secret {
@@ -42,52 +35,13 @@ impl Secret {
     /// That of `directory`, which is made where it is not there. The first to ask makes the secret; whoever
     /// asks at the same time gets the same.
     pub fn kept_in(directory: &Path) -> Result<Self, SecretError> {
-        let path = directory.join(FILE_NAME);
-        let io = |source| SecretError::Io { path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
-        loop {
-            match File::open(&path) {
-                Ok(file) => return read(file, &path),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(io(error)),
-            }
-            let secret = Secret::random()?;
-            match secret.keep(directory, &path) {
-                Ok(()) => return Ok(secret),
-                // Another was quicker: theirs is the one.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(io(error)),
-            }
-        }
+        let file = Private::new(directory, FILE_NAME);
+        let text = file.text(|random| hex::write(random))?;
+        Secret::from_hex(&text).ok_or_else(|| SecretError::Malformed { path: file.path() })
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.0
-    }
-
-    fn random() -> Result<Self, SecretError> {
-        let mut bytes = [0; 32];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| SecretError::NoRandomness)?;
-        Ok(Secret(bytes))
-    }
-
-    /// Written whole under a name of its own, then given its real name, which a link never takes from another:
-    /// nobody sees half a secret, and nobody's is replaced.
-    fn keep(&self, directory: &Path, path: &Path) -> io::Result<()> {
-        let mut suffix = [0; 8];
-        SystemRandom::new().fill(&mut suffix).map_err(|_| io::Error::other("no random numbers"))?;
-        let draft = directory.join(format!(".{FILE_NAME}.{:016x}", u64::from_le_bytes(suffix)));
-        let kept = self.write(&draft).and_then(|()| std::fs::hard_link(&draft, path));
-        let removed = std::fs::remove_file(&draft);
-        kept?;
-        removed?;
-        File::open(directory)?.sync_all()
-    }
-
-    fn write(&self, draft: &Path) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(draft)?;
-        writeln!(file, "{}", hex::write(&self.0))?;
-        file.sync_all()
     }
 }
 
@@ -98,26 +52,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-fn read(mut file: File, path: &Path) -> Result<Secret, SecretError> {
-    let io = |source| SecretError::Io { path: path.to_owned(), source };
-    let mode = file.metadata().map_err(io)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), "the cache's secret could be read by others; no longer");
-        file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(io)?;
-    }
-    let mut text = String::new();
-    let malformed = || SecretError::Malformed { path: path.to_owned() };
-    // A little more than is right is enough to see that it is too much.
-    (&mut file).take(128).read_to_string(&mut text).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => malformed(),
-        _ => io(error),
-    })?;
-    Secret::from_hex(text.trim_end()).ok_or_else(malformed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777

@@ -14,6 +14,9 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// More threads than any machine has cores.
 const MOST_THREADS: usize = 1024;
 
+/// Bytes: a word that can be guessed must not open everything.
+const SHORTEST_ADMIN_KEY: usize = 24;
+
 /// What Pannier cannot be run with.
 pub(super) fn wrong(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -131,6 +134,15 @@ fn check_auth(auth: &auth::Config, found: &mut Vec<Finding>) {
         } else if !secrets.insert(secret) {
             fault(format!("`{name}` has the key of another"));
         }
+    }
+    let admin = auth.admin_key.expose();
+    let mut fault = |message: String| found.push(("auth.admin_key", message));
+    if !admin.is_empty()
+        && !(admin.len() >= SHORTEST_ADMIN_KEY && admin.bytes().all(|b| b.is_ascii_graphic()))
+    {
+        fault(format!("must be of at least {SHORTEST_ADMIN_KEY} visible ASCII characters"));
+    } else if secrets.contains(admin) {
+        fault("must be none of auth.keys".to_owned());
     }
 }
 

@@ -33,8 +33,8 @@ pub const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// The settings in which secrets stand.
-pub(super) const SECRETS: [&str; 4] =
-    ["auth.keys", "cache.tiers.secret", "cache.redis.url", "cache.database.url"];
+pub(super) const SECRETS: [&str; 5] =
+    ["auth.keys", "auth.admin_key", "cache.tiers.secret", "cache.redis.url", "cache.database.url"];
 
 /// Where settings are read from. Has no `Debug`: the environment may hold keys.
 #[derive(Clone, Default)]

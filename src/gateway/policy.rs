@@ -1,6 +1,6 @@
 //! What a reload replaces: immutable, compiled from the configuration, behind one pointer.
 
-use crate::auth::{self, Directory};
+use crate::auth::{self, AdminKey, Directory};
 use crate::cache;
 
 /// Each field is its owner's own policy.
@@ -15,12 +15,13 @@ pub struct Policy {
 impl Policy {
     pub fn new(
         keys: &auth::Config,
+        admin: Option<AdminKey>,
         cache: &cache::Config,
         allowed_hosts: &[String],
         generation: u64,
     ) -> Self {
         Policy {
-            keys: Directory::new(keys),
+            keys: Directory::new(keys, admin),
             cache: cache::Policy::new(cache),
             allowed_hosts: allowed_hosts.to_vec(),
             generation,

@@ -56,7 +56,7 @@ pub struct Arrival {
     pub route: Route,
     pub errand: Errand,
     pub consumer: Arc<Consumer>,
-    /// The presented key is one of Pannier's.
+    /// A presented key is one of Pannier's.
     pub own_key: bool,
     pub troubles: Troubles,
     /// How long the upstream keeps the request waiting, where it is forwarded.
@@ -136,7 +136,7 @@ impl Door {
             route,
             errand,
             consumer: policy.keys.identify(head.key).clone(),
-            own_key: policy.keys.knows(head.key),
+            own_key: head.keys().any(|key| policy.keys.knows(key)),
             troubles: Troubles::default(),
             vigil: None,
             request_id: head

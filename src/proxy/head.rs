@@ -47,8 +47,10 @@ pub struct Head<'b> {
     pub target: &'b str,
     pub terms: Terms,
     pub host: &'b [u8],
-    /// The presented API key, when there is exactly one field that presents one.
+    /// The presented API key; of several the last.
     pub key: Option<&'b [u8]>,
+    /// Those before it.
+    pub earlier_keys: Vec<&'b [u8]>,
     /// The client's own name for the request.
     pub request_id: Option<&'b [u8]>,
     pub has_origin: bool,
@@ -119,21 +121,23 @@ impl<'b> Head<'b> {
                 return Err(bad("the target and Host name two servers"));
             }
         }
+        let framing = fields.framing();
         Ok(Head {
             len,
             method,
             target,
             terms: Terms {
-                framing: fields.framing(),
+                framing,
                 is_http_11: version == 1,
                 expects: fields.expects,
                 closes: fields.closes,
             },
             host: fields.host.unwrap_or_default(),
             key: fields.key,
+            earlier_keys: fields.earlier_keys,
             request_id: fields.request_id,
             has_origin: fields.has_origin,
-            plain: !fields.special && version == 1 && matches!(fields.framing(), Framing::Length(_)),
+            plain: !fields.special && version == 1 && matches!(framing, Framing::Length(_)),
         })
     }
 
@@ -148,6 +152,11 @@ impl<'b> Head<'b> {
             fields.append(name, HeaderValue::from_bytes(field.value).ok()?);
         }
         Some(fields)
+    }
+
+    /// Every API key that is presented.
+    pub fn keys(&self) -> impl Iterator<Item = &'b [u8]> {
+        self.earlier_keys.iter().copied().chain(self.key)
     }
 
     /// Without the query, and without the authority that an absolute target begins with.
@@ -177,6 +186,7 @@ struct Fields<'b> {
     length: Option<u64>,
     chunked: bool,
     key: Option<&'b [u8]>,
+    earlier_keys: Vec<&'b [u8]>,
     request_id: Option<&'b [u8]>,
     has_origin: bool,
     expects: bool,
@@ -241,7 +251,8 @@ impl<'b> Fields<'b> {
     }
 
     fn note_key(&mut self, key: &'b [u8]) {
-        if self.key.replace(key).is_some() {
+        if let Some(earlier) = self.key.replace(key) {
+            self.earlier_keys.push(earlier);
             self.special = true;
         }
     }

@@ -161,13 +161,13 @@ impl ProxyHttp for Road {
         request: &mut RequestHeader,
         way: &mut Way,
     ) -> pingora::Result<()> {
+        if is_same_origin(&session.req_header().headers) {
+            request.remove_header(&header::ORIGIN);
+        }
         if way.errand() == Errand::House {
             // The client's own word for this server was judged at this door, by this door's rules.
             request.insert_header(header::HOST, self.admin.to_string())?;
             return Ok(());
-        }
-        if is_same_origin(&session.req_header().headers) {
-            request.remove_header(&header::ORIGIN);
         }
         let target = self.client.target();
         let asked = String::from_utf8_lossy(session.req_header().raw_path());

@@ -1,0 +1,101 @@
+//! What the cache holds, for those who look after it.
+
+use super::{Parts, problem};
+use crate::cache::{Listing, Prefix, Selection};
+use crate::domain::{Error, Kind};
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::time::SystemTime;
+
+/// A query's names and values, in order.
+type Pairs = Query<Vec<(String, String)>>;
+
+/// Entries that are listed at once, unless more or fewer are wanted ...
+const USUAL: usize = 20;
+/// ... and never more.
+const MOST: usize = 1000;
+
+/// What a query means.
+#[derive(Debug, Default, PartialEq)]
+struct Wanted {
+    selection: Selection,
+    most: Option<usize>,
+}
+
+/// `GET /admin/cache/top`: the entries that were used most often, in each tier.
+pub async fn top(State(parts): State<Parts>, Query(query): Pairs) -> Response {
+    let wanted = match Wanted::read(&query, &["by", "most", "prefix", "model", "team"]) {
+        Ok(wanted) => wanted,
+        Err(error) => return problem::response(&error),
+    };
+    let most = wanted.most.unwrap_or(USUAL).min(MOST);
+    let tiers = parts.tiers.top(&wanted.selection, most).await;
+    let tiers = tiers.iter().map(|(tier, found)| match found {
+        Ok(found) => {
+            json!({ "tier": tier.label(), "entries": found.iter().map(listing).collect::<Vec<_>>() })
+        }
+        Err(fault) => json!({ "tier": tier.label(), "fault": fault.to_string() }),
+    });
+    page(&json!({ "tiers": tiers.collect::<Vec<_>>() }))
+}
+
+impl Wanted {
+    /// Only names in `known` may stand there, each once: with a slip of the pen in the name of what is meant,
+    /// everything would be.
+    fn read(query: &[(String, String)], known: &[&str]) -> Result<Wanted, Error> {
+        let mut wanted = Wanted::default();
+        for (at, (name, value)) in query.iter().enumerate() {
+            if !known.contains(&name.as_str()) || query[..at].iter().any(|(before, _)| before == name) {
+                let known = known.join(", ");
+                return Err(bad(format!("the query may name each of these once: {known}")));
+            }
+            let Selection { prefix, model, team, .. } = &mut wanted.selection;
+            match name.as_str() {
+                "prefix" => *prefix = Some(read_prefix(value)?),
+                "model" => *model = Some(value.as_str().into()),
+                "team" => *team = Some(value.as_str().into()),
+                "most" => wanted.most = Some(value.parse().map_err(|_| bad("most is a number"))?),
+                "by" if value == "hits" => {}
+                _ => return Err(bad("the only order is by=hits")),
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+fn read_prefix(text: &str) -> Result<Prefix, Error> {
+    let prefix = Prefix::ALL.into_iter().find(|prefix| prefix.label() == text);
+    prefix.ok_or_else(|| bad("prefix is embedding, inference or chat"))
+}
+
+fn bad(message: impl Into<String>) -> Error {
+    Error::new(Kind::BadRequest, message)
+}
+
+fn listing(entry: &Listing) -> Value {
+    let label = &entry.label;
+    json!({
+        "key": entry.key.to_string(),
+        "prefix": label.prefix.label(),
+        "operation": label.operation.label(),
+        "model": &*label.model,
+        "digest": &*label.digest,
+        "team": &*label.team,
+        "bytes": entry.bytes,
+        "hits": entry.hits,
+        "stored": seconds(entry.stored),
+        "expires": seconds(entry.expires),
+        "last_used": seconds(entry.last_used),
+    })
+}
+
+/// Since 1970.
+fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn page(value: &Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
