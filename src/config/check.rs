@@ -137,9 +137,8 @@ fn check_auth(auth: &auth::Config, found: &mut Vec<Finding>) {
     }
     let admin = auth.admin_key.expose();
     let mut fault = |message: String| found.push(("auth.admin_key", message));
-    if !admin.is_empty()
-        && !(admin.len() >= SHORTEST_ADMIN_KEY && admin.bytes().all(|b| b.is_ascii_graphic()))
-    {
+    let is_fit = admin.len() >= SHORTEST_ADMIN_KEY && admin.bytes().all(|byte| byte.is_ascii_graphic());
+    if !admin.is_empty() && !is_fit {
         fault(format!("must be of at least {SHORTEST_ADMIN_KEY} visible ASCII characters"));
     } else if secrets.contains(admin) {
         fault("must be none of auth.keys".to_owned());

@@ -9,6 +9,7 @@ mod servers;
 mod stage;
 
 mod admin;
+mod ask;
 mod below;
 mod bounds;
 mod cache;

@@ -4,7 +4,7 @@ use super::{APART, Ask, PATIENCE, Reply, Samples, Upstream, Wire, eventually, wi
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 pub struct Launch {
     command: Command,
     dir: TempDir,
+    data_dir: PathBuf,
     listen: String,
     unheard: bool,
     descriptors: Option<u32>,
@@ -32,6 +33,8 @@ pub struct Pannier {
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     dir: TempDir,
+    /// Where it keeps what must survive it.
+    pub data_dir: PathBuf,
 }
 
 /// An address that was free a moment ago, where only those come who asked for it.
@@ -49,9 +52,9 @@ impl Launch {
         // Nothing of the surroundings (OLLAMA_HOST, PANNIER__…) may leak in.
         command.env_clear().env("HOME", dir.path()).env("PATH", "/usr/bin:/bin");
         command.arg("serve").args(["--upstream", upstream]).args(["--admin-listen", "127.0.0.1:0"]);
-        command.arg("--data-dir").arg(dir.path().join("state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        Launch { command, dir, listen: "127.0.0.1:0".into(), unheard: false, descriptors: None }
+        let data_dir = dir.path().join("state");
+        Launch { command, dir, data_dir, listen: "127.0.0.1:0".into(), unheard: false, descriptors: None }
     }
 
     pub fn before(upstream: &Upstream) -> Launch {
@@ -77,6 +80,12 @@ impl Launch {
         self
     }
 
+    /// Keeps what must survive it there, and not in a directory of its own.
+    pub fn data_dir(mut self, place: &Path) -> Launch {
+        self.data_dir = place.to_owned();
+        self
+    }
+
     /// Sends what it writes elsewhere: `Pannier::stdout` stays empty.
     pub fn stdout(mut self, out: impl Into<Stdio>) -> Launch {
         self.command.stdout(out);
@@ -97,7 +106,7 @@ impl Launch {
 
     pub async fn start(self) -> Pannier {
         let begun = Instant::now();
-        let unheard = self.unheard;
+        let (unheard, data_dir) = (self.unheard, self.data_dir.clone());
         let (mut child, dir) = self.spawn();
         let stdout = match unheard {
             true => Arc::default(),
@@ -116,7 +125,7 @@ impl Launch {
             assert!(begun.elapsed() < PATIENCE, "says nothing\n{}", stderr.lock().expect("stderr"));
             tokio::time::sleep(Duration::from_millis(2)).await;
         };
-        Pannier { child, addr, admin, started_in: begun.elapsed(), stdout, stderr, dir }
+        Pannier { child, addr, admin, started_in: begun.elapsed(), stdout, stderr, dir, data_dir }
     }
 
     /// Runs it to its own end: for starts that must fail.
@@ -128,7 +137,7 @@ impl Launch {
     }
 
     fn spawn(mut self) -> (Child, TempDir) {
-        self.command.args(["--listen", &self.listen]);
+        self.command.args(["--listen", &self.listen]).arg("--data-dir").arg(&self.data_dir);
         if let Some(most) = self.descriptors {
             self.command = limited(self.command.as_std(), most);
         }
@@ -231,6 +240,12 @@ impl Pannier {
     /// All that it has written so far.
     pub fn output(&self) -> String {
         self.stdout() + &self.stderr.lock().expect("stderr")
+    }
+
+    /// The admin key that its first start made.
+    pub fn admin_key(&self) -> String {
+        let key = fs::read_to_string(self.data_dir.join("admin.key")).expect("an admin key");
+        key.trim_end().to_owned()
     }
 
     /// Rewrites the settings file that `Launch::file` gave.

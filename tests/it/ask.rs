@@ -1,0 +1,104 @@
+//! The cache asked by those who look after it: who may, what is told, and what goes.
+
+use crate::stage::*;
+use std::os::unix::fs::PermissionsExt;
+
+const TOP: &str = "/admin/cache/top";
+
+/// On either port.
+async fn both(pannier: &Pannier, ask: &Ask) -> [Reply; 2] {
+    [pannier.ask(ask).await, Wire::open(pannier.admin).await.exchange(ask).await]
+}
+
+#[tokio::test]
+async fn the_admin_key_is_made_once_for_its_owner_alone() {
+    let upstream = Upstream::start().await;
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let place = dir.path().join("kept");
+    let launch = || Launch::before(&upstream).data_dir(&place);
+    let mut first = launch().start().await;
+    let key = std::fs::read_to_string(place.join("admin.key")).expect("an admin key");
+    assert!(key.starts_with("pannier_admin_") && key.trim_end().len() == 14 + 64, "{key}");
+    let mode = std::fs::metadata(place.join("admin.key")).expect("its mode").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    first.signal("INT");
+    first.ended().await;
+    let again = launch().start().await;
+    assert_eq!(std::fs::read_to_string(place.join("admin.key")).expect("an admin key"), key);
+    let ask = Ask::get(TOP).with("Authorization", &format!("Bearer {}", key.trim_end()));
+    for reply in both(&again, &ask).await {
+        reply.fine();
+    }
+}
+
+#[tokio::test]
+async fn what_is_locked_opens_to_the_key_alone_at_both_ports() {
+    let upstream = Upstream::start().await;
+    let pannier = Pannier::start(&upstream).await;
+    let key = pannier.admin_key();
+    let locked = |ask: Ask, status: u16| {
+        let pannier = &pannier;
+        async move {
+            for reply in both(pannier, &ask).await {
+                assert_eq!(reply.status(), status, "{ask:?}");
+                assert_eq!(reply.field("content-type"), Some("application/problem+json"));
+                assert_eq!(reply.field("access-control-allow-origin"), None);
+            }
+        }
+    };
+    locked(Ask::get(TOP), 401).await;
+    locked(Ask::get(TOP).with("X-API-Key", &key[..key.len() - 1]), 401).await;
+    locked(Ask::get(&format!("{TOP}?key={key}&admin_key={key}&x-api-key={key}")), 401).await;
+    locked(Ask::get(TOP).with("Cookie", &format!("key={key}")), 401).await;
+    let mine = || Ask::get(TOP).with("X-API-Key", &key);
+    locked(mine().with("Sec-Fetch-Site", "cross-site"), 403).await;
+    locked(mine().with("Sec-Fetch-Site", "same-site"), 403).await;
+    locked(mine().with("Origin", "http://localhost:1"), 403).await;
+    locked(mine().with("Origin", "null"), 403).await;
+    for own in [mine(), mine().with("Sec-Fetch-Site", "same-origin")] {
+        for reply in both(&pannier, &own).await {
+            reply.fine();
+        }
+    }
+    for addr in [pannier.addr, pannier.admin] {
+        let own = mine().with("Origin", &format!("http://{addr}"));
+        Wire::open(addr).await.exchange(&own).await.fine();
+    }
+    assert_eq!(upstream.strangers().len(), 0, "nothing of it went on");
+}
+
+/// I8: the key stands in no log, no metric and no answer, and never goes upstream.
+#[tokio::test]
+async fn the_key_stays_here() {
+    let upstream = Upstream::start().await;
+    let pannier = Launch::before(&upstream).set("log.level", "trace").start().await;
+    let key = pannier.admin_key();
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(false));
+    let bearer = format!("Bearer {key}");
+    let with_key = |ask: Ask| {
+        [
+            ask.clone().with("X-API-Key", &key),
+            ask.clone().with("Authorization", &bearer),
+            ask.clone().with("X-API-Key", &key).with("Authorization", "Bearer another"),
+            ask.with("X-API-Key", "another").with("Authorization", &bearer),
+        ]
+    };
+    let mut answers = Vec::new();
+    for ask in [chat.ask(false), Ask::get("/api/tags"), Ask::get(TOP), Ask::get("/admin/cache/top?by=luck")] {
+        for ask in with_key(ask) {
+            answers.push(pannier.ask(&ask.with("Cache-Control", "no-cache")).await);
+        }
+    }
+    for path in [chat.path, "/api/tags"] {
+        assert!(upstream.count(path) > 3, "{path}");
+        for visit in upstream.visits(path) {
+            assert!(find(&visit.head, key.as_bytes()).is_none(), "{}", String::from_utf8_lossy(&visit.head));
+        }
+    }
+    let metrics = pannier.house("/metrics").await.fine().text();
+    let said = answers.iter().map(|answer| format!("{:?}{}", answer.head, answer.text())).collect::<String>();
+    for text in [pannier.output(), metrics, said] {
+        assert!(!text.contains(&key));
+    }
+}
