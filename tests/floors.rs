@@ -38,7 +38,7 @@ const ALL_BELOW: &[&str] = &["*"];
 const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "upstream/client.rs", "upstream/target.rs", "app/"]),
     ("axum", &["admin/"]),
-    ("hyper", &["admin/", "upstream/client.rs", "upstream/link.rs"]),
+    ("hyper", &["admin/", "cli/house.rs", "upstream/client.rs", "upstream/link.rs"]),
     ("sqlx", &["store/"]),
     ("anyhow", &["main.rs", "cli/", "app/", "config/"]),
 ];

@@ -19,7 +19,7 @@ pub(super) fn run(admin_listen: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// An address that is bound on every interface is reached on loopback.
-fn dialled(mut listen: SocketAddr) -> SocketAddr {
+pub(super) fn dialled(mut listen: SocketAddr) -> SocketAddr {
     if listen.ip().is_unspecified() {
         listen.set_ip(match listen {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

@@ -1,14 +1,18 @@
 //! The command line: one file a subcommand.
 
+mod cache;
 mod check;
 mod config;
 mod healthcheck;
+mod house;
 mod serve;
+mod table;
 mod version;
 
 use crate::app::CannotBind;
 use crate::config::{Flag, Loaded, Problems, Sources};
 use clap::{Args, Parser, Subcommand};
+use house::{Refused, Silent};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -28,6 +32,8 @@ Exit codes:
   1  failed while running
   2  bad usage, or bad settings
   3  cannot listen on an address
+  4  no running Pannier answers
+  5  the admin key is refused
 
 Settings are read from the built-in defaults, then the file, then the environment
 (PANNIER__SECTION__KEY, and names such as OLLAMA_HOST), then the options above; `pannier config` shows
@@ -41,6 +47,8 @@ enum Command {
     Check,
     /// Print every setting in force and where it came from, secrets masked
     Config(config::Options),
+    /// Ask a running Pannier what its cache holds
+    Cache(cache::Options),
     /// Ask a running Pannier with the same settings whether it lives: exit code 0 or 1
     Healthcheck,
     /// Print the version, the revision and the compiler it was built with
@@ -81,6 +89,7 @@ impl Cli {
             Command::Serve => serve::run(load(&sources)?),
             Command::Check => check::run(&load(&sources)?, out),
             Command::Config(options) => options.run(&sources, out),
+            Command::Cache(options) => options.run(&load(&sources)?.config, out),
             Command::Healthcheck => healthcheck::run(load(&sources)?.config.server.admin_listen),
             Command::Version => version::run(out),
         }
@@ -116,6 +125,10 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         2
     } else if error.is::<CannotBind>() {
         3
+    } else if error.is::<Silent>() {
+        4
+    } else if error.is::<Refused>() {
+        5
     } else {
         1
     }
@@ -147,6 +160,9 @@ mod tests {
             "  1  failed while running",
             "  2  bad usage, or bad settings",
             "  3  cannot listen on an address",
+            "  4  no running Pannier answers",
+            "  5  the admin key is refused",
+            "cache",
             "serve",
             "check",
             "config",

@@ -102,3 +102,33 @@ async fn the_key_stays_here() {
         assert!(!text.contains(&key));
     }
 }
+
+/// What `pannier` with these arguments says, and its exit code, with the settings of `pannier`.
+async fn command(pannier: &Pannier, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pannier"));
+    command.env_clear().args(arguments).args(["--admin-listen", &pannier.admin.to_string()]);
+    command.arg("--data-dir").arg(&pannier.data_dir);
+    let output = within("the command's end", command.output()).await.expect("run pannier");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("an exit code"), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn the_command_line_finds_the_key_and_says_who_does_not_answer() {
+    let upstream = Upstream::start().await;
+    let mut pannier = Pannier::start(&upstream).await;
+    let (code, told, _) = command(&pannier, &["cache", "top"]).await;
+    assert!(code == 0 && told.starts_with("tier"), "{told}");
+    let (code, told, _) = command(&pannier, &["cache", "top", "--format", "json"]).await;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert!(code == 0 && told["tiers"].is_array(), "{told}");
+    let (code, _, said) = command(&pannier, &["cache", "top", "--admin-key", "sesame"]).await;
+    assert!(code == 5 && said.contains("admin key") && !said.contains("sesame"), "{code} {said}");
+    let (code, _, said) = command(&pannier, &["cache", "top", "--prefix", "speech"]).await;
+    assert!(code == 1 && said.contains("embedding, inference or chat"), "{code} {said}");
+    let address = pannier.admin.to_string();
+    pannier.signal("KILL");
+    pannier.ended().await;
+    let (code, _, said) = command(&pannier, &["cache", "top"]).await;
+    assert!(code == 4 && said.contains(&address), "{code} {said}");
+}

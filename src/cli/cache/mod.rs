@@ -1,0 +1,81 @@
+//! `pannier cache`: what a running Pannier keeps, one file a subcommand.
+
+mod top;
+
+use super::house::{House, KeyOptions, wait_for};
+use crate::config::Config;
+use clap::{Args, Subcommand, ValueEnum};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use std::io::Write;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    key: KeyOptions,
+    /// How to show it
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The entries that were used most often
+    Top(top::Options),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// Which entries are meant; what is left out matches all.
+#[derive(Debug, Args)]
+struct Which {
+    /// embedding, inference or chat
+    #[arg(long)]
+    prefix: Option<String>,
+    /// By its full name, as in llama3:latest
+    #[arg(long)]
+    model: Option<String>,
+    #[arg(long)]
+    team: Option<String>,
+}
+
+impl Options {
+    pub(super) fn run(self, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
+        let house = House::of(config, self.key)?;
+        wait_for(async {
+            match self.command {
+                Command::Top(options) => options.run(&house, self.format, out).await,
+            }
+        })
+    }
+}
+
+impl Which {
+    /// As names and values of a query.
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let all = [("prefix", &self.prefix), ("model", &self.model), ("team", &self.team)];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
+    }
+}
+
+/// `path` with a query.
+fn target(path: &str, pairs: &[(&str, String)]) -> String {
+    let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+}
+
+fn write_json(out: &mut dyn Write, value: &Value) -> anyhow::Result<()> {
+    Ok(writeln!(out, "{value:#}")?)
+}
+
+/// A text or a number as it stands in a cell.
+fn cell(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

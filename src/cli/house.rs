@@ -1,0 +1,135 @@
+//! The house of a running Pannier, asked from the command line, with the admin key where one is wanted.
+
+use super::healthcheck::dialled;
+use crate::auth;
+use crate::config::Config;
+use crate::domain::Hidden;
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// To reach it at all.
+const REACH: Duration = Duration::from_secs(5);
+/// Until it begins to answer: a large tier that is gone through takes its time.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Of a whole answer that is read at once, in bytes.
+const LARGEST: usize = 64 << 20;
+
+/// Where the admin key comes from, when not from the settings or the data directory.
+#[derive(Debug, Args)]
+pub(super) struct KeyOptions {
+    /// The admin key; without it, that of the settings, else the one in the data directory
+    #[arg(long, global = true, value_name = "KEY", env = "PANNIER_ADMIN_KEY", hide_env_values = true)]
+    admin_key: Option<Hidden>,
+}
+
+/// A running Pannier.
+pub(super) struct House {
+    address: SocketAddr,
+    key: Hidden,
+}
+
+/// What it says, its body still to come.
+pub(super) struct Answer {
+    body: Incoming,
+}
+
+/// Nobody there: exit code 4.
+#[derive(Debug, thiserror::Error)]
+#[error("no Pannier answers at http://{address}")]
+pub struct Silent {
+    address: SocketAddr,
+    source: anyhow::Error,
+}
+
+/// It will not be told by us: exit code 5.
+#[derive(Debug, thiserror::Error)]
+#[error("Pannier at http://{address} says no: {detail}")]
+pub struct Refused {
+    address: SocketAddr,
+    detail: String,
+}
+
+/// Does what takes waiting.
+pub(super) fn wait_for<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(work)
+}
+
+// === impl House ===
+
+impl House {
+    /// The one that serves with these settings.
+    pub fn of(config: &Config, options: KeyOptions) -> anyhow::Result<House> {
+        let address = dialled(config.server.admin_listen);
+        let key = match options.admin_key {
+            Some(key) => key,
+            None => {
+                auth::admin_key(&config.auth, &config.server.data_dir).context("there is no admin key")?
+            }
+        };
+        Ok(House { address, key })
+    }
+
+    /// # Errors
+    /// [`Silent`] where nobody answers, [`Refused`] where the key is not the right one, else what it says went
+    /// wrong.
+    pub async fn ask(&self, method: Method, target: &str, body: Bytes) -> anyhow::Result<Answer> {
+        let address = self.address;
+        let silent = |source| Silent { address, source };
+        let asked = tokio::time::timeout(PATIENCE, self.send(method, target, body)).await;
+        let response = asked.context("timed out").and_then(|answer| answer).map_err(silent)?;
+        let (status, answer) = (response.status(), Answer { body: response.into_body() });
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let problem = answer.json().await.unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("it does not say why").to_owned();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Refused { address, detail }.into()),
+            _ => bail!("http://{address} answers {}: {detail}", status.as_u16()),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> anyhow::Result<http::Response<Incoming>> {
+        let reaching = tokio::time::timeout(REACH, TcpStream::connect(self.address));
+        let io = reaching.await.context("timed out")??;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(header::HOST, self.address.to_string())
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key.expose()))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .context("the admin key cannot stand in a request")?;
+        Ok(sender.send_request(request).await?)
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// All of it, at once.
+    pub async fn json(self) -> anyhow::Result<Value> {
+        let body = Limited::new(self.body, LARGEST).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
+        serde_json::from_slice(&body).context("the answer is not JSON")
+    }
+}
