@@ -109,7 +109,7 @@ async fn push_all(pen: &Pen) {
 /// Nothing may be left once everybody has what he came for.
 async fn is_quiet(sky: &Sky, aloft: &Aloft) {
     for _ in 0..10_000 {
-        if sky.is_empty() && aloft.count() == 0 && sky.recorded_bytes() == 0 {
+        if sky.is_empty() && aloft.count() == 0 && sky.recorded_bytes() == 0 && !sky.any(|_| true) {
             return;
         }
         yield_now().await;

@@ -9,9 +9,11 @@ mod health;
 mod listener;
 mod problem;
 mod readiness;
+mod why;
 
 pub use listener::Bounds;
 pub use readiness::Readiness;
+pub use why::{Explain, Warm};
 
 use crate::auth::AdminKey;
 use crate::cache::Tiers;
@@ -39,6 +41,8 @@ pub struct Parts {
     pub knows_host: Arc<KnowsHost>,
     pub admin_key: Arc<AdminKeyInForce>,
     pub tiers: Arc<Tiers>,
+    pub explain: Arc<Explain>,
+    pub warm: Arc<Warm>,
 }
 
 /// One house route.
@@ -54,6 +58,7 @@ struct House {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Get,
+    Post,
 }
 
 /// All of them: the router is built from this table, and the data port asks it what to forward. Whatever does
@@ -75,6 +80,18 @@ const HOUSE: &[House] = &[
         verb: Verb::Get,
         access: Access::Admin,
         answer: |verb| on(verb, cache::top),
+    },
+    House {
+        path: "/admin/cache/explain",
+        verb: Verb::Post,
+        access: Access::Admin,
+        answer: |verb| on(verb, why::explain),
+    },
+    House {
+        path: "/admin/cache/warm",
+        verb: Verb::Post,
+        access: Access::Admin,
+        answer: |verb| on(verb, why::warm),
     },
 ];
 
@@ -126,6 +143,7 @@ impl Verb {
     fn filter(self) -> MethodFilter {
         match self {
             Verb::Get => MethodFilter::GET,
+            Verb::Post => MethodFilter::POST,
         }
     }
 
@@ -133,6 +151,7 @@ impl Verb {
     fn name(self) -> &'static str {
         match self {
             Verb::Get => "GET",
+            Verb::Post => "POST",
         }
     }
 }
@@ -187,6 +206,8 @@ mod tests {
                 readiness: readiness.clone(),
                 knows_host,
                 admin_key: Arc::new(|| Some(AdminKey::of(&Hidden::new(KEY)))),
+                explain: Arc::new(|_| Box::pin(async { Ok(Default::default()) })),
+                warm: Arc::new(|_, _| Box::pin(async { Ok(()) })),
             };
             Face { router: router(parts.clone()), parts, readiness, upstream_up }
         }

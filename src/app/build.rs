@@ -1,6 +1,7 @@
 //! Settings → parts. The one place that knows which part gets which.
 
 use super::below::Below;
+use super::why;
 use crate::admin::{self, Readiness};
 use crate::auth::AdminKey;
 use crate::cache::{Memory, Vectors};
@@ -8,7 +9,7 @@ use crate::config::Config;
 use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
-use crate::gateway::{Gateway, Items, Policy, Way};
+use crate::gateway::{Gateway, Items, Policy, Warmer, Way};
 use crate::proxy::{
     self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Relay, Road,
 };
@@ -28,6 +29,7 @@ pub struct House {
     pub way: Arc<Way>,
     pub front: Arc<Front>,
     pub below: Below,
+    pub warmer: Arc<Warmer>,
     pub log: Arc<AccessLog>,
     pub readiness: Arc<Readiness>,
     /// Set when the end begins.
@@ -73,6 +75,8 @@ impl House {
         let relay = relay(&way, &gateway, &budget);
         let desk = desk(&config.server, &gateway, &way, budget);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
+        let warmer = Arc::new(Warmer::new(gateway.clone(), config.cache.warm));
+        let (explain, warm) = why::asked(&gateway, config.cache.warm.rate);
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
         let front = Front { door, crowd, lane, desk, relay, proxy };
@@ -80,10 +84,11 @@ impl House {
         let knows_host = host_guard(Hosts::new(admin_listen), policy.clone());
         let admin_key = admin_key_in(policy.clone());
         let tiers = below.tiers.clone();
-        let admin = admin::Parts { metrics, readiness: readiness.clone(), knows_host, admin_key, tiers };
+        let seen = readiness.clone();
+        let admin = admin::Parts { metrics, readiness: seen, knows_host, admin_key, tiers, explain, warm };
         let admin_bounds = admin_bounds(&config.server);
         let front = Arc::new(front);
-        Ok(House { policy, way, front, below, log, readiness, draining, admin, admin_bounds })
+        Ok(House { policy, way, front, below, warmer, log, readiness, draining, admin, admin_bounds })
     }
 }
 
@@ -266,7 +271,7 @@ fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>) {
     show(Sampled::Size("text_calls_waiting"), |way| way.items.batcher.waiting() as u64);
     show(Sampled::Size("text_calls_under_way"), |way| way.items.batcher.under_way() as u64);
     show(Sampled::Size("recorded_bytes"), |way| way.flights.recorded_bytes() as u64);
-    show(Sampled::Size("models"), |way| way.inventory.len() as u64);
+    show(Sampled::Size("models"), |way| way.inventory.models().len() as u64);
     show(Sampled::Size("origins"), |way| way.origins.len());
     let read = gateway.clone();
     metrics.gauge_source(Sampled::Size("recall_bytes"), move || read.recall_size().0 as i64);

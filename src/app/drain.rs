@@ -82,6 +82,8 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     let inventory = house.way.inventory.clone();
     let stop = stopped.clone();
     tokio::spawn(async move { inventory.run(stop).await });
+    let (warmer, stop) = (house.warmer.clone(), stopped.clone());
+    tokio::spawn(async move { warmer.run(stop).await });
     tokio::spawn(reload.run(stopped));
     tokio::spawn(admin::serve(admin, house.admin.clone(), house.admin_bounds));
 }

@@ -5,6 +5,7 @@ mod build;
 mod drain;
 mod entrance;
 mod reload;
+mod why;
 
 use crate::config::{Loaded, Watch};
 use crate::proxy;

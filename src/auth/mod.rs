@@ -52,6 +52,11 @@ impl Directory {
         }
     }
 
+    /// All who are known, and whoever is not.
+    pub fn everybody(&self) -> impl Iterator<Item = &Arc<Consumer>> {
+        std::iter::once(&self.anonymous).chain(self.known.values())
+    }
+
     /// Whether `presented` is one of Pannier's own keys, which the upstream must not see.
     pub fn knows(&self, presented: &[u8]) -> bool {
         !Arc::ptr_eq(self.identify(Some(presented)), &self.anonymous)

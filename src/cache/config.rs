@@ -39,8 +39,21 @@ pub struct Config {
     /// The first that matches wins.
     pub rules: Vec<Rule>,
     pub tiers: TiersConfig,
+    pub warm: WarmConfig,
     pub redis: RedisConfig,
     pub database: DatabaseConfig,
+}
+
+/// `[cache.warm]`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmConfig {
+    /// Entries, the most used of all; zero for none.
+    pub at_start: usize,
+    /// Entries of a model that has changed; zero for none.
+    pub after_pull: usize,
+    /// Requests a second; zero for as many as may be.
+    pub rate: f64,
 }
 
 /// `[cache.tiers]`

@@ -48,6 +48,16 @@ impl Directives {
         read
     }
 
+    /// Those that were given, as they are written.
+    pub fn words(&self) -> Vec<String> {
+        let Directives { no_store, no_cache, only_if_cached, max_age, min_fresh } = *self;
+        let flags = [(no_store, "no-store"), (no_cache, "no-cache"), (only_if_cached, "only-if-cached")];
+        let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, word)| word.to_owned());
+        let spans = [("max-age", max_age), ("min-fresh", min_fresh)];
+        let spans = spans.into_iter().filter_map(|(word, span)| Some(format!("{word}={}", span?.as_secs())));
+        flags.chain(spans).collect()
+    }
+
     /// Whether the memory may be asked at all.
     pub fn may_look_up(&self) -> bool {
         !self.no_store && !self.no_cache && self.max_age != Some(Duration::ZERO)

@@ -40,6 +40,16 @@ impl Memory {
         None
     }
 
+    /// What stands under `key`, whether or not it may be used. What is over stays.
+    pub fn look(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// Whatever there is, in no order, without a use of it being noted.
+    pub fn all(&self) -> impl Iterator<Item = (CacheKey, Arc<Entry>)> {
+        self.entries.iter().map(|(key, entry)| (*key, entry))
+    }
+
     pub fn put(&self, key: CacheKey, entry: Arc<Entry>) {
         self.entries.insert(key, entry);
     }

@@ -29,7 +29,9 @@ mod tiers;
 mod vectors;
 
 pub use breaker::{Breaker, Pass, Standing};
-pub use config::{Completions, Config, DatabaseConfig, MemoryConfig, RedisConfig, Rule, TiersConfig};
+pub use config::{
+    Completions, Config, DatabaseConfig, MemoryConfig, RedisConfig, Rule, TiersConfig, WarmConfig,
+};
 pub use database::{Database, DatabaseOptions};
 pub use directives::Directives;
 pub use entry::Entry;
@@ -43,5 +45,5 @@ pub use redis::{AddressError, Redis};
 pub use seal::{LARGEST, Seal};
 pub use secret::{Secret, SecretError};
 pub use tier::{Fault, Label, Listing, Parcel, Prefix, Selection, Tally, Tier, TierName};
-pub use tiers::{Limits, TierState, Tiers};
+pub use tiers::{Limits, Look, Sight, TierState, Tiers, Told};
 pub use vectors::{Kept, Vectors};

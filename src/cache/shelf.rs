@@ -125,6 +125,14 @@ impl Shelf {
         }
     }
 
+    /// What is known of the vector under `key`, whether or not it may be used; it does not count as used.
+    pub fn look(&self, key: &CacheKey) -> Option<Slot> {
+        let place = self.index.get(&prefix(key))?;
+        let page = self.pages.get(place.page as usize)?.as_ref()?;
+        let row = page.rows.get(place.row as usize)?;
+        (row.slot.key == *key && row.state != State::Empty).then_some(row.slot)
+    }
+
     /// Keeps a vector in place of whatever stood under its key.
     pub fn keep(&mut self, slot: Slot, numbers: &[f32]) -> Gone {
         let mut gone = Gone::default();

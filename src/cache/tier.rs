@@ -106,6 +106,9 @@ pub trait Tier: Send + Sync {
     /// The sealed bytes under each of `keys`, in their order. What is over, or not there, is `None`.
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault>;
 
+    /// As [`Tier::find`], only that nothing counts as used by it, and what is over may be found as well.
+    async fn look(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault>;
+
     /// Keeps `parcels`; of two under one key the later one stays.
     async fn keep(&self, parcels: &[Parcel]) -> Result<(), Fault>;
 

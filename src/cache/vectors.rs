@@ -69,6 +69,13 @@ impl Vectors {
         }
     }
 
+    /// When the vector under `key` was stored, and for how long it may be used, should that be over or not; it
+    /// does not count as used.
+    pub fn look(&self, key: &CacheKey) -> Option<(Instant, Duration)> {
+        let slot = self.shelf(key).look(key)?;
+        Some((self.born + Duration::from_millis(slot.stored), Duration::from_millis(slot.lasts)))
+    }
+
     /// Keeps `embedding`, which was `stored` first, under `key` for `ttl` from then on. One that is too large to share the room with
     /// others is not kept.
     pub fn put(&self, key: CacheKey, embedding: &Embedding, stored: Instant, ttl: Duration) {

@@ -20,6 +20,7 @@ mod speech;
 mod stencil;
 mod vectors;
 
+pub use question::{Counted, Difference, Outline, Part};
 pub use routes::{Form, Handling, RouteSpec, find};
 pub use vectors::{Looks, Vectors, read_embeddings, render_embeddings};
 
@@ -60,6 +61,19 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
         }
         Form::Messages => anthropic::decode(body),
     }
+}
+
+/// A request's body field by field, in the terms of the key of its answer; `None` where nobody here can read
+/// it. Of an embedding call, each text of which has a key of its own, in the terms of those.
+pub fn outline(form: Form, body: &[u8]) -> Option<Outline> {
+    let known = match form {
+        Form::Generate | Form::Chat | Form::Embed | Form::Embeddings => ollama::known(form),
+        Form::OpenAiChat | Form::OpenAiText | Form::OpenAiEmbed | Form::Responses => openai::known(form),
+        Form::Messages => anthropic::known(),
+    };
+    let text = fields::Text::of(body);
+    let question = question::Question::read(form, known, &text).ok()??;
+    Some(question.outline(matches!(form, Form::Embed | Form::OpenAiEmbed)))
 }
 
 /// Reads an answer as it passes, without touching or keeping it.

@@ -216,20 +216,31 @@ impl<'a> Member<'a> {
         }
     }
 
-    fn write(&self, canon: &mut Canon) -> Result<(), Error> {
-        let absent = match self.role {
+    /// Whether its value is the same as no value.
+    fn is_absent(&self) -> bool {
+        match self.role {
             Some(Role::Tristate) | None => false,
             Some(Role::Keyed | Role::Unkeyed | Role::Sorted) => self.value == "null",
             Some(Role::KeyedUnlessEmpty | Role::Verbatim) => matches!(self.value, "null" | "\"\""),
-        };
-        if absent {
+        }
+    }
+
+    /// When two numbers in it are the same.
+    fn numbers(&self) -> Numbers {
+        match self.role {
+            Some(Role::Verbatim) | None => Numbers::AsWritten,
+            Some(_) => Numbers::ByValue,
+        }
+    }
+
+    fn write(&self, canon: &mut Canon) -> Result<(), Error> {
+        if self.is_absent() {
             return Ok(());
         }
         canon.string(self.name.as_bytes());
         match self.role {
             Some(Role::Sorted) => write_sorted(canon, self.value),
-            Some(Role::Verbatim) | None => canon.value(self.value, Numbers::AsWritten, 1),
-            Some(_) => canon.value(self.value, Numbers::ByValue, 1),
+            _ => canon.value(self.value, self.numbers(), 1),
         }
     }
 }
@@ -293,7 +304,10 @@ fn is_cloud(model: &str) -> bool {
     tag.ends_with("-cloud") || (tag == "cloud" && model.contains(':'))
 }
 
+mod outline;
 mod texts;
+
+pub use outline::{Counted, Difference, Outline, Part};
 
 #[cfg(test)]
 mod tests;

@@ -156,6 +156,11 @@ impl<K, H, E> Flights<K, H, E> {
         self.len() == 0
     }
 
+    /// Whether there is a flight for which `is_meant` holds.
+    pub fn any(&self, is_meant: impl FnMut(&K) -> bool) -> bool {
+        lock(&self.board.departures).by_key.keys().any(is_meant)
+    }
+
     /// Bytes that all recordings hold, those included that are complete and still being read.
     pub fn recorded_bytes(&self) -> usize {
         self.board.recorded.load(Ordering::Relaxed)

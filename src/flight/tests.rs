@@ -205,6 +205,7 @@ async fn the_last_to_leave_calls_the_trip_off_and_the_next_starts_anew() {
     assert_eq!(sky.len(), 2);
     drop(pen);
     assert_eq!(sky.len(), 1);
+    assert!(sky.any(|key| *key == 1) && !sky.any(|key| *key == 2));
     assert!(joined(&sky, 1).is_some(), "the old flight does not take the new one out of the map");
     assert!(!second_gone.load(Ordering::SeqCst));
     drop(second_pen);

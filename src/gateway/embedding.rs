@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The different texts of a call.
-struct Wanted {
+pub struct Wanted {
     /// For each text of the call, which of the different ones it is.
     which: Vec<usize>,
     /// For each different one, its number in the call and the key of its vector.
-    each: Vec<(usize, CacheKey)>,
+    pub each: Vec<(usize, CacheKey)>,
     /// Where a shorter vector is asked for and may be made of a whole one: how short, and the key of those.
-    shortened: Option<(usize, CacheKey)>,
+    pub shortened: Option<(usize, CacheKey)>,
     /// What all their questions have in common.
     asked: Question,
 }
@@ -178,7 +178,7 @@ async fn rest(
 }
 
 impl Wanted {
-    fn of(way: &Way, policy: &Policy, order: &Order<'_>, texts: &Texts, identity: &Identity) -> Self {
+    pub fn of(way: &Way, policy: &Policy, order: &Order<'_>, texts: &Texts, identity: &Identity) -> Self {
         let key = |manner| order.key_of_texts(way, policy, identity, manner);
         let manner = key(texts.manner);
         let mut seen = HashMap::with_capacity(texts.items.len());

@@ -2,14 +2,17 @@
 
 use super::plan::{FlightKey, Keep, Plan};
 use super::trip::{self, TripHead};
-use super::{Policy, Reply, Request, Way};
+use super::{Policy, Reply, Request, Way, query};
 use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Payload, Prefix, Question, Terms, TierName};
-use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed};
+use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed, Scope};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// In a key, in place of a path: both routes for vectors share them.
+pub const TEXTS: &str = "texts";
 
 /// All that is known of a request once it has been read.
 pub struct Order<'a> {
@@ -148,7 +151,8 @@ fn solo(
 impl Order<'_> {
     /// Of the whole answer.
     pub fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
-        self.key_of(way, policy, identity, self.request.form.path(), self.call.fingerprint)
+        let scope = self.request.consumer.scope;
+        self.key_in(scope, way, policy, identity, self.request.form.path(), self.call.fingerprint)
     }
 
     /// Of all vectors that are made in one manner; on both routes the same.
@@ -159,11 +163,13 @@ impl Order<'_> {
         identity: &Identity,
         manner: Fingerprint,
     ) -> CacheKey {
-        self.key_of(way, policy, identity, "texts", manner)
+        self.key_in(self.request.consumer.scope, way, policy, identity, TEXTS, manner)
     }
 
-    fn key_of(
+    /// As whoever shares `scope` has it.
+    pub fn key_in(
         &self,
+        scope: Scope,
         way: &Way,
         policy: &Policy,
         identity: &Identity,
@@ -171,13 +177,13 @@ impl Order<'_> {
         fingerprint: Fingerprint,
     ) -> CacheKey {
         CacheKey::of(Parts {
-            scope: self.request.consumer.scope,
+            scope,
             epoch: policy.cache.epoch(),
             upstream: &way.client.target().authority(),
             version: &identity.version,
             digest: &identity.digest,
             path,
-            query: &self.request.query(),
+            query: &query(&self.request.target),
             fingerprint,
         })
     }

@@ -5,27 +5,39 @@ mod answer;
 mod assemble;
 mod books;
 mod embedding;
+mod errand;
 mod error;
+mod explain;
+mod explanation;
 mod fan;
 mod fetch;
+mod inquiry;
 mod items;
 mod live;
 mod mode;
+mod nearest;
 mod plan;
 mod policy;
 mod recall;
 mod rendition;
 mod respond;
+mod sight;
 mod texts;
 mod trip;
+mod verdict;
+mod warm;
+mod warmer;
+mod warming;
 
 pub use error::{frame, refuse};
+pub use explanation::Explanation;
 pub use items::Items;
 pub use live::{Live, Piece};
 pub use policy::Policy;
 pub use recall::{Alias, Recalled};
 pub use rendition::Fresh;
 pub use respond::{Body, Reply};
+pub use warmer::Warmer;
 
 use crate::cache::{Directives, Memory, Tiers, Vectors};
 use crate::dialect::encoding::{self, Opened};
@@ -200,13 +212,6 @@ impl Gateway {
 }
 
 impl Request<'_> {
-    /// What follows the question mark, less `ts`: a signature's time makes no other question.
-    fn query(&self) -> Vec<u8> {
-        let Some(mark) = memchr::memchr(b'?', &self.target) else { return Vec::new() };
-        let pairs = self.target[mark + 1..].split(|&byte| byte == b'&');
-        pairs.filter(|pair| !pair.starts_with(b"ts=")).collect::<Vec<_>>().join(&b'&')
-    }
-
     /// `call` as it goes upstream.
     fn upstream_call(&self, call: &Call) -> UpstreamCall {
         UpstreamCall {
@@ -216,4 +221,16 @@ impl Request<'_> {
             body: call.body.clone(),
         }
     }
+}
+
+/// Of a target.
+fn path(target: &[u8]) -> &[u8] {
+    memchr::memchr(b'?', target).map_or(target, |mark| &target[..mark])
+}
+
+/// What follows the question mark, less `ts`: a signature's time makes no other question.
+fn query(target: &[u8]) -> Vec<u8> {
+    let Some(mark) = memchr::memchr(b'?', target) else { return Vec::new() };
+    let pairs = target[mark + 1..].split(|&byte| byte == b'&');
+    pairs.filter(|pair| !pair.starts_with(b"ts=")).collect::<Vec<_>>().join(&b'&')
 }

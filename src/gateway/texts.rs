@@ -105,25 +105,9 @@ impl Demand {
         if self.texts.items.len() == items.len() {
             return call;
         }
-        call.body = self.spliced(items);
+        call.body = alone(&self.plain, &self.texts, items);
         call.headers.remove(header::CONTENT_ENCODING);
         call
-    }
-
-    /// The client's own body with these texts alone.
-    fn spliced(&self, items: &[usize]) -> Bytes {
-        let (plain, texts) = (&self.plain, &self.texts);
-        let place = |item: &usize| &plain[texts.items[*item].place.clone()];
-        let mut spliced = BytesMut::from(&plain[..texts.input.start]);
-        match items {
-            [item] => spliced.extend_from_slice(place(item)),
-            items => {
-                let joined = items.iter().map(place).collect::<Vec<_>>().join(&b',');
-                spliced.extend_from_slice(&[b"[", &*joined, b"]"].concat());
-            }
-        }
-        spliced.extend_from_slice(&plain[texts.input.end..]);
-        spliced.freeze()
     }
 
     /// What is asked of one text, where that is kept.
@@ -131,7 +115,8 @@ impl Demand {
         let input = &self.texts.input;
         let length = self.plain.len() - input.len() + self.texts.items[item].place.len();
         let most = self.terms.max_question;
-        (length <= most).then(|| Question::of(self.spliced(&[item]), most, &self.asked)).flatten()
+        let body = || alone(&self.plain, &self.texts, &[item]);
+        (length <= most).then(|| Question::of(body(), most, &self.asked)).flatten()
     }
 
     /// A call for these texts, made when it is waited for and their turn has come.
@@ -171,6 +156,21 @@ impl Demand {
             }
         }
     }
+}
+
+/// The body `plain` with some of its texts alone, by their numbers.
+pub fn alone(plain: &Bytes, texts: &Texts, items: &[usize]) -> Bytes {
+    let place = |item: &usize| &plain[texts.items[*item].place.clone()];
+    let mut spliced = BytesMut::from(&plain[..texts.input.start]);
+    match items {
+        [item] => spliced.extend_from_slice(place(item)),
+        items => {
+            let joined = items.iter().map(place).collect::<Vec<_>>().join(&b',');
+            spliced.extend_from_slice(&[b"[", &*joined, b"]"].concat());
+        }
+    }
+    spliced.extend_from_slice(&plain[texts.input.end..]);
+    spliced.freeze()
 }
 
 async fn gather(

@@ -192,13 +192,10 @@ impl Inventory {
         moment.saturating_duration_since(self.born).as_millis() as u64
     }
 
-    /// How many models are known.
-    pub fn len(&self) -> usize {
-        self.view.load().models.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Names and digests, as last read.
+    pub fn models(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let view = self.view.load();
+        view.models.values().map(|model| (model.name.clone(), model.digest.clone())).collect()
     }
 
     /// Reads the names again and again: often while they are used, seldom otherwise.

@@ -28,3 +28,4 @@ mod transparent;
 mod upstream_faults;
 mod upstream_framing;
 mod walk;
+mod why;

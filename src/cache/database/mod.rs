@@ -14,6 +14,7 @@ use crate::telemetry::Metrics;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -158,6 +159,16 @@ impl Database {
         }
     }
 
+    /// What stands under `keys` and has not ended at `now`.
+    async fn read(&self, keys: &[CacheKey], now: i64) -> Result<Vec<Option<Bytes>>, Fault> {
+        let entries = self.opened()?;
+        let wanted: Vec<&Key> = keys.iter().map(|key| &key.0).collect();
+        let found = entries.find(&wanted, now).await.map_err(|error| self.heed(&entries, error))?;
+        let found: HashMap<Key, Bytes> =
+            found.into_iter().map(|(key, sealed)| (key, sealed.into())).collect();
+        Ok(keys.iter().map(|key| found.get(&key.0).cloned()).collect())
+    }
+
     /// Removes everything, whatever its number, and what was put aside with it. A file is begun anew.
     async fn clear(&self, entries: &Arc<Entries>) -> Result<u64, Fault> {
         let cleared = entries.clear().await.map_err(|error| self.heed(entries, error))?;
@@ -231,14 +242,15 @@ impl Tier for Database {
     }
 
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
-        let entries = self.opened()?;
         let now = rows::milliseconds(SystemTime::now());
-        let wanted: Vec<&Key> = keys.iter().map(|key| &key.0).collect();
-        let found = entries.find(&wanted, now).await.map_err(|error| self.heed(&entries, error))?;
-        self.uses.note(found.keys(), now);
-        let found: std::collections::HashMap<Key, Bytes> =
-            found.into_iter().map(|(key, sealed)| (key, sealed.into())).collect();
-        Ok(keys.iter().map(|key| found.get(&key.0).cloned()).collect())
+        let found = self.read(keys, now).await?;
+        let used = keys.iter().zip(&found).filter(|(_, found)| found.is_some());
+        self.uses.note(used.map(|(key, _)| &key.0), now);
+        Ok(found)
+    }
+
+    async fn look(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
+        self.read(keys, 0).await
     }
 
     async fn keep(&self, parcels: &[Parcel]) -> Result<(), Fault> {

@@ -122,21 +122,22 @@ impl Tier for Redis {
     }
 
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
+        let found = self.look(keys).await?;
+        let now = SystemTime::now();
+        for (key, _) in keys.iter().zip(&found).filter(|(_, found)| found.is_some()) {
+            self.hits.note(*key, now);
+        }
+        Ok(found)
+    }
+
+    async fn look(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
         // Not MGET: what somebody else wrote under our name may be half a gigabyte.
         let get = |key| redis::cmd("GETRANGE").arg(self.name(key)).arg(0).arg(self.largest - 1).to_owned();
         let replies = match keys {
             [key] => vec![self.link.ask(&get(key)).await],
             _ => self.link.ask_all(keys.iter().map(get).collect()).await?,
         };
-        let now = SystemTime::now();
-        let found = keys.iter().zip(replies).map(|(key, reply)| {
-            let found = sealed(reply)?;
-            if found.is_some() {
-                self.hits.note(*key, now);
-            }
-            Ok(found)
-        });
-        found.collect()
+        replies.into_iter().map(sealed).collect()
     }
 
     async fn keep(&self, parcels: &[Parcel]) -> Result<(), Fault> {

@@ -2,10 +2,12 @@
 //! what is kept in them is written behind the answers, never before them.
 
 mod level;
+mod look;
 mod queue;
 mod sharing;
 
 pub use level::{Limits, TierState};
+pub use look::{Look, Sight, Told};
 
 use super::join::join_all;
 use super::payload::{Moment, Payload};

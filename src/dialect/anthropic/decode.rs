@@ -24,6 +24,11 @@ const MESSAGES: [Known; 13] = [
     ("stop_sequences", Keyed),
 ];
 
+/// The fields that the form knows.
+pub fn known() -> &'static [Known] {
+    &MESSAGES
+}
+
 /// Reads the body of `/v1/messages`.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ mod replay;
 mod scan;
 mod turn;
 
-pub use decode::decode;
+pub use decode::{decode, known};
 pub use replay::cut;
 pub use scan::Scanner;
 pub use turn::turn;

@@ -68,6 +68,11 @@ fn table(form: Form) -> (&'static [Known], &'static str) {
     }
 }
 
+/// The fields that a form knows.
+pub fn known(form: Form) -> &'static [Known] {
+    table(form).0
+}
+
 /// Reads the body of `/api/generate`, `/api/chat`, `/api/embed` or `/api/embeddings`.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ mod scan;
 mod turn;
 mod vectors;
 
-pub use decode::decode;
+pub use decode::{decode, known};
 pub use replay::cut;
 pub use scan::Scanner;
 pub use turn::turn;

@@ -85,7 +85,8 @@ const RESPONSES: [Known; 17] = [
 
 const ASK: &str = "\"include_usage\":true";
 
-fn table(form: Form) -> &'static [Known] {
+/// The fields that a form knows.
+pub fn known(form: Form) -> &'static [Known] {
     match form {
         Form::OpenAiText => &TEXT,
         Form::OpenAiEmbed => &EMBED,
@@ -100,7 +101,7 @@ fn table(form: Form) -> &'static [Known] {
 /// `BadRequest`, as for every dialect.
 pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     let text = Text::of(&body);
-    let Some(question) = Question::read(form, table(form), &text)? else {
+    let Some(question) = Question::read(form, known(form), &text)? else {
         return Ok(unreadable(form, body.clone(), false));
     };
     let embeds = form.operation() == Operation::Embed;

@@ -7,7 +7,7 @@ mod strip;
 mod turn;
 mod vectors;
 
-pub use decode::decode;
+pub use decode::{decode, known};
 pub use replay::cut;
 pub use scan::Scanner;
 pub use strip::UsageStrip;

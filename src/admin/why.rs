@@ -1,0 +1,77 @@
+//! Why a request would be a miss, and answers put into the memory before anybody asks.
+
+use super::{Parts, problem};
+use crate::domain::Error;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::body::Frame;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// Something that is under way; dropping it calls it off.
+pub type Work<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+/// Says of a request what would become of it; JSON, both.
+pub type Explain = dyn Fn(Bytes) -> Work<Bytes> + Send + Sync;
+/// Does what is written as JSON, and tells of it line by line.
+pub type Warm = dyn Fn(Bytes, mpsc::Sender<Bytes>) -> Work<()> + Send + Sync;
+
+/// Lines that may wait for a slow reader.
+const WAITING: usize = 16;
+
+/// Lines as they come from what is under way.
+struct Lines {
+    first: Option<Bytes>,
+    lines: mpsc::Receiver<Bytes>,
+    work: Option<Work<()>>,
+}
+
+/// `POST /admin/cache/explain`
+pub async fn explain(State(parts): State<Parts>, written: Bytes) -> Response {
+    match (parts.explain)(written).await {
+        Ok(said) => ([(header::CONTENT_TYPE, "application/json")], said).into_response(),
+        Err(error) => problem::response(&error),
+    }
+}
+
+/// `POST /admin/cache/warm`
+pub async fn warm(State(parts): State<Parts>, written: Bytes) -> Response {
+    let (told, mut lines) = mpsc::channel(WAITING);
+    let mut work = (parts.warm)(written, told);
+    let (first, work) = tokio::select! {
+        biased;
+        first = lines.recv() => (first, Some(work)),
+        ended = &mut work => match ended {
+            Ok(()) => (None, None),
+            Err(error) => return problem::response(&error),
+        },
+    };
+    let body = Body::new(Lines { first, lines, work });
+    (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if let Some(work) = &mut self.work
+            && work.as_mut().poll(cx).is_ready()
+        {
+            self.work = None;
+        }
+        // What has ended has said all that it had to say.
+        self.lines.poll_recv(cx).map(|line| Some(Ok(Frame::data(line?))))
+    }
+}
