@@ -1,6 +1,6 @@
 //! The first tier: in this process, bounded in bytes, concrete and synchronous.
 
-use super::{CacheKey, Entry};
+use super::{CacheKey, Entry, Settling};
 use crate::telemetry::{Eviction, Metrics};
 use moka::notification::RemovalCause;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Instant;
 /// Finished answers in memory.
 pub struct Memory {
     entries: moka::sync::Cache<CacheKey, Arc<Entry>>,
+    settling: Settling,
     metrics: Arc<Metrics>,
 }
 
@@ -26,7 +27,7 @@ impl Memory {
                 RemovalCause::Expired | RemovalCause::Explicit => {}
             })
             .build();
-        Memory { entries, metrics }
+        Memory { entries, settling: Settling::new(capacity), metrics }
     }
 
     /// The answer kept under `key`, while it may be used.
@@ -51,7 +52,11 @@ impl Memory {
     }
 
     pub fn put(&self, key: CacheKey, entry: Arc<Entry>) {
+        let weight = u64::from(entry.weight());
         self.entries.insert(key, entry);
+        if self.settling.is_due(weight) {
+            self.entries.run_pending_tasks();
+        }
     }
 
     pub fn entries(&self) -> u64 {
@@ -94,6 +99,26 @@ mod tests {
         assert!(memory.get(&CacheKey([2; 32]), now).is_none());
         assert!(memory.get(&CacheKey([1; 32]), now + Duration::from_secs(10)).is_none());
         assert!(memory.get(&CacheKey([1; 32]), now).is_none(), "what was over is gone");
+    }
+
+    #[test]
+    fn large_entries_are_not_held_beyond_it_either() {
+        const LARGE: usize = 1 << 20;
+        let memory = Memory::new(16 * LARGE as u64, Arc::default());
+        let now = Instant::now();
+        let mut held = Vec::new();
+        for n in 0..200u8 {
+            let large = Entry {
+                body: vec![n; LARGE].into(),
+                ..Arc::into_inner(entry(Duration::from_secs(10), now)).unwrap()
+            };
+            let large = Arc::new(large);
+            held.push(Arc::downgrade(&large));
+            memory.put(CacheKey([n; 32]), large);
+            let alive = held.iter().filter(|entry| entry.strong_count() > 0).count();
+            // What was thrown out is given back a little later than that.
+            assert!(alive <= 24, "{alive} of them after {n}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::Way;
 use super::fetch::{Order, Remembered};
 use super::rendition::{Fresh, Rendition};
-use crate::cache::{CacheKey, Entry};
+use crate::cache::{CacheKey, Entry, Settling};
 use crate::domain::{CallFacts, Consumer, Pour, Route, Template};
 use crate::telemetry::HitHandles;
 use std::sync::{Arc, Weak};
@@ -41,6 +41,7 @@ pub struct Recalled {
 /// The table from bytes to answers. Bounded in bytes; what falls out is found by the ordinary road.
 pub struct Recall {
     known: moka::sync::Cache<[u8; 32], Arc<Alias>>,
+    settling: Settling,
 }
 
 /// What an alias costs beside its rendition.
@@ -48,10 +49,9 @@ const OVERHEAD: usize = 512;
 
 impl Recall {
     pub fn new(capacity: u64) -> Self {
-        let weigh = |_: &[u8; 32], alias: &Arc<Alias>| {
-            u32::try_from(alias.rendition.weight() + OVERHEAD).unwrap_or(u32::MAX)
-        };
-        Recall { known: moka::sync::Cache::builder().max_capacity(capacity).weigher(weigh).build() }
+        let known = moka::sync::Cache::builder().max_capacity(capacity);
+        let known = known.weigher(|_, alias: &Arc<Alias>| alias.weight()).build();
+        Recall { known, settling: Settling::new(capacity) }
     }
 
     pub fn find(
@@ -98,12 +98,23 @@ impl Recall {
             facts: order.facts.clone(),
             counters: way.metrics.hit_handles(request.route, &order.facts, &entry.observed),
         };
+        let weight = u64::from(alias.weight());
         self.known.insert(name(&request.consumer, request.form.path(), &request.body), Arc::new(alias));
+        if self.settling.is_due(weight) {
+            self.known.run_pending_tasks();
+        }
     }
 
     /// Bytes, and number.
     pub fn size(&self) -> (u64, u64) {
         (self.known.weighted_size(), self.known.entry_count())
+    }
+}
+
+impl Alias {
+    /// Bytes of memory, about.
+    fn weight(&self) -> u32 {
+        u32::try_from(self.rendition.weight() + OVERHEAD).unwrap_or(u32::MAX)
     }
 }
 

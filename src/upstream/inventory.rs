@@ -396,7 +396,80 @@ fn canonical(model: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::canonical;
+    use super::*;
+    use crate::upstream::{Address, Config, Target};
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Wake};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Counts how often it is rung.
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An upstream without models, which counts how often it is asked for them.
+    async fn upstream() -> (Arc<Client>, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let lists = Arc::new(AtomicUsize::new(0));
+        let counted = lists.clone();
+        tokio::spawn(async move {
+            while let Ok((io, _)) = listener.accept().await {
+                tokio::spawn(answer(io, counted.clone()));
+            }
+        });
+        let defaults: toml::Table = include_str!("../../config/default.toml").parse().unwrap();
+        let config: Config = defaults["upstream"].clone().try_into().unwrap();
+        let config = Config { url: Address::parse(&address.to_string()).unwrap(), ..config };
+        (Client::new(Arc::new(Target::new(&config)), &config, "pannier-test"), lists)
+    }
+
+    async fn answer(mut io: TcpStream, lists: Arc<AtomicUsize>) {
+        let mut asked = Vec::new();
+        while let Ok(1..) = io.read_buf(&mut asked).await {
+            if !asked.ends_with(b"\r\n\r\n") {
+                continue;
+            }
+            let body = match asked.starts_with(b"GET /api/tags ") {
+                true => r#"{"models":[]}"#,
+                false => r#"{"version":"0"}"#,
+            };
+            lists.fetch_add(usize::from(body.contains("models")), Ordering::Relaxed);
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            io.write_all(answer.as_bytes()).await.unwrap();
+            asked.clear();
+        }
+    }
+
+    fn poll<F: Future>(future: Pin<&mut F>, bell: &Arc<Bell>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(&bell.clone().into()))
+    }
+
+    #[tokio::test]
+    async fn one_reading_serves_all_who_wait_and_wakes_them_at_once() {
+        let (client, lists) = upstream().await;
+        let inventory = Inventory::new(client, Duration::from_secs(1));
+        let moment = Instant::now();
+        let bells: Vec<Arc<Bell>> = (0..50).map(|_| Arc::default()).collect();
+        let mut waiting: Vec<_> = bells.iter().map(|_| Box::pin(inventory.read_since(moment))).collect();
+        for (future, bell) in waiting.iter_mut().zip(&bells) {
+            assert!(poll(future.as_mut(), bell).is_pending());
+        }
+        // The first one has the turn. When it is done, nobody else has moved, and all have been woken.
+        waiting.remove(0).await.unwrap();
+        let rung: Vec<_> = bells[1..].iter().map(|bell| bell.0.load(Ordering::Relaxed)).collect();
+        assert_eq!(rung, [1; 49]);
+        for (future, bell) in waiting.iter_mut().zip(&bells[1..]) {
+            assert!(matches!(poll(future.as_mut(), bell), Poll::Ready(Ok(()))));
+        }
+        assert_eq!(lists.load(Ordering::Relaxed), 1, "one reading");
+    }
 
     #[test]
     fn spellings_of_one_model() {
