@@ -6,15 +6,20 @@ use super::problem;
 use crate::domain::{Error, Kind};
 use crate::telemetry::{Listener, Metrics};
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -41,6 +46,17 @@ const BREATH: Duration = Duration::from_millis(50);
 /// connection closed.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Of one connection: whether its last answer may go on for as long as more of it is taken. Set by those answers
+/// that may last for hours.
+#[derive(Clone, Default)]
+pub struct Lasting(Arc<AtomicBool>);
+
+/// Notes that something was taken.
+struct Noting {
+    io: TcpStream,
+    taken: Arc<AtomicBool>,
+}
+
 /// Serves `house` on `listener` for ever.
 pub async fn serve(listener: TcpListener, house: Router, bounds: Bounds, metrics: Arc<Metrics>) {
     let room = Arc::new(Semaphore::new(bounds.connections));
@@ -65,17 +81,31 @@ pub async fn serve(listener: TcpListener, house: Router, bounds: Bounds, metrics
 async fn bear(io: TcpStream, house: Router, bounds: Bounds) {
     let _ = io.set_nodelay(true);
     let house = TowerToHyperService::new(house);
+    let (lasting, taken) = (Lasting::default(), Arc::new(AtomicBool::new(false)));
+    let io = Noting { io, taken: taken.clone() };
+    let may_last = lasting.clone();
+    let answer = move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(may_last.clone());
+        Box::pin(house.call(request))
+    };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .max_header_size(bounds.head_bytes)
         .max_headers(bounds.head_fields)
-        .serve_connection(TokioIo::new(io), service_fn(move |request| Box::pin(house.call(request))));
+        .serve_connection(TokioIo::new(io), service_fn(answer));
     let mut ended =
         tokio::time::timeout(bounds.life, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
     if ended.is_err() {
         Pin::new(&mut connection).graceful_shutdown();
-        ended = tokio::time::timeout(bounds.write, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
+        loop {
+            taken.store(false, Ordering::Relaxed);
+            let ending = poll_fn(|cx| connection.poll_without_shutdown(cx));
+            ended = tokio::time::timeout(bounds.write, ending).await;
+            if ended.is_ok() || !lasting.holds() || !taken.load(Ordering::Relaxed) {
+                break;
+            }
+        }
     }
     let Ok(ended) = ended else { return };
     let parts = connection.into_parts();
@@ -86,7 +116,45 @@ async fn bear(io: TcpStream, house: Router, bounds: Bounds) {
         }
         _ => String::new(),
     };
-    part(parts.io.into_inner(), &words).await;
+    part(parts.io.into_inner().io, &words).await;
+}
+
+impl Lasting {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn holds(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl AsyncRead for Noting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, room)
+    }
+}
+
+impl AsyncWrite for Noting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.taken.store(true, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
 }
 
 /// Says what there is to be said, and closes.

@@ -1,9 +1,10 @@
 //! Why a request would be a miss, and answers put into the memory before anybody asks.
 
+use super::listener::Lasting;
 use super::{Parts, problem};
 use crate::domain::Error;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -40,7 +41,11 @@ pub async fn explain(State(parts): State<Parts>, written: Bytes) -> Response {
 }
 
 /// `POST /admin/cache/warm`
-pub async fn warm(State(parts): State<Parts>, written: Bytes) -> Response {
+pub async fn warm(
+    State(parts): State<Parts>,
+    lasting: Option<Extension<Lasting>>,
+    written: Bytes,
+) -> Response {
     let (told, mut lines) = mpsc::channel(WAITING);
     let mut work = (parts.warm)(written, told);
     let (first, work) = tokio::select! {
@@ -51,6 +56,9 @@ pub async fn warm(State(parts): State<Parts>, written: Bytes) -> Response {
             Err(error) => return problem::response(&error),
         },
     };
+    if let Some(Extension(lasting)) = lasting {
+        lasting.set();
+    }
     let body = Body::new(Lines { first, lines, work });
     (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }

@@ -4,8 +4,8 @@ use super::healthcheck::dialled;
 use crate::auth;
 use crate::config::Config;
 use crate::domain::Hidden;
-use anyhow::{Context, bail};
-use bytes::Bytes;
+use anyhow::{Context, bail, ensure};
+use bytes::{Bytes, BytesMut};
 use clap::Args;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -42,6 +42,8 @@ pub(super) struct House {
 /// What it says, its body still to come.
 pub(super) struct Answer {
     body: Incoming,
+    /// The beginning of a line.
+    unread: BytesMut,
 }
 
 /// Nobody there: exit code 4.
@@ -89,7 +91,8 @@ impl House {
         let silent = |source| Silent { address, source };
         let asked = tokio::time::timeout(PATIENCE, self.send(method, target, body)).await;
         let response = asked.context("timed out").and_then(|answer| answer).map_err(silent)?;
-        let (status, answer) = (response.status(), Answer { body: response.into_body() });
+        let (status, answer) =
+            (response.status(), Answer { body: response.into_body(), unread: BytesMut::new() });
         if status.is_success() {
             return Ok(answer);
         }
@@ -131,5 +134,19 @@ impl Answer {
         let body = Limited::new(self.body, LARGEST).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
         serde_json::from_slice(&body).context("the answer is not JSON")
+    }
+
+    /// The next line of one that comes line by line; `None` at its end.
+    pub async fn line(&mut self) -> anyhow::Result<Option<Value>> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.unread) {
+                let line = self.unread.split_to(end + 1);
+                return serde_json::from_slice(&line).map(Some).context("a line of the answer is not JSON");
+            }
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let frame = frame.context("the answer broke off")?;
+            self.unread.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            ensure!(self.unread.len() <= LARGEST, "a line of the answer is too long");
+        }
     }
 }

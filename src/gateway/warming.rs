@@ -7,7 +7,7 @@ use crate::domain::{Error, Kind};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// `{"requests": [{"path": "/api/chat", "body": {…}}, …]}`, with `path` bodies alone; or
@@ -50,6 +50,8 @@ struct Done {
 
 /// So many entries may be asked for by their use.
 const MOST: usize = 10_000;
+/// After so long without news a line says that there is none.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Lines that may wait for who reads them.
 const WAITING: usize = 16;
 
@@ -90,7 +92,15 @@ impl Gateway {
         let work = async move { self.warm(wishes, manner, &told).await };
         let tell = async move {
             let mut tally = Tally::default();
-            while let Some(warmed) = heard.recv().await {
+            loop {
+                let Ok(heard) = tokio::time::timeout(SILENCE, heard.recv()).await else {
+                    let waits = line(&serde_json::json!({ "waits": true }));
+                    match lines {
+                        Some(lines) if lines.send(waits).await.is_err() => break,
+                        _ => continue,
+                    }
+                };
+                let Some(warmed) = heard else { break };
                 tally.count(&warmed);
                 if let Some(lines) = lines
                     && lines.send(line(&warmed)).await.is_err()

@@ -1,6 +1,8 @@
 //! `pannier cache`: what a running Pannier keeps, one file a subcommand.
 
+mod explain;
 mod top;
+mod warm;
 
 use super::house::{House, KeyOptions, wait_for};
 use crate::config::Config;
@@ -24,6 +26,10 @@ pub(super) struct Options {
 enum Command {
     /// The entries that were used most often
     Top(top::Options),
+    /// Why a request would be a miss, or would not: nobody is asked, and nothing counted
+    Explain(explain::Options),
+    /// Put answers into the memory before anybody asks
+    Warm(warm::Options),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,6 +57,8 @@ impl Options {
         wait_for(async {
             match self.command {
                 Command::Top(options) => options.run(&house, self.format, out).await,
+                Command::Explain(options) => options.run(&house, self.format, out).await,
+                Command::Warm(options) => options.run(&house, self.format, out).await,
             }
         })
     }
