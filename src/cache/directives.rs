@@ -1,5 +1,6 @@
 //! What a request says about caching (RFC 9111 §5.2.1).
 
+use crate::domain::Reason;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, PRAGMA};
 use std::time::Duration;
@@ -58,15 +59,34 @@ impl Directives {
         flags.chain(spans).collect()
     }
 
-    /// Whether the memory may be asked at all.
+    /// Why nothing that is kept may be looked up, if so.
+    pub fn forbids(&self) -> Option<Reason> {
+        if self.no_store {
+            return Some(Reason::NoStore);
+        }
+        (self.no_cache || self.max_age == Some(Duration::ZERO)).then_some(Reason::Request)
+    }
+
+    /// Whether anything that is kept may be looked up.
     pub fn may_look_up(&self) -> bool {
-        !self.no_store && !self.no_cache && self.max_age != Some(Duration::ZERO)
+        self.forbids().is_none()
     }
 
     /// Whether an entry of this `age` that lasts until `ttl` will do.
-    pub fn accept(&self, age: Duration, ttl: Duration) -> bool {
-        self.max_age.is_none_or(|most| age <= most)
-            && self.min_fresh.is_none_or(|least| ttl.saturating_sub(age) >= least)
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn accept(&self, age: Duration, ttl: Duration) -> Result<(), Reason> {
+        if age >= ttl {
+            return Err(Reason::Expired);
+        }
+        if self.max_age.is_some_and(|most| age > most) {
+            return Err(Reason::TooOld);
+        }
+        match self.min_fresh {
+            Some(least) if ttl - age < least => Err(Reason::EndsSoon),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -92,9 +112,11 @@ mod tests {
     #[test]
     fn age_is_weighed() {
         let seconds = Duration::from_secs;
-        assert!(read("max-age=5").accept(seconds(5), seconds(60)));
-        assert!(!read("max-age=5").accept(seconds(6), seconds(60)));
-        assert!(!read("min-fresh=10").accept(seconds(55), seconds(60)));
+        assert_eq!(read("max-age=5").accept(seconds(5), seconds(60)), Ok(()));
+        assert_eq!(read("max-age=5").accept(seconds(6), seconds(60)), Err(Reason::TooOld));
+        assert_eq!(read("min-fresh=10").accept(seconds(50), seconds(60)), Ok(()));
+        assert_eq!(read("min-fresh=10").accept(seconds(51), seconds(60)), Err(Reason::EndsSoon));
+        assert_eq!(read("").accept(seconds(60), seconds(60)), Err(Reason::Expired));
         assert!(!read("max-age=0").may_look_up());
     }
 

@@ -6,6 +6,15 @@ use moka::notification::RemovalCause;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What is found under a key.
+#[derive(Debug)]
+pub enum Found {
+    Fresh(Arc<Entry>),
+    /// Its time was over.
+    Over,
+    Nothing,
+}
+
 /// Finished answers in memory.
 pub struct Memory {
     entries: moka::sync::Cache<CacheKey, Arc<Entry>>,
@@ -32,13 +41,20 @@ impl Memory {
 
     /// The answer kept under `key`, while it may be used.
     pub fn get(&self, key: &CacheKey, now: Instant) -> Option<Arc<Entry>> {
-        let entry = self.entries.get(key)?;
-        if entry.is_fresh(now) {
-            return Some(entry);
+        self.entries.get(key).filter(|entry| entry.is_fresh(now))
+    }
+
+    /// The same, and whether there was one whose time is over: that one goes.
+    pub fn find(&self, key: &CacheKey, now: Instant) -> Found {
+        match self.entries.get(key) {
+            Some(entry) if entry.is_fresh(now) => Found::Fresh(entry),
+            Some(_) => {
+                self.entries.invalidate(key);
+                self.metrics.evicted(Eviction::Expired);
+                Found::Over
+            }
+            None => Found::Nothing,
         }
-        self.entries.invalidate(key);
-        self.metrics.evicted(Eviction::Expired);
-        None
     }
 
     /// What stands under `key`, whether or not it may be used. What is over stays.
@@ -97,7 +113,7 @@ mod tests {
         memory.put(CacheKey([1; 32]), entry(Duration::from_secs(10), now));
         assert!(memory.get(&CacheKey([1; 32]), now + Duration::from_secs(9)).is_some());
         assert!(memory.get(&CacheKey([2; 32]), now).is_none());
-        assert!(memory.get(&CacheKey([1; 32]), now + Duration::from_secs(10)).is_none());
+        assert!(matches!(memory.find(&CacheKey([1; 32]), now + Duration::from_secs(10)), Found::Over));
         assert!(memory.get(&CacheKey([1; 32]), now).is_none(), "what was over is gone");
     }
 

@@ -38,7 +38,7 @@ pub use directives::Directives;
 pub use entry::Entry;
 pub use key::{CacheKey, Parts};
 pub use lease::{Ended, Lease, Leases, Locks, Taken, Token, Waiting};
-pub use memory::Memory;
+pub use memory::{Found, Memory};
 pub use payload::{Moment, Payload, Vector};
 pub use policy::{Policy, Terms};
 pub use question::Question;

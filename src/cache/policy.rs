@@ -1,7 +1,7 @@
 //! What is kept, and for how long, as configured: live.
 
 use super::{Completions, Config, Rule};
-use crate::domain::{Call, Certainty, Operation, Storable};
+use crate::domain::{Call, Certainty, Operation, Reason, Storable};
 use std::time::Duration;
 use wildmatch::WildMatch;
 
@@ -33,10 +33,10 @@ impl Policy {
     /// Whether answers to `call` of `model` (by its canonical name) may be looked up and kept.
     ///
     /// # Errors
-    /// Why not, in a few words, for `Cache-Status`.
-    pub fn terms(&self, call: &Call, model: &str) -> Result<Terms, &'static str> {
+    /// Why not.
+    pub fn terms(&self, call: &Call, model: &str) -> Result<Terms, Reason> {
         if !self.config.enabled {
-            return Err("OFF");
+            return Err(Reason::Off);
         }
         if let Storable::No(why) = call.storable {
             return Err(why);
@@ -56,9 +56,9 @@ impl Policy {
         };
         let ttl = rule.and_then(|rule| rule.ttl).unwrap_or(usual);
         match (kept, completions) {
-            (false, Completions::Deterministic) => Err("TEMPERATURE"),
-            (false, _) => Err("OFF"),
-            (true, _) if ttl.is_zero() => Err("TTL"),
+            (false, Completions::Deterministic) => Err(Reason::Temperature),
+            (false, _) => Err(Reason::Off),
+            (true, _) if ttl.is_zero() => Err(Reason::Ttl),
             (true, _) => {
                 Ok(Terms { ttl, max_entry: self.config.max_entry, max_question: self.config.max_question })
             }

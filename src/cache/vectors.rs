@@ -6,7 +6,7 @@
 
 use super::shelf::{Shelf, Slot, Stored};
 use super::{CacheKey, Directives, Terms, shelf};
-use crate::domain::Embedding;
+use crate::domain::{Embedding, Reason};
 use crate::telemetry::{Eviction, Metrics};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -118,10 +118,13 @@ impl Vectors {
 
 impl Kept {
     /// It, as long as a request with these `directives` may have it on these `terms`, and for how long.
-    pub fn fit_for(mut self, directives: &Directives, terms: Terms, now: Instant) -> Option<Self> {
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn fit_for(mut self, directives: &Directives, terms: Terms, now: Instant) -> Result<Self, Reason> {
         self.ttl = self.ttl.min(terms.ttl);
-        let age = now.saturating_duration_since(self.stored);
-        (age < self.ttl && directives.accept(age, self.ttl)).then_some(self)
+        directives.accept(now.saturating_duration_since(self.stored), self.ttl)?;
+        Ok(self)
     }
 }
 

@@ -5,7 +5,7 @@
 use super::Form;
 use super::canon::{Canon, Numbers};
 use super::fields::{self, Field, Object, Text};
-use crate::domain::{Call, Certainty, Error, Fingerprint, Kind, Storable};
+use crate::domain::{Call, Certainty, Error, Fingerprint, Kind, Reason, Storable};
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -73,7 +73,7 @@ pub struct Reading {
     pub streamed: bool,
     pub certainty: Certainty,
     /// Why the answer must not be kept, where the form has a reason of its own.
-    pub obstacle: Option<&'static str>,
+    pub obstacle: Option<Reason>,
 }
 
 impl<'a> Question<'a> {
@@ -154,8 +154,8 @@ impl<'a> Question<'a> {
     /// The call that this question is, with `body` as it goes upstream.
     pub fn call(&self, form: Form, body: Bytes, reading: Reading) -> Call {
         let model = self.value("model").and_then(fields::string).unwrap_or_default();
-        let obstacle = if self.odd { Some("ODD") } else { reading.obstacle };
-        let obstacle = obstacle.or_else(|| is_cloud(&model).then_some("CLOUD"));
+        let obstacle = if self.odd { Some(Reason::Odd) } else { reading.obstacle };
+        let obstacle = obstacle.or_else(|| is_cloud(&model).then_some(Reason::Cloud));
         Call {
             model,
             operation: form.operation(),
@@ -280,7 +280,7 @@ pub fn unreadable(form: Form, body: Bytes, streamed: bool) -> Call {
         offers_tools: false,
         fingerprint: Fingerprint(canon.finish()),
         certainty: Certainty::Sampled,
-        storable: Storable::No("UNREADABLE"),
+        storable: Storable::No(Reason::Unreadable),
         estimated_prompt_tokens: 0,
         texts: None,
     }

@@ -1,6 +1,6 @@
 //! One thing that a client asks of one model.
 
-use super::Texts;
+use super::{Reason, Texts};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ pub enum Certainty {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storable {
     Yes,
-    /// Never; the text says why in a few words, for `Cache-Status: detail`.
-    No(&'static str),
+    /// Never, and why.
+    No(Reason),
 }
 
 /// One call, read from a request's body without changing it.

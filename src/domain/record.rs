@@ -1,6 +1,6 @@
 //! What happened to one request, and to one trip upstream.
 
-use super::{Call, Consumer, FinishReason, Kind, Observed, Operation};
+use super::{Call, Consumer, FinishReason, Kind, Observed, Operation, Reason};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -108,6 +108,8 @@ pub struct Record {
     /// Present when a call was read.
     pub call: Option<CallFacts>,
     pub cache: CacheOutcome,
+    /// Why it was not simply a hit, where there is more to say than that nothing was kept.
+    pub why: Option<Reason>,
     /// Status sent; 499 where the client left before one was.
     pub status: u16,
     pub ending: Ending,

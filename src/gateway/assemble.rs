@@ -5,7 +5,7 @@ use super::fetch::{Assembled, Fetched, Order, Remembered};
 use super::{Body, Reply, Way, respond};
 use crate::cache::{CacheKey, Entry, Kept, TierName};
 use crate::dialect::{Form, render_embeddings};
-use crate::domain::{CacheOutcome, Durations, Embedding, Observed, Source, Usage};
+use crate::domain::{CacheOutcome, Durations, Embedding, Observed, Reason, Source, Usage};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub fn hit(
         TierName::Memory => CacheOutcome::Hit,
         _ => CacheOutcome::HitBelow,
     };
-    assembled(reply, outcome, entry.observed)
+    assembled(reply, outcome, None, entry.observed)
 }
 
 /// The answer when some of it came from the upstream just now.
@@ -70,7 +70,7 @@ pub fn forwarded(
         way.memory.put(whole, entry.clone());
     }
     let reply = reply(&entry, status(order, &forwarded, StatusCode::OK));
-    assembled(reply, outcome(order, forwarded.all_joined), entry.observed)
+    assembled(reply, outcome(order, forwarded.all_joined), order.directives.forbids(), entry.observed)
 }
 
 /// An answer of the upstream's as it came.
@@ -79,11 +79,11 @@ pub fn as_it_came(order: &Order<'_>, answer: &Answer, joined: bool, ttl: Duratio
     let mut headers = respond::own_fields(&answer.head);
     headers.insert(respond::CACHE_STATUS, status(order, &forwarded, answer.head.status));
     let reply = Reply { status: answer.head.status, headers, body: Body::Whole(answer.body.clone()) };
-    assembled(reply, outcome(order, joined), answer.observed)
+    assembled(reply, outcome(order, joined), order.directives.forbids(), answer.observed)
 }
 
-fn assembled(reply: Reply, outcome: CacheOutcome, observed: Observed) -> Fetched {
-    Fetched::Assembled(Box::new(Assembled { reply, outcome, observed }))
+fn assembled(reply: Reply, outcome: CacheOutcome, why: Option<Reason>, observed: Observed) -> Fetched {
+    Fetched::Assembled(Box::new(Assembled { reply, outcome, why, observed }))
 }
 
 fn outcome(order: &Order<'_>, joined: bool) -> CacheOutcome {
@@ -96,18 +96,19 @@ fn outcome(order: &Order<'_>, joined: bool) -> CacheOutcome {
 
 fn status(order: &Order<'_>, forwarded: &Forwarded, status: StatusCode) -> HeaderValue {
     let Forwarded { known, of, all_joined, ttl } = forwarded;
-    let why = match (order.directives.may_look_up(), known) {
-        (false, _) => "request",
-        (true, 0) => "uri-miss",
-        (true, _) => "partial",
-    };
+    let why = order.directives.forbids();
+    let forwarded = if *known > 0 { "partial" } else { respond::forwarded(why) };
     let how = match (all_joined, status) {
         (true, _) => "collapsed".to_owned(),
         (false, StatusCode::OK) => format!("fwd-status=200; ttl={}", ttl.as_secs()),
         (false, other) => format!("fwd-status={}", other.as_u16()),
     };
-    let detail = if *of > 1 { format!("; detail=\"{known} of {of} known\"") } else { String::new() };
-    respond::value(format!("pannier; fwd={why}; {how}{detail}"))
+    let detail = match why {
+        Some(why) => format!("; detail={}", why.label()),
+        None if *of > 1 => format!("; detail=\"{known} of {of} known\""),
+        None => String::new(),
+    };
+    respond::value(format!("pannier; fwd={forwarded}; {how}{detail}"))
 }
 
 fn reply(entry: &Entry, status: HeaderValue) -> Reply {

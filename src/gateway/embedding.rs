@@ -51,7 +51,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         return Ok(None);
     }
     let whole = order.key(way, policy, identity);
-    if let Some(remembered) = fetch::remembered(way, whole, order, terms) {
+    if let Ok(remembered) = fetch::remembered(way, whole, order, terms) {
         return Ok(Some(Fetched::Remembered(remembered)));
     }
     let wanted = Wanted::of(way, policy, order, texts, identity);
@@ -95,7 +95,7 @@ fn known(way: &Way, wanted: &Wanted, order: &Order<'_>, texts: &Texts, terms: Te
     };
     let find = |(number, key): &(usize, CacheKey)| {
         let kept = way.vectors.get(key, now).or_else(|| shortened(*number))?;
-        kept.fit_for(&order.directives, terms, now)
+        kept.fit_for(&order.directives, terms, now).ok()
     };
     wanted.each.iter().map(find).collect()
 }
@@ -123,7 +123,7 @@ async fn look_below(
         let Some(embedding) = vector.embedding() else { continue };
         way.vectors.put(key, &embedding, vector.stored, vector.ttl);
         let kept = Kept { embedding, stored: vector.stored, ttl: vector.ttl };
-        known[at] = kept.fit_for(&order.directives, terms, now);
+        known[at] = kept.fit_for(&order.directives, terms, now).ok();
         lowest = lowest.max(tier);
     }
     lowest

@@ -77,6 +77,7 @@ impl Errand {
             consumer: Some(inquiry.consumer.clone()),
             call: None,
             cache: CacheOutcome::Bypass,
+            why: None,
             status: 0,
             ending: Ending::Complete,
             bytes_in: inquiry.body.len() as u64,

@@ -67,7 +67,7 @@ impl Gateway {
             told.show(&outline);
         }
         match fetch::terms(&policy, &order) {
-            Err(why) => told.bypassed(why),
+            Err(why) => told.bypassed(why.label()),
             Ok((identity, terms)) => {
                 told.allow(terms);
                 let beside = order.asked(&self.way, &policy, identity);

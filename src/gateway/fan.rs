@@ -132,7 +132,7 @@ impl<'a> Fan<'a> {
             return flights.solo(depart).map(Waiting::Seat);
         }
         let (now, terms) = (Instant::now(), self.demand.terms);
-        let kept = || way.vectors.get(&key, now)?.fit_for(&self.directives, terms, now);
+        let kept = || way.vectors.get(&key, now)?.fit_for(&self.directives, terms, now).ok();
         match flights.join(ItemKey { key, likeness: self.likeness }, kept, depart)? {
             Boarding::Landed(kept) => Ok(Waiting::Kept(kept)),
             Boarding::Seat(seat) => Ok(Waiting::Seat(seat)),

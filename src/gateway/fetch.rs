@@ -3,8 +3,10 @@
 use super::plan::{FlightKey, Keep, Plan};
 use super::trip::{self, TripHead};
 use super::{Policy, Reply, Request, Way, query};
-use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Payload, Prefix, Question, Terms, TierName};
-use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed, Scope};
+use crate::cache::{
+    CacheKey, Directives, Entry, Found, Label, Parts, Payload, Prefix, Question, Terms, TierName,
+};
+use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed, Reason, Scope};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
 use bytes::Bytes;
@@ -42,8 +44,7 @@ pub enum Fetched {
     Trip {
         seat: Seat<TripHead, Error>,
         outcome: CacheOutcome,
-        /// Why the memory was not asked, for `Cache-Status`.
-        why: Option<&'static str>,
+        why: Option<Reason>,
         /// The answer will be kept if it is fit for it, for so long.
         keeps: Option<Duration>,
     },
@@ -55,6 +56,7 @@ pub enum Fetched {
 pub struct Assembled {
     pub reply: Reply,
     pub outcome: CacheOutcome,
+    pub why: Option<Reason>,
     pub observed: Observed,
 }
 
@@ -67,6 +69,15 @@ impl Fetched {
             Fetched::Assembled(assembled) => assembled.outcome,
         }
     }
+
+    /// Why it was not simply a hit, where that is known.
+    pub fn why(&self) -> Option<Reason> {
+        match self {
+            Fetched::Remembered(_) => None,
+            Fetched::Trip { why, .. } => *why,
+            Fetched::Assembled(assembled) => assembled.why,
+        }
+    }
 }
 
 /// # Errors
@@ -75,77 +86,90 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     let (key, identity, terms) = match terms(policy, order) {
         Ok((identity, terms)) => (order.key(way, policy, identity), identity, terms),
         Err(_) if order.directives.only_if_cached => return Err(not_cached()),
-        Err(why) => return solo(way, order, Some(why), None),
+        Err(why) => return solo(way, order, why, None),
     };
     let (scope, label) = (order.request.consumer.scope, order.label(identity));
     let remembered = || remembered(way, key, order, terms);
-    let asks_memory = order.directives.may_look_up();
-    if let Some(remembered) = remembered() {
-        return Ok(Fetched::Remembered(remembered));
-    }
-    if asks_memory
+    let forbidden = order.directives.forbids();
+    let mut why = match remembered() {
+        Ok(remembered) => return Ok(Fetched::Remembered(remembered)),
+        Err(why) => why,
+    };
+    if forbidden.is_none()
         && let Some((Payload::Answer(entry), tier)) = way.tiers.find(&key, &scope, &label).await
-        && let Some(remembered) = order.remembered(key, &terms, entry, tier)
-        && order.can_show(&remembered.entry)
     {
-        way.memory.put(key, remembered.stored.clone());
-        return Ok(Fetched::Remembered(remembered));
+        match order.remembered(key, &terms, entry, tier) {
+            Ok(remembered) if order.can_show(&remembered.entry) => {
+                way.memory.put(key, remembered.stored.clone());
+                return Ok(Fetched::Remembered(remembered));
+            }
+            Ok(_) => {}
+            Err(unfit) => why = Some(unfit),
+        }
     }
     if order.directives.only_if_cached {
         return Err(not_cached());
     }
-    if order.directives.no_store {
-        return solo(way, order, Some("NO-STORE"), None);
+    if let Some(why) = forbidden.filter(|_| order.directives.no_store) {
+        return solo(way, order, why, None);
     }
     let asked = order.asked(way, policy, identity);
     let question = Question::of(order.plain.clone(), terms.max_question, &asked);
     let keep = Keep { key, scope, label, identity: identity.clone(), terms, question };
-    if !asks_memory {
-        return solo(way, order, Some("REQUEST"), Some(keep));
+    if let Some(why) = forbidden {
+        return solo(way, order, why, Some(keep));
     }
     let plan = order.plan(Some(keep));
     let call = order.request.upstream_call(&order.call);
     let alike = call.likeness();
     let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, call, recorder);
-    match way.flights.join(FlightKey { key, likeness: alike }, remembered, depart).map_err(full)? {
+    let landed = || remembered().ok();
+    match way.flights.join(FlightKey { key, likeness: alike }, landed, depart).map_err(full)? {
         Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
         Boarding::Seat(seat) => {
             let outcome = if seat.joined() { CacheOutcome::Joined } else { CacheOutcome::Miss };
-            Ok(Fetched::Trip { seat, outcome, why: None, keeps: Some(terms.ttl) })
+            Ok(Fetched::Trip { seat, outcome, why, keeps: Some(terms.ttl) })
         }
     }
 }
 
 /// What is remembered as a whole, and may be used.
-pub fn remembered(way: &Way, key: CacheKey, order: &Order<'_>, terms: Terms) -> Option<Remembered> {
-    if !order.directives.may_look_up() {
-        return None;
+///
+/// # Errors
+/// Why nothing is, where there is more to say than that nothing was kept.
+pub fn remembered(
+    way: &Way,
+    key: CacheKey,
+    order: &Order<'_>,
+    terms: Terms,
+) -> Result<Remembered, Option<Reason>> {
+    if let Some(why) = order.directives.forbids() {
+        return Err(Some(why));
     }
-    order.remembered(key, &terms, way.memory.get(&key, Instant::now())?, TierName::Memory)
+    match way.memory.find(&key, Instant::now()) {
+        Found::Fresh(entry) => Ok(order.remembered(key, &terms, entry, TierName::Memory)?),
+        Found::Over => Err(Some(Reason::Expired)),
+        Found::Nothing => Err(None),
+    }
 }
 
 /// Of which model, and on which terms, its answer may be remembered.
 ///
 /// # Errors
-/// Why it may not, in a few words, for `Cache-Status`.
-pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), &'static str> {
-    let identity = order.identity.as_ref().ok_or("MODEL")?;
+/// Why it may not.
+pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), Reason> {
+    let identity = order.identity.as_ref().ok_or(Reason::Model)?;
     if identity.remote {
-        return Err("CLOUD");
+        return Err(Reason::Cloud);
     }
     Ok((identity, policy.cache.terms(&order.call, &identity.name)?))
 }
 
-fn solo(
-    way: &Arc<Way>,
-    order: &Order<'_>,
-    why: Option<&'static str>,
-    keep: Option<Keep>,
-) -> Result<Fetched, Error> {
+fn solo(way: &Arc<Way>, order: &Order<'_>, why: Reason, keep: Option<Keep>) -> Result<Fetched, Error> {
     let keeps = keep.as_ref().map(|keep| keep.terms.ttl);
     let (plan, call) = (order.plan(keep), order.request.upstream_call(&order.call));
     let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, call, recorder)).map_err(full)?;
-    Ok(Fetched::Trip { seat, outcome: CacheOutcome::Bypass, why, keeps })
+    Ok(Fetched::Trip { seat, outcome: CacheOutcome::Bypass, why: Some(why), keeps })
 }
 
 impl Order<'_> {
@@ -207,19 +231,20 @@ impl Order<'_> {
     }
 
     /// `stored` as this request wants it, if it may have it.
+    ///
+    /// # Errors
+    /// Why it may not.
     fn remembered(
         &self,
         key: CacheKey,
         terms: &Terms,
         stored: Arc<Entry>,
         tier: TierName,
-    ) -> Option<Remembered> {
-        let (age, ttl) = (stored.age(Instant::now()), stored.ttl.min(terms.ttl));
-        if age >= ttl || !self.directives.accept(age, ttl) {
-            return None;
-        }
-        let entry = self.in_mode(&stored)?;
-        Some(Remembered { key, stored, entry, tier, ttl })
+    ) -> Result<Remembered, Reason> {
+        let ttl = stored.ttl.min(terms.ttl);
+        self.directives.accept(stored.age(Instant::now()), ttl)?;
+        let entry = self.in_mode(&stored).ok_or(Reason::Mode)?;
+        Ok(Remembered { key, stored, entry, tier, ttl })
     }
 
     fn plan(&self, keep: Option<Keep>) -> Plan {

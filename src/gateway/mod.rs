@@ -148,7 +148,7 @@ impl Gateway {
             Some(fetched) => fetched,
             None => fetch::fetch(&self.way, &policy, &order).await?,
         };
-        record.cache = fetched.outcome();
+        (record.cache, record.why) = (fetched.outcome(), fetched.why());
         let reply = match fetched {
             fetch::Fetched::Remembered(remembered) => {
                 record.observed = Some(remembered.entry.observed);

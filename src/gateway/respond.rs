@@ -6,7 +6,7 @@ use super::trip::TripHead;
 use crate::cache::{Entry, TierName};
 use crate::dialect::openai::UsageStrip;
 use crate::dialect::{self};
-use crate::domain::{CacheOutcome, Error, Kind, Pour, Record, Template};
+use crate::domain::{CacheOutcome, Error, Kind, Pour, Reason, Record, Template};
 use crate::flight::Seat;
 use crate::upstream::{Head, Verdict, is_cors};
 use bytes::Bytes;
@@ -39,7 +39,7 @@ pub enum Body {
 /// What is said of an answer that the upstream gives.
 pub struct Fresh {
     pub outcome: CacheOutcome,
-    pub why: Option<&'static str>,
+    pub why: Option<Reason>,
     pub keeps: Option<Duration>,
 }
 
@@ -135,12 +135,22 @@ pub fn hit(left: Duration, tier: TierName) -> HeaderValue {
 /// is still the same, is stored. `ttl` is how long it may then be used.
 fn cache_status(fresh: &Fresh) -> HeaderValue {
     let ttl = fresh.keeps.map_or(String::new(), |ttl| format!("; ttl={}", ttl.as_secs()));
-    match (fresh.outcome, fresh.why) {
-        (CacheOutcome::Joined, _) => HeaderValue::from_static("pannier; fwd=uri-miss; collapsed"),
-        (CacheOutcome::Miss, _) => value(format!("pannier; fwd=uri-miss; fwd-status=200{ttl}")),
-        (_, Some("REQUEST")) => value(format!("pannier; fwd=request; fwd-status=200{ttl}")),
-        (_, Some(why)) => value(format!("pannier; fwd=bypass; detail={why}")),
-        (_, None) => HeaderValue::from_static("pannier; fwd=bypass"),
+    let how = match (fresh.outcome, fresh.keeps) {
+        (CacheOutcome::Joined, _) => "; collapsed".to_owned(),
+        (CacheOutcome::Bypass, None) => String::new(),
+        _ => format!("; fwd-status=200{ttl}"),
+    };
+    let detail = fresh.why.map_or(String::new(), |why| format!("; detail={}", why.label()));
+    value(format!("pannier; fwd={}{how}{detail}", forwarded(fresh.why)))
+}
+
+/// Why a request went on, in the words of RFC 9211.
+pub fn forwarded(why: Option<Reason>) -> &'static str {
+    match why {
+        None | Some(Reason::Mode) => "uri-miss",
+        Some(Reason::Expired) => "stale",
+        Some(Reason::Request | Reason::Refresh | Reason::TooOld | Reason::EndsSoon) => "request",
+        Some(_) => "bypass",
     }
 }
 
@@ -148,9 +158,10 @@ fn cache_status(fresh: &Fresh) -> HeaderValue {
 fn complete_cache_status(field: &mut HeaderValue, status: StatusCode) {
     let text = field.to_str().unwrap_or_default();
     if status != StatusCode::OK
-        && let Some((before, _)) = text.split_once("; fwd-status=200")
+        && let Some((before, after)) = text.split_once("; fwd-status=200")
     {
-        *field = value(format!("{before}; fwd-status={}", status.as_u16()));
+        let detail = after.find("; detail=").map_or("", |at| &after[at..]);
+        *field = value(format!("{before}; fwd-status={}{detail}", status.as_u16()));
     }
 }
 

@@ -51,7 +51,7 @@ impl Subject<'_> {
             "it was known, and is over"
         } else if age >= most || age >= life {
             "it is older than the settings allow"
-        } else if self.order.directives.may_look_up() && !self.order.directives.accept(age, life) {
+        } else if self.order.directives.may_look_up() && self.order.directives.accept(age, life).is_err() {
             "known, but not as fresh as the request wants it"
         } else {
             KNOWN

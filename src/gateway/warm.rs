@@ -154,7 +154,7 @@ impl Gateway {
         let facts = CallFacts::new(&call, "other".into());
         let directives = Directives::default();
         let order = Order { request: &request, call, plain: opened.plain, facts, identity, directives };
-        let (identity, _) = fetch::terms(policy, &order)?;
+        let (identity, _) = fetch::terms(policy, &order).map_err(|why| why.label().to_owned())?;
         let way = &*self.way;
         let keys = match order.call.texts.as_ref().filter(|_| !way.items.is_opaque(identity)) {
             Some(texts) => {

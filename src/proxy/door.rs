@@ -198,6 +198,7 @@ impl Door {
             consumer: None,
             call: None,
             cache: CacheOutcome::Bypass,
+            why: None,
             status: error.kind.status(),
             ending: Ending::Refused(error.kind),
             bytes_in: read.len() as u64,

@@ -125,6 +125,7 @@ impl Hit {
             consumer: Some(self.consumer.clone()),
             call: Some(self.recalled.alias.facts.clone()),
             cache: CacheOutcome::Hit,
+            why: None,
             status: 200,
             ending,
             bytes_in: self.received as u64,

@@ -35,6 +35,7 @@ impl Visit {
             consumer: None,
             call: None,
             cache: CacheOutcome::Bypass,
+            why: None,
             status: 0,
             ending: Ending::Complete,
             bytes_in: 0,

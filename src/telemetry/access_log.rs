@@ -165,6 +165,9 @@ fn write_line(out: &mut Vec<u8>, format: Format, record: &Record) {
         line.field("key_id", &*consumer.name);
     }
     line.field("cache", record.cache.label());
+    if let Some(why) = record.why {
+        line.field("cache_reason", why.label());
+    }
     write_call(&mut line, record);
     if let Some(kind) = error {
         line.field("error_code", kind.code());

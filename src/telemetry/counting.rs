@@ -202,6 +202,10 @@ impl RecordSink for Metrics {
         let Some(call) = &record.call else { return };
         let finish = finish(record.status, record.ending, record.observed.as_ref());
         self.call_handles(record.route, call, record.cache, finish).count();
+        if let Some(why) = record.why {
+            let labels = [why.label(), call.operation.label()];
+            self.families.cache_reasons.with_label_values(&labels).inc();
+        }
         let shared =
             matches!(record.cache, CacheOutcome::Hit | CacheOutcome::HitBelow | CacheOutcome::Joined);
         if let Some(observed) = &record.observed

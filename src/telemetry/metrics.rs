@@ -6,7 +6,7 @@
 use super::buckets;
 use super::declare::Declare;
 use super::tier::WriteLoss;
-use crate::domain::{Kind, Operation, Route};
+use crate::domain::{Kind, Operation, Reason, Route};
 use prometheus::{Counter, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -156,6 +156,9 @@ families! {
     /// Calls, by what the cache had for them.
     cache_requests: IntCounterVec =
         "pannier_cache_requests_total", ["tier", "result", "operation"], NONE;
+    /// Calls that were not simply answered from the memory, by the reason, where there is more to say than that
+    /// nothing was kept.
+    cache_reasons: IntCounterVec = "pannier_cache_reasons_total", ["reason", "operation"], NONE;
     /// Answers that are remembered.
     cache_entries: IntGaugeVec = "pannier_cache_entries", ["tier"], NONE;
     /// Size of all answers that are remembered.
@@ -314,6 +317,9 @@ impl Families {
                 self.cache_requests.with_label_values(&[MEMORY, result, operation.label()]);
             }
             self.cache_saved_tokens.with_label_values(&[operation.label()]);
+            for reason in Reason::ALL {
+                self.cache_reasons.with_label_values(&[reason.label(), operation.label()]);
+            }
         }
         for cause in Eviction::ALL {
             self.cache_evictions.with_label_values(&[MEMORY, cause.label()]);

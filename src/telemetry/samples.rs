@@ -50,6 +50,7 @@ pub fn record(cache: CacheOutcome) -> Record {
         })),
         call: Some(call("llama3:latest")),
         cache,
+        why: None,
         status: 200,
         ending: Ending::Complete,
         bytes_in: 180,

@@ -14,6 +14,7 @@ mod below;
 mod bounds;
 mod cache;
 mod cancel;
+mod controls;
 mod crowd;
 mod door;
 mod flights;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-const FAMILIES: [&str; 15] = [
+const FAMILIES: [&str; 16] = [
     "pannier_build_info",
     "pannier_http_requests_total",
     "pannier_http_request_duration_seconds",
@@ -16,6 +16,7 @@ const FAMILIES: [&str; 15] = [
     "pannier_llm_tokens_total",
     "pannier_upstream_duration_seconds",
     "pannier_upstream_up",
+    "pannier_cache_reasons_total",
     "pannier_cache_requests_total",
     "pannier_cache_entries",
     "pannier_cache_bytes",

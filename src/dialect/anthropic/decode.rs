@@ -4,7 +4,7 @@ use crate::dialect::Form;
 use crate::dialect::fields::Text;
 use crate::dialect::question::Role::{Keyed, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
-use crate::domain::{Call, Error};
+use crate::domain::{Call, Error, Reason};
 use bytes::Bytes;
 
 /// `cache_control` and `tool_choice`, which Ollama ignores, count as unknown fields do.
@@ -42,7 +42,7 @@ pub fn decode(body: Bytes) -> Result<Call, Error> {
     let reading = Reading {
         streamed: question.flag("stream") == Some(true),
         certainty: certainty(question.number("temperature"), question.number("top_k"), None),
-        obstacle: question.searches_web().then_some("WEB-SEARCH"),
+        obstacle: question.searches_web().then_some(Reason::WebSearch),
     };
     Ok(question.call(form, body.clone(), reading))
 }

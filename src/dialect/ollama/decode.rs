@@ -4,7 +4,7 @@ use crate::dialect::Form;
 use crate::dialect::fields::{self, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Sorted, Tristate, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
-use crate::domain::{Call, Certainty, Error, Operation, Storable};
+use crate::domain::{Call, Certainty, Error, Operation, Reason, Storable};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -85,11 +85,11 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
         return Ok(unreadable(form, body.clone(), !embeds));
     };
     let obstacle = if question.flag("_debug_render_only") == Some(true) {
-        Some("DEBUG")
+        Some(Reason::Debug)
     } else if question.lacks(asked) {
-        Some("LOAD")
+        Some(Reason::Load)
     } else if question.value("keep_alive").is_some_and(ends_stay) {
-        Some("KEEP-ALIVE")
+        Some(Reason::KeepAlive)
     } else {
         None
     };

@@ -4,7 +4,7 @@ use crate::dialect::Form;
 use crate::dialect::fields::{self, Object, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
-use crate::domain::{Call, Certainty, Error, Operation, Storable};
+use crate::domain::{Call, Certainty, Error, Operation, Reason, Storable};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     Ok(call)
 }
 
-fn obstacle(form: Form, question: &Question<'_>) -> Option<&'static str> {
+fn obstacle(form: Form, question: &Question<'_>) -> Option<Reason> {
     let loads = match form {
         Form::OpenAiText => question.lacks("prompt"),
         Form::OpenAiChat => question.lacks("messages"),
@@ -137,11 +137,11 @@ fn obstacle(form: Form, question: &Question<'_>) -> Option<&'static str> {
         _ => false,
     };
     if question.flag("_debug_render_only") == Some(true) {
-        Some("DEBUG")
+        Some(Reason::Debug)
     } else if loads {
-        Some("LOAD")
+        Some(Reason::Load)
     } else if form == Form::Responses && question.searches_web() {
-        Some("WEB-SEARCH")
+        Some(Reason::WebSearch)
     } else {
         None
     }

@@ -1,7 +1,7 @@
 //! What `decode` makes of a body, for all nine forms.
 
 use crate::dialect::{Form, decode};
-use crate::domain::{Call, Certainty, Kind, Storable};
+use crate::domain::{Call, Certainty, Kind, Reason, Storable};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -247,7 +247,7 @@ fn keys_are_read_as_go_reads_them() {
     );
     assert_eq!(
         (call.model.as_str(), call.streamed, call.storable),
-        ("mé", false, Storable::No("KEEP-ALIVE"))
+        ("mé", false, Storable::No(Reason::KeepAlive))
     );
 }
 
@@ -288,7 +288,7 @@ fn other_twins_pass_by_the_cache() {
         (Form::OpenAiChat, r#"{"model":"m","messages":[{}],"top_k":1,"top_k":2}"#),
     ] {
         let call = call(form, body);
-        assert_eq!((call.model.as_str(), call.storable), ("m", Storable::No("ODD")), "{body}");
+        assert_eq!((call.model.as_str(), call.storable), ("m", Storable::No(Reason::Odd)), "{body}");
         assert_eq!(call.body, body.as_bytes());
     }
     let different = r#"{"model":"m","prompt":"a","new":1,"New":1}"#;
@@ -305,7 +305,7 @@ fn odd_bodies_are_passed_on_untouched() {
         streams.replace("\"a\"", "\"\\ud800\"").into_bytes(),
     ] {
         let read = decode(Form::OpenAiChat, Bytes::from(body.clone())).expect("a call");
-        assert_eq!(read.storable, Storable::No("ODD"));
+        assert_eq!(read.storable, Storable::No(Reason::Odd));
         assert_eq!((read.body.as_ref(), read.strip_usage), (body.as_slice(), false));
     }
     // A newline after the object is what every shell sends.
@@ -322,7 +322,7 @@ fn usage_is_asked_for_with_yes_or_no() {
     }
     // The upstream refuses these: they must not get the answer of one that it takes.
     for asked in ["1", "\"true\"", "[]", "{}"] {
-        assert_eq!(call(Form::OpenAiChat, &body(asked)).storable, Storable::No("ODD"), "{asked}");
+        assert_eq!(call(Form::OpenAiChat, &body(asked)).storable, Storable::No(Reason::Odd), "{asked}");
     }
 }
 
@@ -356,7 +356,7 @@ fn unreadable_bodies_are_the_upstreams_to_judge() {
     for form in Form::ALL {
         for body in bodies {
             let read = call(form, body);
-            assert_eq!((read.model.as_str(), read.storable), ("", Storable::No("UNREADABLE")));
+            assert_eq!((read.model.as_str(), read.storable), ("", Storable::No(Reason::Unreadable)));
             assert_eq!((read.body.as_ref(), read.strip_usage), (body.as_bytes(), false));
             assert_eq!(read.streamed, matches!(form, Form::Generate | Form::Chat), "{form:?}");
         }
@@ -394,7 +394,7 @@ fn a_model_may_be_called_anything() {
     for body in [r#"{"messages":[1]}"#, r#"{"model":null,"messages":[1]}"#, r#"{"model":5,"messages":[1]}"#] {
         assert_eq!(call(Form::Chat, body).model, "");
     }
-    assert_eq!(call(Form::Chat, r#"{"model":"\ud800","messages":[1]}"#).storable, Storable::No("ODD"));
+    assert_eq!(call(Form::Chat, r#"{"model":"\ud800","messages":[1]}"#).storable, Storable::No(Reason::Odd));
 }
 
 #[test]
@@ -447,34 +447,38 @@ fn certainty_is_what_the_call_asks_for() {
 #[test]
 fn some_answers_are_never_kept() {
     for (form, fields, reason) in [
-        (Form::Generate, r#""prompt":"""#, "LOAD"),
-        (Form::Generate, r#""keep_alive":0"#, "LOAD"),
-        (Form::Chat, r#""messages":[]"#, "LOAD"),
-        (Form::Chat, r#""messages":[ ]"#, "LOAD"),
-        (Form::Chat, r#""messages":null"#, "LOAD"),
-        (Form::Embed, r#""input":"""#, "LOAD"),
-        (Form::Embed, r#""input":[]"#, "LOAD"),
-        (Form::Embed, r#""truncate":true"#, "LOAD"),
-        (Form::Embeddings, r#""prompt":"""#, "LOAD"),
-        (Form::OpenAiText, r#""prompt":"""#, "LOAD"),
-        (Form::Responses, r#""input":[]"#, "LOAD"),
-        (Form::Generate, r#""prompt":"a","keep_alive":0"#, "KEEP-ALIVE"),
-        (Form::Chat, r#""messages":[1],"keep_alive":-1"#, "KEEP-ALIVE"),
-        (Form::Chat, r#""messages":[1],"keep_alive":0.5"#, "KEEP-ALIVE"),
-        (Form::Embed, r#""input":"a","keep_alive":"0s""#, "KEEP-ALIVE"),
-        (Form::Embed, r#""input":"a","keep_alive":"0""#, "KEEP-ALIVE"),
-        (Form::Embeddings, r#""prompt":"a","keep_alive":"-5m""#, "KEEP-ALIVE"),
-        (Form::Chat, r#""messages":[1],"_debug_render_only":true"#, "DEBUG"),
-        (Form::OpenAiChat, r#""messages":[1],"_debug_render_only":true"#, "DEBUG"),
-        (Form::Responses, r#""input":"a","tools":[{"type":"function"},{"type":"web_search"}]"#, "WEB-SEARCH"),
+        (Form::Generate, r#""prompt":"""#, Reason::Load),
+        (Form::Generate, r#""keep_alive":0"#, Reason::Load),
+        (Form::Chat, r#""messages":[]"#, Reason::Load),
+        (Form::Chat, r#""messages":[ ]"#, Reason::Load),
+        (Form::Chat, r#""messages":null"#, Reason::Load),
+        (Form::Embed, r#""input":"""#, Reason::Load),
+        (Form::Embed, r#""input":[]"#, Reason::Load),
+        (Form::Embed, r#""truncate":true"#, Reason::Load),
+        (Form::Embeddings, r#""prompt":"""#, Reason::Load),
+        (Form::OpenAiText, r#""prompt":"""#, Reason::Load),
+        (Form::Responses, r#""input":[]"#, Reason::Load),
+        (Form::Generate, r#""prompt":"a","keep_alive":0"#, Reason::KeepAlive),
+        (Form::Chat, r#""messages":[1],"keep_alive":-1"#, Reason::KeepAlive),
+        (Form::Chat, r#""messages":[1],"keep_alive":0.5"#, Reason::KeepAlive),
+        (Form::Embed, r#""input":"a","keep_alive":"0s""#, Reason::KeepAlive),
+        (Form::Embed, r#""input":"a","keep_alive":"0""#, Reason::KeepAlive),
+        (Form::Embeddings, r#""prompt":"a","keep_alive":"-5m""#, Reason::KeepAlive),
+        (Form::Chat, r#""messages":[1],"_debug_render_only":true"#, Reason::Debug),
+        (Form::OpenAiChat, r#""messages":[1],"_debug_render_only":true"#, Reason::Debug),
+        (
+            Form::Responses,
+            r#""input":"a","tools":[{"type":"function"},{"type":"web_search"}]"#,
+            Reason::WebSearch,
+        ),
         (
             Form::Messages,
             r#""messages":[1],"tools":[{"Type":"web_search_20250305","name":"w"}]"#,
-            "WEB-SEARCH",
+            Reason::WebSearch,
         ),
-        (Form::Chat, r#""messages":[1],"model":"gpt-oss:120b-cloud""#, "CLOUD"),
-        (Form::Chat, r#""messages":[1],"model":"qwen3:Cloud ""#, "CLOUD"),
-        (Form::Messages, r#""messages":[1],"model":"a/b:cloud""#, "CLOUD"),
+        (Form::Chat, r#""messages":[1],"model":"gpt-oss:120b-cloud""#, Reason::Cloud),
+        (Form::Chat, r#""messages":[1],"model":"qwen3:Cloud ""#, Reason::Cloud),
+        (Form::Messages, r#""messages":[1],"model":"a/b:cloud""#, Reason::Cloud),
     ] {
         assert_eq!(call(form, &format!("{{{fields}}}")).storable, Storable::No(reason), "{form:?} {fields}");
     }
@@ -566,9 +570,9 @@ fn depth_is_bounded_for_every_field() {
 fn wide_bodies_take_linear_time() {
     let keys: String = (0..300_000).map(|n| format!(",\"k{n}\":1")).collect();
     let wide = format!("{{\"messages\":[1]{keys}}}");
-    assert_eq!(call(Form::Chat, &wide).storable, Storable::No("UNREADABLE"));
+    assert_eq!(call(Form::Chat, &wide).storable, Storable::No(Reason::Unreadable));
     let options = format!("{{\"messages\":[1],\"options\":{{{}}}}}", &keys[1..]);
-    assert_eq!(call(Form::Chat, &options).storable, Storable::No("ODD"));
+    assert_eq!(call(Form::Chat, &options).storable, Storable::No(Reason::Odd));
     let items = "\"a\",".repeat(1_000_000);
     assert_eq!(call(Form::Embed, &format!("{{\"input\":[{items}\"a\"]}}")).estimated_prompt_tokens, 250_001);
     let key = "k".repeat(1_000_000);

@@ -1,0 +1,3 @@
+//! What a request and the settings can say about the cache, and what the cache says of its reasons.
+
+mod reasons;
