@@ -26,6 +26,10 @@ pub enum Kind {
     Pannier,
     /// Pannier asked in such a way that its fast lane steps aside.
     PannierRoad,
+    /// Pannier with nothing behind its memory.
+    PannierMemory,
+    /// Pannier with tiers behind its memory.
+    PannierTiers,
 }
 
 pub struct Contender {
@@ -47,6 +51,8 @@ impl Kind {
             Kind::PassThrough => "plain Pingora",
             Kind::Pannier => "Pannier",
             Kind::PannierRoad => "Pannier, ordinary road",
+            Kind::PannierMemory => "Pannier, memory alone",
+            Kind::PannierTiers => "Pannier, all tiers",
         }
     }
 
@@ -58,7 +64,7 @@ impl Kind {
     }
 
     fn is_pannier(self) -> bool {
-        matches!(self, Kind::Pannier | Kind::PannierRoad)
+        matches!(self, Kind::Pannier | Kind::PannierRoad | Kind::PannierMemory | Kind::PannierTiers)
     }
 }
 
@@ -138,7 +144,7 @@ fn command(ground: &Ground, kind: Kind, port: u16, dir: &Path) -> anyhow::Result
             (myself, ["--pass-through", &port_text, "--upstream", &upstream].map(Into::into).to_vec())
         }
         Kind::Direct | Kind::Beside => (myself, vec!["--stub".into(), port_text.into()]),
-        Kind::Pannier | Kind::PannierRoad => {
+        Kind::Pannier | Kind::PannierRoad | Kind::PannierMemory | Kind::PannierTiers => {
             let listen = format!("127.0.0.1:{port}");
             let admin = format!("127.0.0.1:{}", free_port()?);
             let upstream = format!("http://127.0.0.1:{upstream}");

@@ -2,7 +2,7 @@
 
 use crate::contender::Kind;
 use crate::footprint;
-use crate::results::{Results, Sample, Stampede, Table, added_us, median};
+use crate::results::{Results, Sample, Stampede, Table, Tier, added_us, median};
 
 /// A figure that must be reached, or not be exceeded.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,7 @@ pub fn all(results: &Results) -> Vec<Goal> {
     goals.extend(herd(results));
     goals.extend(footprint(results));
     goals.push(growth(results));
+    goals.extend(tiers(results));
     goals
 }
 
@@ -54,9 +55,13 @@ fn throughput(results: &Results) -> Vec<Goal> {
 
 /// Requests a second over a rival's; in brackets what the CPU of a request alone would make of it.
 fn rate(what: String, limit: f64, table: &Option<Table>, over: Kind) -> Goal {
+    rate_of(Kind::Pannier, what, limit, table, over)
+}
+
+fn rate_of(kind: Kind, what: String, limit: f64, table: &Option<Table>, over: Kind) -> Goal {
     let ratio = |figure, one, other| table.as_ref()?.ratio(figure, one, other);
-    let by_rate = ratio(Sample::requests_per_second, Kind::Pannier, over);
-    let by_cpu = ratio(Sample::cpu_us, over, Kind::Pannier);
+    let by_rate = ratio(Sample::requests_per_second, kind, over);
+    let by_cpu = ratio(Sample::cpu_us, over, kind);
     let mut goal = times(what, Bound::AtLeast(limit), by_rate);
     if let Some(by_cpu) = by_cpu {
         goal.measured += &format!(" (by CPU {by_cpu:.2} ×)");
@@ -132,6 +137,27 @@ fn growth(results: &Results) -> Goal {
     };
     let many = steps.last().map_or_else(|| "many".to_owned(), |step| step.entries.to_string());
     times(format!("CPU of a hit among {many} entries over one among 1000"), Bound::AtMost(FLAT), grown)
+}
+
+fn tiers(results: &Results) -> Vec<Goal> {
+    let memory = "memory hit, 250 B answer, all tiers behind it: requests/s over memory alone".to_owned();
+    let hit = |tier: Tier, name: &str, part, limit| {
+        let hits = results.tier_hits.iter().find(|hits| hits.tier == tier);
+        let entries = hits.map_or_else(|| "many".to_owned(), |hits| hits.entries.to_string());
+        let measured = hits.and_then(|hits| hits.series.quantile_us(part)).map(|micros| micros / 1e3);
+        let what = format!("hit in {} among {entries} entries: {name}", tier.label());
+        goal(what, Bound::AtMost(limit), measured, " ms", 2)
+    };
+    let kept = results.storing.as_ref().and_then(|it| it.medians_us()).map(|(kept, unkept)| kept - unkept);
+    let storing = "miss kept in all tiers: CPU before the answer's end over one not kept".to_owned();
+    vec![
+        rate_of(Kind::PannierTiers, memory, 1.0, &results.with_tiers, Kind::PannierMemory),
+        hit(Tier::Redis, "p50", 0.5, 0.4),
+        hit(Tier::Redis, "p99", 0.99, 1.0),
+        hit(Tier::Sqlite, "p99", 0.99, 2.0),
+        hit(Tier::Postgres, "p99", 0.99, 5.0),
+        goal(storing, Bound::AtMost(50.0), kept, " µs", 0),
+    ]
 }
 
 fn times(what: String, bound: Bound, measured: Option<f64>) -> Goal {

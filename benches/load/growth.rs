@@ -56,7 +56,7 @@ fn step(contenders: &[Contender], entries: u64, standing: Standing) -> Step {
 
 /// Asks for each number from `from` to `to`; the first thousand twice, for the sake of those that came
 /// before the model's digest was known.
-fn fill(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
+pub fn fill(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
     eprintln!("  {}: filling up to {to}", contender.kind.label());
     // Once to be remembered, once to be known by its very bytes.
     for _ in 0..2 {

@@ -26,8 +26,17 @@ mod rounds;
 mod server;
 mod stub;
 mod throughput;
+mod tiers;
 mod workload;
 mod wrk;
+
+#[allow(dead_code, unused_imports, reason = "a bench breaks nothing")]
+#[path = "../../tests/servers/mod.rs"]
+mod servers;
+
+#[allow(dead_code, reason = "a bench kills and freezes nothing")]
+#[path = "../../tests/postgres/mod.rs"]
+mod postgres;
 
 use std::process::ExitCode;
 
@@ -68,7 +77,7 @@ fn main() -> ExitCode {
 fn conduct(options: Options) -> anyhow::Result<()> {
     let ground = Ground::prepare(options)?;
     let mut results = Results::default();
-    for part in Part::ALL.into_iter().filter(|part| ground.options.wants(*part)) {
+    for part in Part::ALL.iter().copied().filter(|part| ground.options.wants(*part)) {
         eprintln!("— {}", part.title());
         let outcome = match part {
             Part::Hits => throughput::hits(&ground, &mut results),
@@ -78,6 +87,7 @@ fn conduct(options: Options) -> anyhow::Result<()> {
             Part::Herd => herd::stampede(&ground, &mut results),
             Part::Footprint => footprint::measure(&ground, &mut results),
             Part::Growth => growth::measure(&ground, &mut results),
+            Part::Tiers => tiers::measure(&ground, &mut results),
         };
         if let Err(error) = outcome {
             results.fail(part.title(), &error);

@@ -71,6 +71,7 @@ pub enum Part {
     Herd,
     Footprint,
     Growth,
+    Tiers,
 }
 
 // === impl Options ===
@@ -121,8 +122,16 @@ impl Options {
 // === impl Part ===
 
 impl Part {
-    pub const ALL: [Part; 7] =
-        [Part::Hits, Part::Forward, Part::Misses, Part::Latency, Part::Herd, Part::Footprint, Part::Growth];
+    pub const ALL: &[Part] = &[
+        Part::Hits,
+        Part::Forward,
+        Part::Misses,
+        Part::Latency,
+        Part::Herd,
+        Part::Footprint,
+        Part::Growth,
+        Part::Tiers,
+    ];
 
     pub fn title(self) -> &'static str {
         match self {
@@ -133,6 +142,7 @@ impl Part {
             Part::Herd => "1,000 identical requests at once",
             Part::Footprint => "memory and start",
             Part::Growth => "a hit among many entries",
+            Part::Tiers => "the tiers behind the memory",
         }
     }
 }

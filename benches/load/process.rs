@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 use crate::client::Connection;
 
@@ -110,6 +112,12 @@ impl Process {
 
     pub fn processor_time(&self) -> Duration {
         self.members.iter().map(|pid| processor_time(*pid, false)).sum()
+    }
+
+    /// Processor time of the process alone, to the nanosecond.
+    pub fn precise_time(&self) -> anyhow::Result<Duration> {
+        let pid = Pid::from_raw(self.child.id().try_into()?);
+        Ok(Duration::from(clock_gettime(clock_getcpuclockid(pid)?)?))
     }
 
     /// Resident memory, in bytes.

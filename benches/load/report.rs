@@ -74,6 +74,7 @@ fn page(ground: &Ground, results: &Results) -> String {
     page += &herd(results);
     page += &footprints(results);
     page += &growth(results);
+    page += &tiers(results);
     page += &failures(results);
     page += METHOD;
     page += &circumstances(ground);
@@ -221,6 +222,30 @@ fn growth(results: &Results) -> String {
             thousands(figure(Sample::requests_per_second)),
             figure(Sample::cpu_us),
             step.resident_bytes as f64 / 1e6
+        );
+    }
+    text.push('\n');
+    text
+}
+
+fn tiers(results: &Results) -> String {
+    let mut text = "## The tiers behind the memory\n\n".to_owned();
+    if let Some(table) = &results.with_tiers {
+        text += "A hit in memory, with nothing behind it, and with Redis and SQLite behind it.\n\n";
+        text += &standings(table, &[Kind::PannierMemory]);
+    }
+    text += "A hit in a tier: one client, whole answers, each entry once, by a Pannier whose memory is empty.\n\n\
+             | tier | entries | p50 µs | p90 µs | p99 µs |\n|---|--:|--:|--:|--:|\n";
+    for hits in &results.tier_hits {
+        let at = |part| hits.series.quantile_us(part).unwrap_or(f64::NAN);
+        let (tier, entries) = (hits.tier.label(), thousands(hits.entries as f64));
+        let _ = writeln!(text, "| {tier} | {entries} | {:.0} | {:.0} | {:.0} |", at(0.5), at(0.9), at(0.99));
+    }
+    if let Some((kept, unkept)) = results.storing.as_ref().and_then(|storing| storing.medians_us()) {
+        let _ = writeln!(
+            text,
+            "\nA miss takes {kept:.0} µs of processor time up to its answer's end where it is kept in memory, Redis \
+             and SQLite, and {unkept:.0} µs where it is kept nowhere (`Cache-Control: no-store`)."
         );
     }
     text.push('\n');

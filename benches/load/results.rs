@@ -17,6 +17,10 @@ pub struct Results {
     pub herd: Vec<Stampede>,
     pub footprints: Vec<Footprint>,
     pub growth: Vec<Step>,
+    /// Hits in memory, without tiers behind it and with all of them.
+    pub with_tiers: Option<Table>,
+    pub tier_hits: Vec<TierHits>,
+    pub storing: Option<Storing>,
     pub failures: Vec<(String, String)>,
 }
 
@@ -73,12 +77,63 @@ pub struct Step {
     pub resident_bytes: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    Redis,
+    Sqlite,
+    Postgres,
+}
+
+/// Hits in one tier while it holds `entries`.
+pub struct TierHits {
+    pub tier: Tier,
+    pub entries: u64,
+    pub series: Series,
+}
+
+/// Processor time of misses up to their answers' last byte.
+#[derive(Default)]
+pub struct Storing {
+    pub kept: Vec<Duration>,
+    pub unkept: Vec<Duration>,
+}
+
 // === impl Results ===
 
 impl Results {
     pub fn fail(&mut self, what: &str, error: &anyhow::Error) {
         eprintln!("  {what}: {error:#}");
         self.failures.push((what.to_owned(), format!("{error:#}")));
+    }
+}
+
+// === impl Tier ===
+
+impl Tier {
+    pub fn label(self) -> &'static str {
+        match self {
+            Tier::Redis => "Redis",
+            Tier::Sqlite => "SQLite",
+            Tier::Postgres => "PostgreSQL",
+        }
+    }
+
+    /// What is 1 in Pannier's metrics while it can be used.
+    pub fn up(self) -> &'static str {
+        match self {
+            Tier::Redis => "pannier_dependency_up{dep=\"redis\"}",
+            Tier::Sqlite | Tier::Postgres => "pannier_dependency_up{dep=\"database\"}",
+        }
+    }
+}
+
+// === impl Storing ===
+
+impl Storing {
+    /// The medians of those that are kept and of those that are not, in microseconds.
+    pub fn medians_us(&self) -> Option<(f64, f64)> {
+        let micros = |taken: &[Duration]| median(taken.iter().map(|time| time.as_secs_f64() * 1e6));
+        Some((micros(&self.kept)?, micros(&self.unkept)?))
     }
 }
 

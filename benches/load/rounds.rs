@@ -102,7 +102,8 @@ fn origin(kind: Kind, picking: Picking) -> Origin {
     match (kind, picking) {
         (Kind::Direct | Kind::Beside | Kind::Bare, _) => Origin::Itself,
         (Kind::NginxProxy | Kind::PassThrough, _) | (_, Picking::Fresh) => Origin::Upstream,
-        (Kind::NginxCache | Kind::Pannier | Kind::PannierRoad, _) => Origin::Memory,
+        (Kind::NginxCache, _) | (Kind::Pannier | Kind::PannierRoad, _) => Origin::Memory,
+        (Kind::PannierMemory | Kind::PannierTiers, _) => Origin::Memory,
     }
 }
 
