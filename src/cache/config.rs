@@ -119,17 +119,27 @@ pub enum Completions {
     Off,
 }
 
-/// An exception. What is left out matches everything, or changes nothing.
+/// An exception. What is left out matches everything, or changes nothing. In the first four, `*` stands for any
+/// text and `?` for any one character.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// A model's name, in which `*` stands for any text and `?` for any one character.
+    /// A model's canonical name, in any case.
     pub model: Option<String>,
+    /// A path.
+    pub route: Option<String>,
+    /// The names of API keys, and of their teams.
+    pub key: Option<String>,
+    pub team: Option<String>,
     #[serde(default, deserialize_with = "operation")]
     pub operation: Option<Operation>,
     #[serde(default, deserialize_with = "units::some_duration")]
     pub ttl: Option<Duration>,
     pub completions: Option<Completions>,
+    pub enabled: Option<bool>,
+    /// Bytes.
+    #[serde(default, deserialize_with = "units::some_size")]
+    pub max_entry: Option<usize>,
 }
 
 impl RedisConfig {

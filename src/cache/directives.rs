@@ -1,9 +1,14 @@
-//! What a request says about caching (RFC 9111 §5.2.1).
+//! What a request says about caching: RFC 9111 §5.2.1, and two fields of Pannier's own.
 
-use crate::domain::Reason;
-use http::HeaderMap;
-use http::header::{CACHE_CONTROL, PRAGMA};
+use crate::domain::{Error, Kind, Reason, units};
+use http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
+use http::{HeaderMap, HeaderValue};
 use std::time::Duration;
+
+/// `bypass`: neither look nor keep. `refresh`: ask the upstream, keep its answer. `only`: a kept answer or none.
+pub const OWN_CACHE: HeaderName = HeaderName::from_static("x-pannier-cache");
+/// How long the answer may be kept, where the settings do not say a shorter time.
+pub const OWN_TTL: HeaderName = HeaderName::from_static("x-pannier-cache-ttl");
 
 /// The directives that mean something to Pannier; all others are ignored, as the RFC wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,16 +17,43 @@ pub struct Directives {
     pub no_store: bool,
     /// Ask the upstream; the answer may be kept.
     pub no_cache: bool,
+    /// As `no_store`, in Pannier's own words.
+    pub bypass: bool,
+    /// As `no_cache`, in Pannier's own words.
+    pub refresh: bool,
     /// Answer from the memory or not at all.
     pub only_if_cached: bool,
     /// Take nothing older.
     pub max_age: Option<Duration>,
     /// Take nothing that will be over sooner.
     pub min_fresh: Option<Duration>,
+    /// Keep the answer for no longer.
+    pub ttl: Option<Duration>,
 }
 
 impl Directives {
-    pub fn read(headers: &HeaderMap) -> Self {
+    /// # Errors
+    /// `BadRequest` where a field of Pannier's own says what Pannier does not know.
+    pub fn read(headers: &HeaderMap) -> Result<Self, Error> {
+        let mut read = Self::of_the_rfc(headers);
+        for value in headers.get_all(OWN_CACHE) {
+            match value.as_bytes().to_ascii_lowercase().as_slice() {
+                b"bypass" => read.bypass = true,
+                b"refresh" => read.refresh = true,
+                b"only" => read.only_if_cached = true,
+                _ => return Err(bad("X-Pannier-Cache is bypass, refresh or only")),
+            }
+        }
+        for value in headers.get_all(OWN_TTL) {
+            let ttl = duration(value).ok_or_else(|| {
+                bad("X-Pannier-Cache-TTL is a number of seconds, or a text like 90s or 10m")
+            })?;
+            read.ttl = Some(read.ttl.map_or(ttl, |other| other.min(ttl)));
+        }
+        Ok(read)
+    }
+
+    fn of_the_rfc(headers: &HeaderMap) -> Self {
         let mut read = Directives::default();
         if !headers.contains_key(CACHE_CONTROL) {
             // Without Cache-Control, an HTTP/1.0 client's `Pragma: no-cache` counts (§5.4).
@@ -51,20 +83,37 @@ impl Directives {
 
     /// Those that were given, as they are written.
     pub fn words(&self) -> Vec<String> {
-        let Directives { no_store, no_cache, only_if_cached, max_age, min_fresh } = *self;
-        let flags = [(no_store, "no-store"), (no_cache, "no-cache"), (only_if_cached, "only-if-cached")];
+        let Directives { no_store, no_cache, bypass, refresh, only_if_cached, max_age, min_fresh, ttl } =
+            *self;
+        let flags = [
+            (no_store, "no-store"),
+            (no_cache, "no-cache"),
+            (bypass, "bypass"),
+            (refresh, "refresh"),
+            (only_if_cached, "only-if-cached"),
+        ];
         let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, word)| word.to_owned());
-        let spans = [("max-age", max_age), ("min-fresh", min_fresh)];
+        let spans = [("max-age", max_age), ("min-fresh", min_fresh), ("ttl", ttl)];
         let spans = spans.into_iter().filter_map(|(word, span)| Some(format!("{word}={}", span?.as_secs())));
         flags.chain(spans).collect()
     }
 
     /// Why nothing that is kept may be looked up, if so.
     pub fn forbids(&self) -> Option<Reason> {
-        if self.no_store {
-            return Some(Reason::NoStore);
+        if self.refresh {
+            return self.secrecy().or(Some(Reason::Refresh));
         }
-        (self.no_cache || self.max_age == Some(Duration::ZERO)).then_some(Reason::Request)
+        let asks_anew = self.no_cache || self.max_age == Some(Duration::ZERO);
+        self.secrecy().or(asks_anew.then_some(Reason::Request))
+    }
+
+    /// Why the answer may not be kept either, if so.
+    pub fn secrecy(&self) -> Option<Reason> {
+        match self {
+            Directives { bypass: true, .. } => Some(Reason::Bypass),
+            Directives { no_store: true, .. } => Some(Reason::NoStore),
+            _ => None,
+        }
     }
 
     /// Whether anything that is kept may be looked up.
@@ -90,13 +139,51 @@ impl Directives {
     }
 }
 
+/// A number of seconds, or a text as in the settings.
+fn duration(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    let read = match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    read.map(|duration| duration.min(units::LONGEST))
+}
+
+fn bad(message: &'static str) -> Error {
+    Error::new(Kind::BadRequest, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn read(value: &'static str) -> Directives {
-        Directives::read(&HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(value))]))
+        reading(&[(CACHE_CONTROL, value)]).unwrap()
+    }
+
+    fn reading(fields: &[(HeaderName, &'static str)]) -> Result<Directives, Error> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        Directives::read(&headers)
+    }
+
+    #[test]
+    fn pannier_has_words_of_its_own() {
+        let own = |value| reading(&[(OWN_CACHE, value)]).unwrap();
+        assert_eq!(own("Bypass").secrecy(), Some(Reason::Bypass));
+        assert_eq!(own("bypass").forbids(), Some(Reason::Bypass));
+        assert_eq!((own("refresh").secrecy(), own("refresh").forbids()), (None, Some(Reason::Refresh)));
+        assert!(own("only").only_if_cached && own("only").may_look_up());
+        for ttl in ["600", "10m", " 600s "] {
+            assert_eq!(reading(&[(OWN_TTL, ttl)]).unwrap().ttl, Some(Duration::from_secs(600)), "{ttl}");
+        }
+        let both = reading(&[(OWN_TTL, "600"), (OWN_TTL, "60")]).unwrap();
+        assert_eq!(both.ttl, Some(Duration::from_secs(60)));
+        for (name, value) in [(OWN_CACHE, "off"), (OWN_CACHE, ""), (OWN_TTL, "-1"), (OWN_TTL, "soon")] {
+            assert_eq!(reading(&[(name, value)]).unwrap_err().kind, Kind::BadRequest, "{value}");
+        }
     }
 
     #[test]
@@ -122,9 +209,8 @@ mod tests {
 
     #[test]
     fn pragma_counts_only_alone() {
-        let pragma = (PRAGMA, HeaderValue::from_static("no-cache"));
-        assert!(Directives::read(&HeaderMap::from_iter([pragma.clone()])).no_cache);
-        let both = [pragma, (CACHE_CONTROL, HeaderValue::from_static("max-age=60"))];
-        assert!(!Directives::read(&HeaderMap::from_iter(both)).no_cache);
+        let pragma = (PRAGMA, "no-cache");
+        assert!(reading(std::slice::from_ref(&pragma)).unwrap().no_cache);
+        assert!(!reading(&[pragma, (CACHE_CONTROL, "max-age=60")]).unwrap().no_cache);
     }
 }

@@ -40,7 +40,7 @@ pub use key::{CacheKey, Parts};
 pub use lease::{Ended, Lease, Leases, Locks, Taken, Token, Waiting};
 pub use memory::{Found, Memory};
 pub use payload::{Moment, Payload, Vector};
-pub use policy::{Policy, Terms};
+pub use policy::{Policy, Subject, Terms};
 pub use question::Question;
 pub use redis::{AddressError, Redis};
 pub use seal::{LARGEST, Seal};

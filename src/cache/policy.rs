@@ -1,7 +1,7 @@
 //! What is kept, and for how long, as configured: live.
 
 use super::{Completions, Config, Rule};
-use crate::domain::{Call, Certainty, Operation, Reason, Storable};
+use crate::domain::{Call, Certainty, Consumer, Operation, Reason, Storable};
 use std::time::Duration;
 use wildmatch::WildMatch;
 
@@ -9,6 +9,18 @@ use wildmatch::WildMatch;
 #[derive(Debug, Clone)]
 pub struct Policy {
     config: Config,
+    tells_keys_apart: bool,
+}
+
+/// A call that is to be judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    pub call: &'a Call,
+    /// The model's canonical name.
+    pub model: &'a str,
+    /// The path of the call's route.
+    pub route: &'a str,
+    pub consumer: &'a Consumer,
 }
 
 /// What holds for one call.
@@ -22,7 +34,8 @@ pub struct Terms {
 
 impl Policy {
     pub fn new(config: &Config) -> Self {
-        Policy { config: config.clone() }
+        let tells_keys_apart = config.rules.iter().any(|rule| rule.key.is_some());
+        Policy { config: config.clone(), tells_keys_apart }
     }
 
     /// The operator's salt.
@@ -30,18 +43,24 @@ impl Policy {
         &self.config.epoch
     }
 
-    /// Whether answers to `call` of `model` (by its canonical name) may be looked up and kept.
+    /// Whether two keys that share answers may be under different rules.
+    pub fn tells_keys_apart(&self) -> bool {
+        self.tells_keys_apart
+    }
+
+    /// Whether answers to a call may be looked up and kept.
     ///
     /// # Errors
     /// Why not.
-    pub fn terms(&self, call: &Call, model: &str) -> Result<Terms, Reason> {
-        if !self.config.enabled {
+    pub fn terms(&self, subject: Subject<'_>) -> Result<Terms, Reason> {
+        let call = subject.call;
+        let rule = self.config.rules.iter().find(|rule| rule.matches(&subject));
+        if !rule.and_then(|rule| rule.enabled).unwrap_or(self.config.enabled) {
             return Err(Reason::Off);
         }
         if let Storable::No(why) = call.storable {
             return Err(why);
         }
-        let rule = self.config.rules.iter().find(|rule| rule.matches(model, call.operation));
         let completions = rule.and_then(|rule| rule.completions).unwrap_or(self.config.completions);
         let (usual, kept) = match call.operation {
             Operation::Embed => (self.config.embedding_ttl, true),
@@ -60,15 +79,23 @@ impl Policy {
             (false, _) => Err(Reason::Off),
             (true, _) if ttl.is_zero() => Err(Reason::Ttl),
             (true, _) => {
-                Ok(Terms { ttl, max_entry: self.config.max_entry, max_question: self.config.max_question })
+                let max_entry = rule.and_then(|rule| rule.max_entry).unwrap_or(self.config.max_entry);
+                Ok(Terms { ttl, max_entry, max_question: self.config.max_question })
             }
         }
     }
 }
 
 impl Rule {
-    fn matches(&self, model: &str, operation: Operation) -> bool {
-        self.operation.is_none_or(|wanted| wanted == operation)
+    fn matches(&self, subject: &Subject<'_>) -> bool {
+        let &Subject { call, model, route, consumer } = subject;
+        let fits = |pattern: &Option<String>, text: &str| {
+            pattern.as_deref().is_none_or(|pattern| WildMatch::new(pattern).matches(text))
+        };
+        self.operation.is_none_or(|wanted| wanted == call.operation)
+            && fits(&self.route, route)
+            && fits(&self.key, &consumer.name)
+            && fits(&self.team, &consumer.team)
             && self
                 .model
                 .as_deref()

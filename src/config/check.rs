@@ -159,8 +159,9 @@ fn check_cache(cache: &cache::Config, found: &mut Vec<Finding>) {
                 );
             }
         }
-        if rule.ttl.is_none() && rule.completions.is_none() {
-            fault("changes nothing: give it a `ttl` or `completions`");
+        let changes_time = rule.ttl.is_some() || rule.completions.is_some();
+        if !changes_time && rule.enabled.is_none() && rule.max_entry.is_none() {
+            fault("changes nothing: give it `enabled`, `ttl`, `completions` or `max_entry`");
         }
     }
 }

@@ -25,6 +25,11 @@ pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Erro
     deserializer.deserialize_any(SizeVisitor)
 }
 
+/// As [`size`], for a key that may be left out.
+pub fn some_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    size(deserializer).map(Some)
+}
+
 /// An IP address and a port (`"127.0.0.1:8000"`, `"[::1]:8000"`).
 pub fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     deserializer.deserialize_str(SocketAddressVisitor)

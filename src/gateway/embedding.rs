@@ -47,7 +47,7 @@ enum Rest {
 pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result<Option<Fetched>, Error> {
     let Some(texts) = &order.call.texts else { return Ok(None) };
     let Ok((identity, terms)) = fetch::terms(policy, order) else { return Ok(None) };
-    if order.directives.no_store || way.items.is_opaque(identity) {
+    if order.directives.secrecy().is_some() || way.items.is_opaque(identity) {
         return Ok(None);
     }
     let whole = order.key(way, policy, identity);

@@ -56,7 +56,7 @@ impl Gateway {
         let identified = self.way.inventory.identify(&call.model).await;
         let unreachable = identified.is_err();
         let identity = identified.unwrap_or_default();
-        let directives = Directives::read(request.headers);
+        let directives = Directives::read(request.headers)?;
         let facts = CallFacts::new(&call, identity.as_ref().map_or("other".into(), |one| one.name.clone()));
         let order = Order { request: &request, call, plain: opened.plain, facts, identity, directives };
         let mut told = Explanation::of(&order, &self.way, &policy);
@@ -73,7 +73,8 @@ impl Gateway {
                 let beside = order.asked(&self.way, &policy, identity);
                 let subject =
                     Subject { way: &self.way, policy: &policy, order: &order, identity, terms, beside };
-                let text_by_text = !order.directives.no_store && !self.way.items.is_opaque(identity);
+                let text_by_text =
+                    order.directives.secrecy().is_none() && !self.way.items.is_opaque(identity);
                 match order.call.texts.as_ref().filter(|_| text_by_text) {
                     Some(texts) => subject.explain_texts(texts, &mut told).await,
                     None => subject.explain_whole(&mut told).await,

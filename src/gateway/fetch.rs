@@ -4,7 +4,7 @@ use super::plan::{FlightKey, Keep, Plan};
 use super::trip::{self, TripHead};
 use super::{Policy, Reply, Request, Way, query};
 use crate::cache::{
-    CacheKey, Directives, Entry, Found, Label, Parts, Payload, Prefix, Question, Terms, TierName,
+    CacheKey, Directives, Entry, Found, Label, Parts, Payload, Prefix, Question, Subject, Terms, TierName,
 };
 use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed, Reason, Scope};
 use crate::flight::{Boarding, Full, Recorder, Seat};
@@ -110,7 +110,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     if order.directives.only_if_cached {
         return Err(not_cached());
     }
-    if let Some(why) = forbidden.filter(|_| order.directives.no_store) {
+    if let Some(why) = order.directives.secrecy() {
         return solo(way, order, why, None);
     }
     let asked = order.asked(way, policy, identity);
@@ -162,7 +162,13 @@ pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity,
     if identity.remote {
         return Err(Reason::Cloud);
     }
-    Ok((identity, policy.cache.terms(&order.call, &identity.name)?))
+    let (route, consumer) = (order.request.form.path(), &*order.request.consumer);
+    let terms = policy.cache.terms(Subject { call: &order.call, model: &identity.name, route, consumer })?;
+    let ttl = order.directives.ttl.map_or(terms.ttl, |wanted| wanted.min(terms.ttl));
+    if ttl.is_zero() {
+        return Err(Reason::Ttl);
+    }
+    Ok((identity, Terms { ttl, ..terms }))
 }
 
 fn solo(way: &Arc<Way>, order: &Order<'_>, why: Reason, keep: Option<Keep>) -> Result<Fetched, Error> {

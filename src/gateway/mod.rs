@@ -126,6 +126,7 @@ impl Gateway {
     /// What is to be said to the client instead of an answer.
     pub async fn answer(&self, request: Request<'_>, record: &mut Record) -> Result<Reply, Error> {
         let policy = self.policy.load_full();
+        let directives = Directives::read(request.headers)?;
         let verdict = match &request.origin {
             Some(origin) => Some(self.way.origins.judge(origin).await?),
             None => None,
@@ -141,7 +142,6 @@ impl Gateway {
         record.call = Some(facts.clone());
         call.body = opened.seal(&call.body)?;
 
-        let directives = Directives::read(request.headers);
         let plain = opened.plain;
         let order = Order { request: &request, call, plain, facts, identity, directives };
         let fetched = match embedding::fetch(&self.way, &policy, &order).await? {
@@ -154,7 +154,8 @@ impl Gateway {
                 record.observed = Some(remembered.entry.observed);
                 let template = respond::fit(&remembered.entry, &order)?;
                 if verdict.is_none() && order.directives == Directives::default() {
-                    self.recall.learn(&self.way, &order, policy.generation, &remembered, &template);
+                    let under = (policy.generation, policy.cache.tells_keys_apart());
+                    self.recall.learn(&self.way, &order, under, &remembered, &template);
                 }
                 respond::remembered(&remembered, &template, &order, record)
             }
@@ -196,7 +197,8 @@ impl Gateway {
         policy: &Policy,
         now: Instant,
     ) -> Option<Recalled> {
-        let stamp = Stamp { epoch: self.way.inventory.epoch(now)?, generation: policy.generation };
+        let by_key = policy.cache.tells_keys_apart();
+        let stamp = Stamp { epoch: self.way.inventory.epoch(now)?, generation: policy.generation, by_key };
         self.recall.find(&self.way, consumer, path, body, stamp, now)
     }
 

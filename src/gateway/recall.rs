@@ -30,6 +30,8 @@ pub struct Alias {
 pub struct Stamp {
     pub epoch: u64,
     pub generation: u64,
+    /// Keys that share answers may be under different rules there.
+    pub by_key: bool,
 }
 
 /// A remembered answer, ready to be written.
@@ -63,7 +65,7 @@ impl Recall {
         stamp: Stamp,
         now: Instant,
     ) -> Option<Recalled> {
-        let alias = self.known.get(&name(consumer, path, body))?;
+        let alias = self.known.get(&name(consumer, stamp, path, body))?;
         if alias.learned != stamp {
             return None;
         }
@@ -77,7 +79,7 @@ impl Recall {
         &self,
         way: &Way,
         order: &Order<'_>,
-        generation: u64,
+        (generation, by_key): (u64, bool),
         remembered: &Remembered,
         template: &Template,
     ) {
@@ -88,10 +90,12 @@ impl Recall {
             return;
         }
         let Some(rendition) = Rendition::of(stored, entry, template) else { return };
+        let learned = Stamp { epoch: identity.epoch, generation, by_key };
+        let name = name(&request.consumer, learned, request.form.path(), &request.body);
         let alias = Alias {
             key: *key,
             entry: Arc::downgrade(stored),
-            learned: Stamp { epoch: identity.epoch, generation },
+            learned,
             ttl: *ttl,
             rendition,
             route: request.route,
@@ -99,7 +103,7 @@ impl Recall {
             counters: way.metrics.hit_handles(request.route, &order.facts, &entry.observed),
         };
         let weight = u64::from(alias.weight());
-        self.known.insert(name(&request.consumer, request.form.path(), &request.body), Arc::new(alias));
+        self.known.insert(name, Arc::new(alias));
         if self.settling.is_due(weight) {
             self.known.run_pending_tasks();
         }
@@ -131,10 +135,13 @@ impl Recalled {
     }
 }
 
-/// 256 bits over the scope, the path and the very bytes.
-fn name(consumer: &Consumer, path: &str, body: &[u8]) -> [u8; 32] {
+/// 256 bits over whoever shares the answer, the path and the very bytes.
+fn name(consumer: &Consumer, stamp: Stamp, path: &str, body: &[u8]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&consumer.scope.0);
+    if stamp.by_key {
+        hasher.update(blake3::hash(consumer.name.as_bytes()).as_bytes());
+    }
     hasher.update(path.as_bytes());
     hasher.update(&[0]);
     hasher.update(body);

@@ -11,9 +11,9 @@ impl Explanation {
         if !self.verdict.is_empty() {
             return;
         }
-        if directives.no_store {
-            return self
-                .end(CacheOutcome::Bypass, "the request itself says no-store: nothing is looked up or kept");
+        if let Some(why) = directives.secrecy() {
+            let why = format!("the request itself says {}: nothing is looked up or kept", why.label());
+            return self.end(CacheOutcome::Bypass, why);
         }
         if !directives.may_look_up() {
             let why = "the request itself wants a new answer; that one may be kept";

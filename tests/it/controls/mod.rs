@@ -1,3 +1,5 @@
 //! What a request and the settings can say about the cache, and what the cache says of its reasons.
 
 mod reasons;
+mod request;
+mod rules;
