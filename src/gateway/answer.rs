@@ -1,6 +1,6 @@
 //! What a call for one text or several brought.
 
-use super::fetch::Order;
+use super::order::Order;
 use crate::batch::share;
 use crate::dialect::{Form, Looks, read_embeddings};
 use crate::domain::{Embedding, Error, Observed};

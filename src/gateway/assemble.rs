@@ -1,7 +1,8 @@
 //! An embedding call's answer, put together from its texts' vectors.
 
 use super::answer::Answer;
-use super::fetch::{Assembled, Fetched, Order, Remembered};
+use super::fetch::{Assembled, Fetched, Remembered};
+use super::order::Order;
 use super::{Body, Reply, Way, respond};
 use crate::cache::{CacheKey, Entry, Kept, TierName};
 use crate::dialect::{Form, render_embeddings};

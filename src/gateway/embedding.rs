@@ -5,7 +5,8 @@
 
 use super::assemble::{self, Forwarded};
 use super::fan::{Fan, Found};
-use super::fetch::{self, Fetched, Order};
+use super::fetch::{self, Fetched};
+use super::order::Order;
 
 use super::texts::Demand;
 use super::{Policy, Way};

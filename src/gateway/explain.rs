@@ -3,9 +3,10 @@
 
 use super::embedding::Wanted;
 use super::explanation::{Explanation, Texts, TierSays};
-use super::fetch::{self, Order, TEXTS};
+use super::fetch;
 use super::inquiry::Inquiry;
 use super::nearest::{Sought, nearest};
+use super::order::{Order, TEXTS};
 use super::sight::{KNOWN, NOTHING};
 use super::texts::alone;
 use super::{Gateway, Policy, Way};

@@ -1,6 +1,6 @@
 //! What is said of a request to whoever asks why.
 
-use super::fetch::Order;
+use super::order::Order;
 use super::sight::NOTHING;
 use super::{Policy, Way};
 use crate::cache::{Terms, TierName};

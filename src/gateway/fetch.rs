@@ -1,31 +1,15 @@
 //! Where an answer comes from: the memory, else a trip that is under way, else a trip of its own.
 
-use super::plan::{FlightKey, Keep, Plan};
+use super::order::Order;
+use super::plan::{FlightKey, Keep};
 use super::trip::{self, TripHead};
-use super::{Policy, Reply, Request, Way, query};
-use crate::cache::{
-    CacheKey, Directives, Entry, Found, Label, Parts, Payload, Prefix, Question, Subject, Terms, TierName,
-};
-use crate::domain::{CacheOutcome, Call, CallFacts, Error, Fingerprint, Kind, Observed, Reason, Scope};
+use super::{Policy, Reply, Way};
+use crate::cache::{CacheKey, Entry, Found, Payload, Question, Subject, Terms, TierName};
+use crate::domain::{CacheOutcome, Error, Kind, Observed, Reason};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
-use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// In a key, in place of a path: both routes for vectors share them.
-pub const TEXTS: &str = "texts";
-
-/// All that is known of a request once it has been read.
-pub struct Order<'a> {
-    pub request: &'a Request<'a>,
-    pub call: Call,
-    /// The body as it can be read; `call.body` may be packed.
-    pub plain: Bytes,
-    pub facts: CallFacts,
-    pub identity: Option<Identity>,
-    pub directives: Directives,
-}
 
 /// An answer that was kept.
 pub struct Remembered {
@@ -92,7 +76,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     let remembered = || remembered(way, key, order, terms);
     let forbidden = order.directives.forbids();
     let mut why = match remembered() {
-        Ok(remembered) => return Ok(Fetched::Remembered(remembered)),
+        Ok(known) => return Ok(Fetched::Remembered(known)),
         Err(why) => why,
     };
     if forbidden.is_none()
@@ -119,8 +103,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     if let Some(why) = forbidden {
         return solo(way, order, why, Some(keep));
     }
-    let plan = order.plan(Some(keep));
-    let call = order.request.upstream_call(&order.call);
+    let (plan, call) = (order.plan(Some(keep)), order.request.upstream_call(&order.call));
     let alike = call.likeness();
     let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, call, recorder);
     let landed = || remembered().ok();
@@ -176,93 +159,6 @@ fn solo(way: &Arc<Way>, order: &Order<'_>, why: Reason, keep: Option<Keep>) -> R
     let (plan, call) = (order.plan(keep), order.request.upstream_call(&order.call));
     let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, call, recorder)).map_err(full)?;
     Ok(Fetched::Trip { seat, outcome: CacheOutcome::Bypass, why: Some(why), keeps })
-}
-
-impl Order<'_> {
-    /// Of the whole answer.
-    pub fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
-        let scope = self.request.consumer.scope;
-        self.key_in(scope, way, policy, identity, self.request.form.path(), self.call.fingerprint)
-    }
-
-    /// Of all vectors that are made in one manner; on both routes the same.
-    pub fn key_of_texts(
-        &self,
-        way: &Way,
-        policy: &Policy,
-        identity: &Identity,
-        manner: Fingerprint,
-    ) -> CacheKey {
-        self.key_in(self.request.consumer.scope, way, policy, identity, TEXTS, manner)
-    }
-
-    /// As whoever shares `scope` has it.
-    pub fn key_in(
-        &self,
-        scope: Scope,
-        way: &Way,
-        policy: &Policy,
-        identity: &Identity,
-        path: &str,
-        fingerprint: Fingerprint,
-    ) -> CacheKey {
-        CacheKey::of(Parts {
-            scope,
-            epoch: policy.cache.epoch(),
-            upstream: &way.client.target().authority(),
-            version: &identity.version,
-            digest: &identity.digest,
-            path,
-            query: &query(&self.request.target),
-            fingerprint,
-        })
-    }
-
-    /// What stands in the key beside the body.
-    pub fn asked(&self, way: &Way, policy: &Policy, identity: &Identity) -> Question {
-        let (epoch, upstream) = (policy.cache.epoch().into(), way.client.target().authority().into());
-        let texts = [epoch, upstream, identity.version.clone(), identity.digest.clone()];
-        Question::without_body(self.request.consumer.scope, texts, self.request.target.clone())
-    }
-
-    /// What an operator may find the answer by.
-    pub fn label(&self, identity: &Identity) -> Label {
-        Label {
-            prefix: Prefix::of(self.call.operation),
-            operation: self.call.operation,
-            model: identity.name.clone(),
-            digest: identity.digest.clone(),
-            team: self.request.consumer.team.clone(),
-        }
-    }
-
-    /// `stored` as this request wants it, if it may have it.
-    ///
-    /// # Errors
-    /// Why it may not.
-    fn remembered(
-        &self,
-        key: CacheKey,
-        terms: &Terms,
-        stored: Arc<Entry>,
-        tier: TierName,
-    ) -> Result<Remembered, Reason> {
-        let ttl = stored.ttl.min(terms.ttl);
-        self.directives.accept(stored.age(Instant::now()), ttl)?;
-        let entry = self.in_mode(&stored).ok_or(Reason::Mode)?;
-        Ok(Remembered { key, stored, entry, tier, ttl })
-    }
-
-    fn plan(&self, keep: Option<Keep>) -> Plan {
-        Plan {
-            form: self.request.form,
-            route: self.request.route,
-            facts: self.facts.clone(),
-            model: self.call.model.clone(),
-            estimated_prompt_tokens: self.call.estimated_prompt_tokens,
-            keep,
-        }
-    }
 }
 
 fn not_cached() -> Error {

@@ -1,6 +1,6 @@
 //! A kept answer in the mode that a request asks for: whole or streamed, whichever way it was given first.
 
-use super::fetch::Order;
+use super::order::Order;
 use crate::cache::Entry;
 use crate::dialect;
 use crate::domain::Operation;

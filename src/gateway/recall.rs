@@ -2,7 +2,8 @@
 //! its answer, without reading either.
 
 use super::Way;
-use super::fetch::{Order, Remembered};
+use super::fetch::Remembered;
+use super::order::Order;
 use super::rendition::{Fresh, Rendition};
 use crate::cache::{CacheKey, Entry, Settling};
 use crate::domain::{CallFacts, Consumer, Pour, Route, Template};

@@ -1,7 +1,8 @@
 //! What goes back, before anyone thinks of sockets.
 
-use super::fetch::{Order, Remembered};
+use super::fetch::Remembered;
 use super::live::Live;
+use super::order::Order;
 use super::trip::TripHead;
 use crate::cache::{Entry, TierName};
 use crate::dialect::openai::UsageStrip;

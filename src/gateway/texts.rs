@@ -3,7 +3,7 @@
 use super::Way;
 use super::answer::{Answer, Appearance, Outcome};
 use super::books::Books;
-use super::fetch::Order;
+use super::order::Order;
 use super::plan::Plan;
 use super::trip;
 use crate::batch::{Joint, Party, Places};

@@ -2,8 +2,9 @@
 //! for where they are not.
 
 use super::embedding::Wanted;
-use super::fetch::{self, Order};
+use super::fetch;
 use super::inquiry::Inquiry;
+use super::order::Order;
 use super::{Gateway, Policy, Way};
 use crate::cache::{CacheKey, Directives, Listing, Payload, Question, Selection, Sight, Told};
 use crate::domain::{CallFacts, Consumer, Error, Scope};

@@ -1,0 +1,112 @@
+//! What is known of a request that has been read.
+
+use super::fetch::Remembered;
+use super::plan::{Keep, Plan};
+use super::{Policy, Request, Way, query};
+use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Prefix, Question, Terms, TierName};
+use crate::domain::{Call, CallFacts, Fingerprint, Reason, Scope};
+use crate::upstream::Identity;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// In a key, in place of a path: both routes for vectors share them.
+pub const TEXTS: &str = "texts";
+
+/// All that is known of a request once it has been read.
+pub struct Order<'a> {
+    pub request: &'a Request<'a>,
+    pub call: Call,
+    /// The body as it can be read; `call.body` may be packed.
+    pub plain: Bytes,
+    pub facts: CallFacts,
+    pub identity: Option<Identity>,
+    pub directives: Directives,
+}
+
+impl Order<'_> {
+    /// Of the whole answer.
+    pub fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
+        let scope = self.request.consumer.scope;
+        self.key_in(scope, way, policy, identity, self.request.form.path(), self.call.fingerprint)
+    }
+
+    /// Of all vectors that are made in one manner; on both routes the same.
+    pub fn key_of_texts(
+        &self,
+        way: &Way,
+        policy: &Policy,
+        identity: &Identity,
+        manner: Fingerprint,
+    ) -> CacheKey {
+        self.key_in(self.request.consumer.scope, way, policy, identity, TEXTS, manner)
+    }
+
+    /// As whoever shares `scope` has it.
+    pub fn key_in(
+        &self,
+        scope: Scope,
+        way: &Way,
+        policy: &Policy,
+        identity: &Identity,
+        path: &str,
+        fingerprint: Fingerprint,
+    ) -> CacheKey {
+        CacheKey::of(Parts {
+            scope,
+            epoch: policy.cache.epoch(),
+            upstream: &way.client.target().authority(),
+            version: &identity.version,
+            digest: &identity.digest,
+            path,
+            query: &query(&self.request.target),
+            fingerprint,
+        })
+    }
+
+    /// What stands in the key beside the body.
+    pub fn asked(&self, way: &Way, policy: &Policy, identity: &Identity) -> Question {
+        let (epoch, upstream) = (policy.cache.epoch().into(), way.client.target().authority().into());
+        let texts = [epoch, upstream, identity.version.clone(), identity.digest.clone()];
+        Question::without_body(self.request.consumer.scope, texts, self.request.target.clone())
+    }
+
+    /// What an operator may find the answer by.
+    pub fn label(&self, identity: &Identity) -> Label {
+        Label {
+            prefix: Prefix::of(self.call.operation),
+            operation: self.call.operation,
+            model: identity.name.clone(),
+            digest: identity.digest.clone(),
+            team: self.request.consumer.team.clone(),
+        }
+    }
+
+    /// `stored` as this request wants it, if it may have it.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn remembered(
+        &self,
+        key: CacheKey,
+        terms: &Terms,
+        stored: Arc<Entry>,
+        tier: TierName,
+    ) -> Result<Remembered, Reason> {
+        let ttl = stored.ttl.min(terms.ttl);
+        self.directives.accept(stored.age(Instant::now()), ttl)?;
+        let entry = self.in_mode(&stored).ok_or(Reason::Mode)?;
+        Ok(Remembered { key, stored, entry, tier, ttl })
+    }
+
+    pub fn plan(&self, keep: Option<Keep>) -> Plan {
+        Plan {
+            form: self.request.form,
+            route: self.request.route,
+            facts: self.facts.clone(),
+            model: self.call.model.clone(),
+            estimated_prompt_tokens: self.call.estimated_prompt_tokens,
+            keep,
+        }
+    }
+}
