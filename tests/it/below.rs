@@ -14,6 +14,19 @@ fn before(upstream: &Upstream, dir: &TempDir) -> Launch {
         .set("cache.database.url", &file.to_string_lossy())
 }
 
+/// One whose database has answered: what is told before that is kept in memory alone.
+async fn begun(launch: Launch) -> Pannier {
+    let pannier = launch.start().await;
+    eventually("the database", || async {
+        let metrics = pannier.metrics().await;
+        let probes = [("dep", "database"), ("op", "probe")];
+        let asked = metrics.sum("pannier_dependency_duration_seconds_count", &probes);
+        (asked > metrics.sum("pannier_dependency_errors_total", &probes)).then_some(())
+    })
+    .await;
+    pannier
+}
+
 async fn end(mut pannier: Pannier) {
     pannier.signal("TERM");
     assert_eq!(pannier.ended().await.0.code(), Some(0));
@@ -24,7 +37,7 @@ async fn a_restart_forgets_nothing() {
     let upstream = Upstream::start().await;
     let dir = TempDir::new().expect("a directory");
     let mut told = Vec::new();
-    let pannier = before(&upstream, &dir).start().await;
+    let pannier = begun(before(&upstream, &dir)).await;
     for route in routes() {
         for &streamed in route.modes() {
             upstream.always(route.path, route.acts(streamed));
