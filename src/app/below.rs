@@ -1,6 +1,8 @@
 //! The tiers behind the memory as the settings want them, and what keeps them going.
 
-use crate::cache::{self, Database, DatabaseOptions, Limits, Redis, Seal, Secret, Tier, Tiers};
+use crate::cache::{
+    self, Database, DatabaseOptions, Leases, Limits, Redis, Seal, Secret, Tier, Tiers, Turns,
+};
 use crate::config::Config;
 use crate::store::{Place, Table};
 use crate::telemetry::Metrics;
@@ -16,6 +18,7 @@ const FILE: &str = "cache.db";
 #[derive(Clone)]
 pub struct Below {
     pub tiers: Arc<Tiers>,
+    pub turns: Arc<Turns>,
     redis: Option<Arc<Redis>>,
     database: Option<Arc<Database>>,
 }
@@ -43,11 +46,15 @@ impl Below {
             Ok(secret) => secret,
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "nothing is kept beyond this process");
-                return Ok(Below { tiers: Arc::new(unsealed(metrics)), redis: None, database: None });
+                let tiers = Arc::new(unsealed(metrics));
+                let turns = Arc::new(Turns::new(None, tiers.clone(), metrics.clone()));
+                return Ok(Below { tiers, turns, redis: None, database: None });
             }
         };
         let tiers = Arc::new(Tiers::new(Seal::new(&secret), below, wanted.queue, metrics.clone()));
-        Ok(Below { tiers, redis, database })
+        let leases = leases(&config.cache, redis.as_ref(), database.as_ref(), metrics);
+        let turns = Arc::new(Turns::new(leases, tiers.clone(), metrics.clone()));
+        Ok(Below { tiers, turns, redis, database })
     }
 
     /// Keeps them in order until `stop`; then what waits is written.
@@ -62,10 +69,35 @@ impl Below {
                 database.run(stop.clone()).await;
             }
         };
-        if !self.tiers.is_empty() {
-            tokio::join!(self.tiers.run(stop.clone()), redis, database);
+        if self.tiers.is_empty() {
+            return;
         }
+        // A lease is given back when what it was for has been written.
+        let (written, all_written) = watch::channel(false);
+        let tiers = async {
+            self.tiers.run(stop.clone()).await;
+            let _ = written.send(true);
+        };
+        tokio::join!(tiers, self.turns.run(all_written), redis, database);
     }
+}
+
+/// Where replicas agree on who asks: in the first tier that they share.
+fn leases(
+    config: &cache::Config,
+    redis: Option<&Arc<Redis>>,
+    database: Option<&Arc<Database>>,
+    metrics: &Arc<Metrics>,
+) -> Option<(Leases, Limits)> {
+    if !config.tiers.share_flights {
+        return None;
+    }
+    let new = |locks, limits: Limits| (Leases::new(locks, limits.timeout, metrics.clone()), limits);
+    if let Some(redis) = redis {
+        return Some(new(redis.clone(), config.redis.limits()));
+    }
+    let database = database.filter(|database| database.is_shared())?;
+    Some(new(database.clone(), config.database.limits()))
 }
 
 fn options(wanted: &cache::DatabaseConfig, data_dir: &Path) -> anyhow::Result<DatabaseOptions> {

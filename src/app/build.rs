@@ -162,6 +162,7 @@ fn way(
         origins: Origins::new(client.clone()),
         memory: Memory::new((config.memory.capacity - recall_share(config)) as u64, metrics.clone()),
         tiers: below.tiers.clone(),
+        turns: below.turns.clone(),
         vectors: Vectors::new(config.memory.vectors, metrics.clone()),
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),

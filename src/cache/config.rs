@@ -65,6 +65,7 @@ pub struct TiersConfig {
     /// Bytes that may wait to be written.
     #[serde(deserialize_with = "units::size")]
     pub queue: usize,
+    pub share_flights: bool,
 }
 
 /// `[cache.redis]`

@@ -4,7 +4,6 @@
 
 use super::CacheKey;
 use super::breaker::Breaker;
-use super::join::join_all;
 use super::stop::stopped;
 use super::tier::Fault;
 use crate::telemetry::Metrics;
@@ -26,20 +25,26 @@ const LAST_LOOK: Duration = Duration::from_millis(100);
 /// The fault of a look is believed at the third in a row.
 const FAULTS: u32 = 3;
 
+/// Leases that are renewed or given back in one go.
+const AT_ONCE: usize = 256;
+/// What nobody waits for has this long.
+const UPKEEP: Duration = Duration::from_secs(1);
+
 /// Locks that all replicas see. Cancel safe; each call is bounded in time by the caller.
 #[async_trait]
 pub trait Locks: Send + Sync {
     /// As a label value: the dependency that they stand in.
     fn name(&self) -> &'static str;
 
-    /// Takes `key` for `term` if nobody has it. The number is larger than at every earlier taking of it.
+    /// Takes `key` for `term` if nobody has it. The number is larger than at every earlier taking of it, and 1
+    /// where nobody has had it of late.
     async fn take(&self, key: &CacheKey, token: &Token, term: Duration) -> Result<Option<u64>, Fault>;
 
-    /// Holds `key` for another `term` from now on; `false` where it is not `token`'s any more.
-    async fn renew(&self, key: &CacheKey, token: &Token, term: Duration) -> Result<bool, Fault>;
+    /// Holds each of `held` for another `term` from now on; returns those that are not their token's any more.
+    async fn renew(&self, held: &[Holding], term: Duration) -> Result<Vec<Holding>, Fault>;
 
-    /// Gives `key` back, if it is still `token`'s.
-    async fn release(&self, key: &CacheKey, token: &Token) -> Result<(), Fault>;
+    /// Gives back those of `held` that are still their token's.
+    async fn release(&self, held: &[Holding]) -> Result<(), Fault>;
 
     /// Whether anybody has `key`.
     async fn is_taken(&self, key: &CacheKey) -> Result<bool, Fault>;
@@ -48,6 +53,9 @@ pub trait Locks: Send + Sync {
 /// Who holds a lock: no two takings have the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token(pub String);
+
+/// A key, and by whom it is held.
+pub type Holding = (CacheKey, Token);
 
 /// Hands out leases. A clone is one reference more.
 #[derive(Clone)]
@@ -67,7 +75,6 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Lease {
     key: CacheKey,
-    serial: u64,
     fence: u64,
     held: Arc<Held>,
     office: Arc<Office>,
@@ -102,9 +109,9 @@ struct Office {
 
 #[derive(Default)]
 struct Books {
-    held: HashMap<u64, (CacheKey, Arc<Held>)>,
+    held: HashMap<CacheKey, Arc<Held>>,
     /// To be given back.
-    returned: Vec<(CacheKey, Token)>,
+    returned: Vec<Holding>,
 }
 
 #[derive(Debug)]
@@ -139,13 +146,16 @@ impl Leases {
         let token = Token(format!("{}:{serial}", office.owner));
         // From here on it may be ours without our knowing: whatever keeps us from the answer, it is given back.
         let mut unsure = Unsure { office, taking: Some((*key, token.clone())) };
-        let taken = office.ask("take", office.locks.take(key, &token, TERM)).await;
+        let taken = office.ask("take", office.timeout, office.locks.take(key, &token, TERM)).await;
         match taken {
             Some(Ok(Some(fence))) => {
                 unsure.taking = None;
                 let held = Arc::new(Held { token, lost: AtomicBool::new(false) });
-                office.lock().held.insert(serial, (*key, held.clone()));
-                Taken::Held(Lease { key: *key, serial, fence, held, office: office.clone() })
+                if let Some(before) = office.lock().held.insert(*key, held.clone()) {
+                    // Its term was over without our knowing.
+                    before.lost.store(true, Ordering::Relaxed);
+                }
+                Taken::Held(Lease { key: *key, fence, held, office: office.clone() })
             }
             Some(Ok(None)) => {
                 unsure.taking = None;
@@ -174,6 +184,11 @@ impl Leases {
         office.give_back().await;
     }
 
+    /// Whether it is this replica that has the lease of `key`.
+    pub fn holds(&self, key: &CacheKey) -> bool {
+        self.0.lock().held.contains_key(key)
+    }
+
     /// How many are held.
     pub fn held(&self) -> usize {
         self.0.lock().held.len()
@@ -183,7 +198,7 @@ impl Leases {
 /// A taking whose answer has not come.
 struct Unsure<'a> {
     office: &'a Office,
-    taking: Option<(CacheKey, Token)>,
+    taking: Option<Holding>,
 }
 
 impl Drop for Unsure<'_> {
@@ -212,7 +227,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut books = self.office.lock();
-        books.held.remove(&self.serial);
+        if books.held.get(&self.key).is_some_and(|held| Arc::ptr_eq(held, &self.held)) {
+            books.held.remove(&self.key);
+        }
         if self.is_held() {
             books.returned.push((self.key, self.held.token.clone()));
             drop(books);
@@ -232,7 +249,8 @@ impl Waiting {
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_LOOK);
-            match self.office.ask("look", self.office.locks.is_taken(&self.key)).await {
+            let Office { locks, timeout, .. } = &*self.office;
+            match self.office.ask("look", *timeout, locks.is_taken(&self.key)).await {
                 Some(Ok(true)) => faults = 0,
                 Some(Ok(false)) => return Ended::Free,
                 Some(Err(_)) => faults += 1,
@@ -249,35 +267,39 @@ impl Waiting {
 
 impl Office {
     async fn renew(&self) {
-        let held: Vec<_> = self.lock().held.values().cloned().collect();
-        let renewals = held.iter().map(|(key, held)| async move {
-            let renewed = self.ask("renew", self.locks.renew(key, &held.token, TERM)).await;
-            // A fault says nothing: the lease may be over or not. Only a clear no is one.
-            if matches!(renewed, Some(Ok(false))) {
+        let held: Vec<(CacheKey, Arc<Held>)> =
+            self.lock().held.iter().map(|(key, held)| (*key, held.clone())).collect();
+        let holdings: Vec<Holding> = held.iter().map(|(key, held)| (*key, held.token.clone())).collect();
+        for (held, holdings) in held.chunks(AT_ONCE).zip(holdings.chunks(AT_ONCE)) {
+            // A fault says nothing: the leases may be over or not. Only a clear no is one.
+            let renewing = self.ask("renew", UPKEEP, self.locks.renew(holdings, TERM)).await;
+            let Some(Ok(lost)) = renewing else { return };
+            for (_, held) in
+                held.iter().filter(|(_, held)| lost.iter().any(|(_, token)| *token == held.token))
+            {
                 held.lost.store(true, Ordering::Relaxed);
             }
-        });
-        join_all(renewals).await;
+        }
     }
 
     async fn give_back(&self) {
         let returned = std::mem::take(&mut self.lock().returned);
-        let releases = returned.iter().map(|(key, token)| async move {
+        for returned in returned.chunks(AT_ONCE) {
             // What is not given back now is over soon.
-            let _ = self.ask("release", self.locks.release(key, token)).await;
-        });
-        join_all(releases).await;
+            let _ = self.ask("release", UPKEEP, self.locks.release(returned)).await;
+        }
     }
 
     /// `None` where the locks are left out for now.
     async fn ask<T>(
         &self,
         op: &'static str,
+        limit: Duration,
         work: impl Future<Output = Result<T, Fault>>,
     ) -> Option<Result<T, Fault>> {
         let began = Instant::now();
         let pass = self.breaker.enter(began)?;
-        let done = tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(Fault::TimedOut));
+        let done = tokio::time::timeout(limit, work).await.unwrap_or(Err(Fault::TimedOut));
         self.metrics.dependency_asked(self.locks.name(), op, began.elapsed(), done.is_ok());
         match done {
             Ok(_) => pass.succeeded(),

@@ -80,6 +80,11 @@ impl Books {
         }
     }
 
+    /// Bytes of the body so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     /// A reader may leave now with all that it wanted.
     pub fn is_all_there(&self) -> bool {
         self.length.is_some_and(|length| self.received >= length)

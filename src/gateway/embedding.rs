@@ -151,16 +151,16 @@ async fn rest(
     while let Some((number, news)) = fan.next().await {
         let embedding = match news? {
             Found::Kept(kept) => kept.embedding,
-            Found::Landed { landed, with_others } => {
-                let answer = &landed.answer;
+            Found::Unfit => return Ok(Rest::Unfit),
+            Found::Answered { answer, nth, with_others } => {
                 joined += usize::from(with_others);
                 // An error speaks for the whole request, as it does with bare Ollama.
                 let speaks = !answer.is_fine() || (texts.items.len() == 1 && answer.texts() == 1);
                 if speaks && answer.looks == looks {
-                    let fetched = assemble::as_it_came(order, answer, with_others, terms.ttl);
+                    let fetched = assemble::as_it_came(order, &answer, with_others, terms.ttl);
                     return Ok(Rest::Whole(fetched));
                 }
-                let Some(embedding) = answer.embedding(landed.nth) else { return Ok(Rest::Unfit) };
+                let Some(embedding) = answer.embedding(nth) else { return Ok(Rest::Unfit) };
                 asked.insert(answer.place);
                 embedding.clone()
             }

@@ -1,7 +1,7 @@
 //! One request's texts that are not known, asked for a few at a time, and in the order in which they were asked.
 
 use super::Way;
-use super::answer::Outcome;
+use super::answer::{Answer, Outcome};
 use super::items::{ItemKey, Landed, fly};
 use super::texts::Demand;
 use crate::batch::Joint;
@@ -15,13 +15,17 @@ use tokio::sync::oneshot;
 
 /// What became of a text.
 pub enum Found {
-    Landed {
-        landed: Arc<Landed>,
+    Answered {
+        answer: Arc<Answer>,
+        /// The how-manieth of its texts it is.
+        nth: usize,
         /// It was under way for somebody else.
         with_others: bool,
     },
     /// It was kept just now.
     Kept(Kept),
+    /// It was kept by another replica, and is not what this request wants.
+    Unfit,
 }
 
 /// The texts of one request that are not known, on their way. Dropping it gives them up.
@@ -82,16 +86,26 @@ impl<'a> Fan<'a> {
         let item = *item;
         let news = match waiting {
             Waiting::Kept(kept) => Ok(Found::Kept(kept.clone())),
-            Waiting::Seat(seat) => loop {
-                match seat.next().await {
-                    Event::Head(landed) => break Ok(Found::Landed { landed, with_others: seat.joined() }),
-                    Event::Failed(error) => break Err(error),
-                    Event::Chunk(_) | Event::End => {}
-                }
-            },
+            Waiting::Seat(seat) => {
+                let landed = landed(seat).await;
+                let with_others = seat.joined();
+                landed.map(|landed| self.found(&landed, with_others))
+            }
         };
         self.waiting.pop_front();
         Some((item, news))
+    }
+
+    fn found(&self, landed: &Landed, with_others: bool) -> Found {
+        match landed {
+            Landed::Answered { answer, nth } => {
+                Found::Answered { answer: answer.clone(), nth: *nth, with_others }
+            }
+            Landed::Kept(kept) => {
+                let fit = kept.clone().fit_for(&self.directives, self.demand.terms, Instant::now());
+                fit.map_or(Found::Unfit, Found::Kept)
+            }
+        }
     }
 
     /// Asks for as many as may be under way.
@@ -147,6 +161,17 @@ impl<'a> Fan<'a> {
         let call = self.demand.call(self.way, departing.iter().map(|one| one.item).collect());
         for (nth, one) in departing.into_iter().enumerate() {
             let _ = one.told.send((call.clone(), nth));
+        }
+    }
+}
+
+/// What became of the text that `seat` waits for. Cancel safe.
+async fn landed(seat: &mut Seat<Landed, Error>) -> Result<Arc<Landed>, Error> {
+    loop {
+        match seat.next().await {
+            Event::Head(landed) => return Ok(landed),
+            Event::Failed(error) => return Err(error),
+            Event::Chunk(_) | Event::End => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use super::order::Order;
 use super::plan::{FlightKey, Keep};
 use super::trip::{self, TripHead};
 use super::{Policy, Reply, Way};
-use crate::cache::{CacheKey, Entry, Found, Payload, Question, Subject, Terms, TierName};
+use crate::cache::{CacheKey, Entry, Found, Payload, Subject, Terms, Ticket, TierName, Turn};
 use crate::domain::{CacheOutcome, Error, Kind, Observed, Reason};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
@@ -72,23 +72,16 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         Err(_) if order.directives.only_if_cached => return Err(not_cached()),
         Err(why) => return solo(way, order, why, None),
     };
-    let (scope, label) = (order.request.consumer.scope, order.label(identity));
     let remembered = || remembered(way, key, order, terms);
     let forbidden = order.directives.forbids();
     let mut why = match remembered() {
         Ok(known) => return Ok(Fetched::Remembered(known)),
         Err(why) => why,
     };
-    if forbidden.is_none()
-        && let Some((Payload::Answer(entry), tier)) = way.tiers.find(&key, &scope, &label).await
-    {
-        match order.remembered(key, &terms, entry, tier) {
-            Ok(remembered) if order.can_show(&remembered.entry) => {
-                way.memory.put(key, remembered.stored.clone());
-                return Ok(Fetched::Remembered(remembered));
-            }
-            Ok(_) => {}
-            Err(unfit) => why = Some(unfit),
+    if forbidden.is_none() {
+        match below(way, order, key, identity, terms).await {
+            Ok(known) => return Ok(Fetched::Remembered(known)),
+            Err(unfit) => why = unfit.or(why),
         }
     }
     if order.directives.only_if_cached {
@@ -97,16 +90,21 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     if let Some(why) = order.directives.secrecy() {
         return solo(way, order, why, None);
     }
-    let asked = order.asked(way, policy, identity);
-    let question = Question::of(order.plain.clone(), terms.max_question, &asked);
-    let keep = Keep { key, scope, label, identity: identity.clone(), terms, question };
+    let keep = order.keep(way, policy, key, identity, terms);
     if let Some(why) = forbidden {
         return solo(way, order, why, Some(keep));
     }
-    let (plan, call) = (order.plan(Some(keep)), order.request.upstream_call(&order.call));
+    let ticket = match turn(way, order, &keep, &mut why).await {
+        Ok(ticket) => ticket,
+        Err(remembered) => return Ok(Fetched::Remembered(remembered)),
+    };
+    let (mut plan, call) = (order.plan(Some(keep)), order.request.upstream_call(&order.call));
     let alike = call.likeness();
-    let depart = |recorder: Recorder<_, _, _>| trip::travel(way.clone(), plan, call, recorder);
     let landed = || remembered().ok();
+    let depart = |recorder: Recorder<_, _, _>| {
+        plan.lease = ticket.lease();
+        trip::travel(way.clone(), plan, call, recorder)
+    };
     match way.flights.join(FlightKey { key, likeness: alike }, landed, depart).map_err(full)? {
         Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
         Boarding::Seat(seat) => {
@@ -114,6 +112,65 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
             Ok(Fetched::Trip { seat, outcome, why, keeps: Some(terms.ttl) })
         }
     }
+}
+
+/// Waits for our turn to ask. What another has kept and is not fit for us is a reason `why` we ask.
+///
+/// # Errors
+/// What another replica has kept meanwhile, which answers as well.
+async fn turn(
+    way: &Way,
+    order: &Order<'_>,
+    keep: &Keep,
+    why: &mut Option<Reason>,
+) -> Result<Ticket, Remembered> {
+    match way.turns.wait(&keep.key, &keep.scope, &keep.label).await {
+        Turn::Come(ticket) => Ok(ticket),
+        Turn::Found(payload, tier) => match found(way, order, keep.key, keep.terms, payload, tier) {
+            Ok(remembered) => Err(remembered),
+            Err(unfit) => {
+                *why = unfit.or(*why);
+                Ok(Ticket::default())
+            }
+        },
+    }
+}
+
+/// What the tiers behind the memory have, if it may be used.
+///
+/// # Errors
+/// Why it may not, where they have anything at all.
+async fn below(
+    way: &Way,
+    order: &Order<'_>,
+    key: CacheKey,
+    identity: &Identity,
+    terms: Terms,
+) -> Result<Remembered, Option<Reason>> {
+    let (scope, label) = (order.request.consumer.scope, order.label(identity));
+    let (payload, tier) = way.tiers.find(&key, &scope, &label).await.ok_or(None)?;
+    found(way, order, key, terms, payload, tier)
+}
+
+/// What a tier behind the memory had, if it may be used; it is then remembered here as well.
+///
+/// # Errors
+/// Why it may not, where there is more to say than that it is of no use here.
+fn found(
+    way: &Way,
+    order: &Order<'_>,
+    key: CacheKey,
+    terms: Terms,
+    payload: Payload,
+    tier: TierName,
+) -> Result<Remembered, Option<Reason>> {
+    let Payload::Answer(entry) = payload else { return Err(None) };
+    let remembered = order.remembered(key, &terms, entry, tier)?;
+    if !order.can_show(&remembered.entry) {
+        return Err(None);
+    }
+    way.memory.put(key, remembered.stored.clone());
+    Ok(remembered)
 }
 
 /// What is remembered as a whole, and may be used.

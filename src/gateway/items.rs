@@ -4,7 +4,7 @@ use super::Way;
 use super::answer::{Answer, Outcome};
 use super::texts::Demand;
 use crate::batch::{self, Batcher, Joint};
-use crate::cache::{CacheKey, Payload, Question, Vector};
+use crate::cache::{CacheKey, Kept, Lease, Payload, Question, Turn, Vector};
 use crate::domain::{Error, Kind};
 use crate::flight::{Flights, Limits, Recorder};
 use crate::upstream::Identity;
@@ -33,11 +33,13 @@ pub struct ItemKey {
     pub likeness: [u8; 32],
 }
 
-/// One text's part of an answer.
+/// What became of a text.
 #[derive(Clone)]
-pub struct Landed {
-    pub answer: Arc<Answer>,
-    pub nth: usize,
+pub enum Landed {
+    /// It is one of those of an answer.
+    Answered { answer: Arc<Answer>, nth: usize },
+    /// Another replica has asked for it.
+    Kept(Kept),
 }
 
 /// Tells a flight with which call its text goes, and the how-manieth of its texts it is.
@@ -78,6 +80,16 @@ pub async fn fly(
     recorder: Record,
 ) {
     let Ok((call, nth)) = hears.await else { return };
+    // With several texts in a call, one of another flight may send it meanwhile; then it is asked for twice.
+    let lease = match way.turns.wait(&key, &demand.scope, &demand.label).await {
+        Turn::Come(ticket) => ticket.lease(),
+        Turn::Found(Payload::Vector(vector), _) if let Some(embedding) = vector.embedding() => {
+            way.vectors.put(key, &embedding, vector.stored, vector.ttl);
+            recorder.head(Landed::Kept(Kept { embedding, stored: vector.stored, ttl: vector.ttl }));
+            return recorder.seal();
+        }
+        Turn::Found(..) => None,
+    };
     let answer = match call.outcome().await {
         Ok(answer) => answer,
         Err(error) => return recorder.fail(error),
@@ -88,10 +100,10 @@ pub async fn fly(
     }
     // Whoever has it may leave at once: it is to be kept all the same.
     recorder.hold();
-    recorder.head(Landed { answer: answer.clone(), nth });
+    recorder.head(Landed::Answered { answer: answer.clone(), nth });
     recorder.seal();
     // Until the recorder goes, whoever asks for the same text gets this very answer.
-    if let Err(why) = remember(&way, &demand, item, key, &answer, nth).await {
+    if let Err(why) = remember(&way, &demand, item, key, (&answer, nth), lease).await {
         tracing::debug!(why, "a vector is not kept");
     }
 }
@@ -105,8 +117,8 @@ async fn remember(
     demand: &Demand,
     item: usize,
     key: CacheKey,
-    answer: &Answer,
-    nth: usize,
+    (answer, nth): (&Answer, usize),
+    lease: Option<Lease>,
 ) -> Result<(), &'static str> {
     let Demand { identity, terms, .. } = demand;
     let Some(embedding) = answer.embedding(nth) else {
@@ -127,7 +139,7 @@ async fn remember(
         let mut vector = Vector::of(embedding, now, terms.ttl);
         vector.question = demand.question(item).map(Question::packed);
         let payload = Payload::Vector(Arc::new(vector));
-        way.tiers.keep(key, demand.scope, demand.label.clone(), payload, None);
+        way.tiers.keep(key, demand.scope, demand.label.clone(), payload, lease);
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub use rendition::Fresh;
 pub use respond::{Body, Reply};
 pub use warmer::Warmer;
 
-use crate::cache::{Directives, Memory, Tiers, Vectors};
+use crate::cache::{Directives, Memory, Tiers, Turns, Vectors};
 use crate::dialect::encoding::{self, Opened};
 use crate::dialect::{self, Form};
 use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
@@ -79,6 +79,8 @@ pub struct Way {
     pub memory: Memory,
     /// The tiers behind it.
     pub tiers: Arc<Tiers>,
+    /// Whose turn it is to ask, among those who share one.
+    pub turns: Arc<Turns>,
     pub vectors: Vectors,
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
     pub items: Items,

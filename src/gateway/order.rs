@@ -71,6 +71,19 @@ impl Order<'_> {
         Question::without_body(self.request.consumer.scope, texts, self.request.target.clone())
     }
 
+    /// Under what name and terms the answer is remembered.
+    pub fn keep(&self, way: &Way, policy: &Policy, key: CacheKey, identity: &Identity, terms: Terms) -> Keep {
+        let asked = self.asked(way, policy, identity);
+        Keep {
+            key,
+            scope: self.request.consumer.scope,
+            label: self.label(identity),
+            identity: identity.clone(),
+            terms,
+            question: Question::of(self.plain.clone(), terms.max_question, &asked),
+        }
+    }
+
     /// What an operator may find the answer by.
     pub fn label(&self, identity: &Identity) -> Label {
         Label {
@@ -107,6 +120,7 @@ impl Order<'_> {
             model: self.call.model.clone(),
             estimated_prompt_tokens: self.call.estimated_prompt_tokens,
             keep,
+            lease: None,
         }
     }
 }

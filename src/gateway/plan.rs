@@ -1,6 +1,6 @@
 //! What a trip upstream is for, and who may share it.
 
-use crate::cache::{CacheKey, Label, Question, Terms};
+use crate::cache::{CacheKey, Label, Lease, Question, Terms};
 use crate::dialect::Form;
 use crate::domain::{CallFacts, Route, Scope};
 use crate::upstream::Identity;
@@ -24,6 +24,8 @@ pub struct Plan {
     pub estimated_prompt_tokens: u64,
     /// How to remember the answer, when it may be.
     pub keep: Option<Keep>,
+    /// No other replica asks the same meanwhile. Goes with what is kept.
+    pub lease: Option<Lease>,
 }
 
 /// Under what name and terms an answer is remembered.

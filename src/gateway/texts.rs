@@ -95,6 +95,7 @@ impl Demand {
             model: self.looks.model.clone(),
             estimated_prompt_tokens: bytes.div_ceil(4) as u64,
             keep: None,
+            lease: None,
         };
         (plan, self.part(items))
     }

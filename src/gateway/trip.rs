@@ -46,14 +46,14 @@ struct Arrived {
 }
 
 /// Goes there with `call`, and comes back with whatever there is.
-pub async fn travel(way: Arc<Way>, plan: Plan, call: UpstreamCall, recorder: Record) {
+pub async fn travel(way: Arc<Way>, mut plan: Plan, call: UpstreamCall, recorder: Record) {
     let mut books = Books::open(&way, &plan);
-    match follow(&way, &plan, call, &recorder, &mut books).await {
+    match follow(&way, &mut plan, call, &recorder, &mut books).await {
         Ok(arrived) => {
             // The readers have their answer; whether it may be remembered is found out behind their
             // backs. Until the recorder goes, whoever asks the same thing gets this very recording.
             drop(books);
-            if let Err(why) = remember(&way, &plan, arrived).await {
+            if let Err(why) = remember(&way, &mut plan, arrived).await {
                 tracing::debug!(route = plan.route.template, why, "an answer is not kept");
             }
         }
@@ -69,7 +69,7 @@ pub async fn travel(way: Arc<Way>, plan: Plan, call: UpstreamCall, recorder: Rec
 /// Records the answer up to its clean end.
 async fn follow(
     way: &Arc<Way>,
-    plan: &Plan,
+    plan: &mut Plan,
     call: UpstreamCall,
     recorder: &Record,
     books: &mut Books,
@@ -83,6 +83,7 @@ async fn follow(
     if !keeps {
         // Nobody later may find this answer: those who are in already share it.
         recorder.close();
+        plan.lease = None;
     }
     let events = kind_starts(&head.headers, EVENTS);
     let head = TripHead { head, streamed, events, observed: books.observed() };
@@ -90,6 +91,10 @@ async fn follow(
     let mut patience = None;
     while let Some(piece) = next(&mut incoming, patience).await? {
         books.read(&piece);
+        if plan.keep.as_ref().is_some_and(|keep| books.received() > keep.terms.max_entry as u64) {
+            // Others need not wait for what will not be kept.
+            plan.lease = None;
+        }
         if books.is_all_there() {
             recorder.hold();
             patience = Some(AFTERMATH);
@@ -120,7 +125,7 @@ pub async fn next(incoming: &mut Incoming, patience: Option<Duration>) -> Result
 ///
 /// # Errors
 /// Why not.
-async fn remember(way: &Way, plan: &Plan, arrived: Arrived) -> Result<(), &'static str> {
+async fn remember(way: &Way, plan: &mut Plan, arrived: Arrived) -> Result<(), &'static str> {
     let (Some(keep), Some(_)) = (&plan.keep, &arrived.body) else { return Ok(()) };
     if !arrived.observed.complete {
         return Err("it is not complete");
@@ -131,7 +136,7 @@ async fn remember(way: &Way, plan: &Plan, arrived: Arrived) -> Result<(), &'stat
     }
     let entry = Arc::new(entry);
     way.memory.put(keep.key, entry.clone());
-    way.tiers.keep(keep.key, keep.scope, keep.label.clone(), Payload::Answer(entry), None);
+    way.tiers.keep(keep.key, keep.scope, keep.label.clone(), Payload::Answer(entry), plan.lease.take());
     Ok(())
 }
 

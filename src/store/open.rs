@@ -158,6 +158,17 @@ impl Store {
         }
     }
 
+    /// A connection for one statement that writes: a transaction of its own.
+    pub(super) async fn single(&self) -> Result<Work, Error> {
+        match &self.pools {
+            Pools::Postgres { pool, pooled: false } => {
+                let connection = Connection::Postgres { connection: pool.acquire().await?, pooled: false };
+                Ok(Work::reading(connection))
+            }
+            _ => self.write().await,
+        }
+    }
+
     /// A transaction to write in.
     pub async fn write(&self) -> Result<Work, Error> {
         match &self.pools {

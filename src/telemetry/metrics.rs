@@ -5,7 +5,7 @@
 
 use super::buckets;
 use super::declare::Declare;
-use super::tier::WriteLoss;
+use super::tier::{TurnOutcome, WriteLoss};
 use crate::domain::{Kind, Operation, Reason, Route};
 use prometheus::{Counter, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::HashSet;
@@ -178,6 +178,8 @@ families! {
     cache_saved_seconds: Counter = "pannier_cache_saved_seconds_total", FLAT, NONE;
     /// Requests that joined the trip of another.
     coalesced: IntCounter = "pannier_coalesced_requests_total", FLAT, NONE;
+    /// Trips, and texts, that waited for their turn among replicas, by what came of it.
+    turns: IntCounterVec = "pannier_flight_turns_total", ["outcome"], NONE;
     /// Trips under way.
     flights: IntGauge = "pannier_flights", FLAT, NONE;
 
@@ -323,6 +325,9 @@ impl Families {
         }
         for cause in Eviction::ALL {
             self.cache_evictions.with_label_values(&[MEMORY, cause.label()]);
+        }
+        for outcome in TurnOutcome::ALL {
+            self.turns.with_label_values(&[outcome.label()]);
         }
         for cause in WriteLoss::ALL {
             self.cache_writes_lost.with_label_values(&[cause.label()]);

@@ -23,7 +23,7 @@ pub use counting::HitHandles;
 pub use exposition::Exposition;
 pub use metrics::{Eviction, Held, Listener, Metrics, Sampled};
 pub use start::{Log, StartError, start};
-pub use tier::{TierResult, WriteLoss};
+pub use tier::{TierResult, TurnOutcome, WriteLoss};
 
 use crate::domain::{Record, Trip};
 use std::sync::Arc;

@@ -30,6 +30,17 @@ pub enum WriteLoss {
     Stopping,
 }
 
+/// What came of waiting for one's turn to ask the upstream, among replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnOutcome {
+    /// It has come, and nobody else asks meanwhile.
+    Held,
+    /// Another has asked, and kept the answer.
+    Found,
+    /// The others could not be asked, or kept nothing.
+    Alone,
+}
+
 impl Metrics {
     /// Lets the series of a tier behind the memory exist before it is asked.
     pub fn expect_tier(&self, tier: &'static str) {
@@ -62,6 +73,11 @@ impl Metrics {
         self.families.cache_writes_lost.with_label_values(&[cause.label()]).inc_by(number);
     }
 
+    /// Somebody has waited for his turn among replicas.
+    pub fn turn(&self, outcome: TurnOutcome) {
+        self.families.turns.with_label_values(&[outcome.label()]).inc();
+    }
+
     /// One question to something that Pannier depends on, and whether it was answered.
     pub fn dependency_asked(&self, dep: &'static str, op: &'static str, took: Duration, answered: bool) {
         let labels = [dep, op];
@@ -85,6 +101,18 @@ impl TierResult {
             TierResult::Miss => "miss",
             TierResult::Error => "error",
             TierResult::Bypass => "bypass",
+        }
+    }
+}
+
+impl TurnOutcome {
+    pub(super) const ALL: [TurnOutcome; 3] = [TurnOutcome::Held, TurnOutcome::Found, TurnOutcome::Alone];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            TurnOutcome::Held => "held",
+            TurnOutcome::Found => "found",
+            TurnOutcome::Alone => "alone",
         }
     }
 }

@@ -12,6 +12,8 @@ fn before(upstream: &Upstream, dir: &TempDir) -> Launch {
     Launch::before(upstream)
         .set("cache.tiers.secret", SECRET)
         .set("cache.database.url", &file.to_string_lossy())
+        // On a busy machine, too, it is not left out for being slow.
+        .set("cache.database.timeout", "2s")
 }
 
 /// One whose database has answered: what is told before that is kept in memory alone.

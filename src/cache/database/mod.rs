@@ -3,6 +3,7 @@
 //! Until it is open, and while it is not, every call fails at once. What it learns of an entry's use is
 //! kept in memory and written down every few seconds: a hit writes nothing.
 
+mod locks;
 mod rows;
 mod upkeep;
 mod uses;
@@ -89,6 +90,11 @@ impl Database {
             full: Mutex::default(),
             wake: Notify::new(),
         }
+    }
+
+    /// Whether other processes may use it as well: a file belongs to one.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.config.place, Place::Postgres(_))
     }
 
     /// How many entries and bytes of them there are, about: as read a moment ago.

@@ -23,6 +23,8 @@ const USES: usize = 128;
 const BREATH: Duration = Duration::from_millis(2);
 /// Steps that removing what has ended takes in one go: nobody is waiting for it.
 const ENDED_STEPS: usize = 8;
+/// How long it is remembered who made an entry: far longer than anybody works on who has lost its lease.
+const LEASES: Duration = Duration::from_secs(10 * 60);
 /// Steps that make room after the disk was full.
 const RELIEF: usize = 4;
 /// How long nothing may be removed from a full disk before the file is given up.
@@ -109,6 +111,9 @@ impl Database {
             if gone == 0 {
                 break;
             }
+            tokio::time::sleep(BREATH).await;
+        }
+        while entries.forget_leases(LEASES, STEP).await? == STEP as u64 {
             tokio::time::sleep(BREATH).await;
         }
         entries.tidy().await?;

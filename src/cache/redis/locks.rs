@@ -1,7 +1,8 @@
 //! Leases on Redis: a key that only its holder's token renews or releases, and that is over by itself.
 
 use super::super::CacheKey;
-use super::super::lease::{Locks, Token};
+use super::super::join::join_all;
+use super::super::lease::{Holding, Locks, Token};
 use super::super::tier::{Fault, TierName};
 use super::Redis;
 use async_trait::async_trait;
@@ -9,8 +10,9 @@ use redis::Script;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// A key's number is kept this long after it was last taken: far longer than any holder works.
-const FENCE_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A key's number is kept this long after it was last taken or renewed: far longer than anybody works on who
+/// has lost it.
+const FENCE_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// The number of this taking, or 0: somebody has it.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
@@ -24,6 +26,7 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
 static RENEW: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+         redis.call('PEXPIRE', KEYS[2], ARGV[3]) \
          return redis.call('PEXPIRE', KEYS[1], ARGV[2])",
     )
 });
@@ -47,14 +50,27 @@ impl Locks for Redis {
         Ok(u64::try_from(fence).ok().filter(|fence| *fence > 0))
     }
 
-    async fn renew(&self, key: &CacheKey, token: &Token, term: Duration) -> Result<bool, Fault> {
-        let mut renewal = RENEW.key(self.lock_name(key));
-        Ok(self.link.run(renewal.arg(&token.0).arg(millis(term))).await? == 1)
+    async fn renew(&self, held: &[Holding], term: Duration) -> Result<Vec<Holding>, Fault> {
+        let renewals = held.iter().map(|(key, token)| async move {
+            let mut renewal = RENEW.key(self.lock_name(key));
+            renewal.key(self.fence_name(key)).arg(&token.0).arg(millis(term)).arg(millis(FENCE_LIFE));
+            self.link.run(&renewal).await
+        });
+        let mut lost = Vec::new();
+        for (holding, renewed) in held.iter().zip(join_all(renewals).await) {
+            if renewed? != 1 {
+                lost.push(holding.clone());
+            }
+        }
+        Ok(lost)
     }
 
-    async fn release(&self, key: &CacheKey, token: &Token) -> Result<(), Fault> {
-        let mut release = RELEASE.key(self.lock_name(key));
-        self.link.run(release.arg(&token.0)).await.map(drop)
+    async fn release(&self, held: &[Holding]) -> Result<(), Fault> {
+        let releases = held.iter().map(|(key, token)| async move {
+            let mut release = RELEASE.key(self.lock_name(key));
+            self.link.run(release.arg(&token.0)).await
+        });
+        join_all(releases).await.into_iter().try_for_each(|released| released.map(drop))
     }
 
     async fn is_taken(&self, key: &CacheKey) -> Result<bool, Fault> {

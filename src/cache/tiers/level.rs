@@ -209,7 +209,11 @@ impl Level {
                 }
             }
         }
-        self.metrics.dependency_up(tier, self.reading.standing() == Standing::Closed);
+        let closed = self.reading.standing() == Standing::Closed;
+        // One failure says little; and what has never answered is not up.
+        if done.is_ok() || !closed {
+            self.metrics.dependency_up(tier, closed);
+        }
     }
 
     fn note(&self, fault: Option<Fault>) {

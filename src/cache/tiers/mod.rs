@@ -4,13 +4,13 @@
 mod level;
 mod look;
 mod queue;
-mod sharing;
 
 pub use level::{Limits, TierState};
 pub use look::{Look, Sight, Told};
 
 use super::join::join_all;
 use super::payload::{Moment, Payload};
+use super::sharing::Sharing;
 use super::stop::stopped;
 use super::{CacheKey, Fault, Label, Lease, Listing, Parcel, Seal, Selection, Tally, Tier, TierName};
 use crate::domain::Scope;
@@ -18,7 +18,6 @@ use crate::telemetry::{Metrics, Sampled, TierResult, WriteLoss};
 use bytes::Bytes;
 use level::Level;
 use queue::{Errand, Keeping, Load, Queue};
-use sharing::Sharing;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -37,12 +36,15 @@ const LAST_WRITES: Duration = Duration::from_secs(3);
 /// So much is sealed at a stretch; then others have a turn.
 const STRETCH: usize = 256 << 10;
 
+/// What a tier had, and which.
+pub(super) type Found = Option<(Payload, TierName)>;
+
 /// All tiers behind the memory.
 pub struct Tiers {
     levels: Vec<Level>,
     seal: Seal,
     queue: Arc<Queue>,
-    sharing: Arc<Sharing>,
+    sharing: Arc<Sharing<Found>>,
     /// Held while a group is written.
     writing: tokio::sync::Mutex<()>,
     metrics: Arc<Metrics>,

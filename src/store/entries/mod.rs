@@ -4,6 +4,7 @@
 //! Moments are milliseconds since 1970.
 
 mod keep;
+mod leases;
 mod upkeep;
 
 use super::{Error, Migration, Migrations, Options, Place, Row, Statement, Store, Table, Value, Work};
@@ -202,7 +203,13 @@ fn migrations(table: &Table) -> Migrations {
         sqlite: of(include_str!("sqlite.sql")),
         postgres: of(include_str!("postgres.sql")),
     };
-    Migrations { part: table.to_string(), steps: vec![first] }
+    let second = Migration {
+        name: "leases",
+        // A file is nobody else's.
+        sqlite: String::new(),
+        postgres: of(include_str!("leases.sql")),
+    };
+    Migrations { part: table.to_string(), steps: vec![first, second] }
 }
 
 fn known(row: &Row) -> Result<KnownEntry, Error> {

@@ -1,7 +1,7 @@
 //! Identical look-ups under way at the same time are one. The first does it for all; should it be called
 //! off, the next goes on.
 
-use crate::cache::{CacheKey, Payload, TierName};
+use super::CacheKey;
 use crate::domain::Scope;
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,59 +11,79 @@ use tokio::sync::OnceCell;
 /// Look-ups that are shared at once; one more is done alone.
 const MOST: usize = 4096;
 
-pub(super) type Found = Option<(Payload, TierName)>;
 type Name = (CacheKey, Scope);
 
-/// The look-ups under way.
-#[derive(Default)]
-pub(super) struct Sharing(Mutex<HashMap<Name, Shared>>);
+/// The look-ups under way, and what each finds.
+pub(super) struct Sharing<T>(Mutex<HashMap<Name, Shared<T>>>);
 
-struct Shared {
-    found: Arc<OnceCell<Found>>,
+struct Shared<T> {
+    found: Arc<OnceCell<T>>,
     seekers: usize,
 }
 
-/// One of those who wait; the last one takes the look-up off the list.
-struct Seeker<'a> {
-    sharing: &'a Sharing,
+/// One of those who wait, and what they find; the last one takes the look-up off the list.
+pub(super) struct Seeker<T> {
+    sharing: Arc<Sharing<T>>,
     name: Name,
+    found: Arc<OnceCell<T>>,
 }
 
-impl Sharing {
+// === impl Sharing ===
+
+impl<T: Clone> Sharing<T> {
     /// What `look_up` finds, or what somebody else's finds who began before this one ended.
-    pub async fn find<F: Future<Output = Found>>(
-        &self,
+    pub async fn find<F: Future<Output = T>>(
+        self: &Arc<Self>,
         key: &CacheKey,
         scope: &Scope,
         look_up: impl FnOnce() -> F,
-    ) -> Found {
-        match self.join((*key, *scope)) {
-            Some((_seeker, found)) => found.get_or_init(look_up).await.clone(),
+    ) -> T {
+        match self.join(key, scope) {
+            Some(seeker) => seeker.find(look_up).await,
             None => look_up().await,
         }
     }
 
-    fn join(&self, name: Name) -> Option<(Seeker<'_>, Arc<OnceCell<Found>>)> {
+    /// A place among those who look for `key`; `None` where too much is looked for.
+    pub fn join(self: &Arc<Self>, key: &CacheKey, scope: &Scope) -> Option<Seeker<T>> {
+        let name = (*key, *scope);
         let mut under_way = self.lock();
         if under_way.len() >= MOST && !under_way.contains_key(&name) {
             return None;
         }
         let shared = under_way.entry(name).or_insert_with(|| Shared { found: Arc::default(), seekers: 0 });
         shared.seekers += 1;
-        Some((Seeker { sharing: self, name }, shared.found.clone()))
+        Some(Seeker { sharing: self.clone(), name, found: shared.found.clone() })
     }
+}
 
+impl<T> Sharing<T> {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Shared>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Shared<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Seeker<'_> {
+impl<T> Default for Sharing<T> {
+    fn default() -> Self {
+        Sharing(Mutex::default())
+    }
+}
+
+// === impl Seeker ===
+
+impl<T: Clone> Seeker<T> {
+    /// What the first of them finds.
+    pub async fn find<F: Future<Output = T>>(&self, look_up: impl FnOnce() -> F) -> T {
+        self.found.get_or_init(look_up).await.clone()
+    }
+}
+
+impl<T> Drop for Seeker<T> {
     fn drop(&mut self) {
         let mut under_way = self.sharing.lock();
         if let Some(shared) = under_way.get_mut(&self.name) {
@@ -78,7 +98,7 @@ impl Drop for Seeker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::samples;
+    use crate::cache::{TierName, samples};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -87,7 +107,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_crowd_looks_once_and_all_find_it() {
-        let (sharing, looks) = (Sharing::default(), AtomicUsize::new(0));
+        let (sharing, looks) = (Arc::new(Sharing::default()), AtomicUsize::new(0));
         let look_up = async || {
             looks.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -105,7 +125,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_next_goes_on_where_the_first_leaves() {
-        let (sharing, looks) = (Sharing::default(), AtomicUsize::new(0));
+        let (sharing, looks) = (Arc::new(Sharing::default()), AtomicUsize::new(0));
         let look_up = async || {
             looks.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -119,16 +139,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_list_is_bounded() {
-        let sharing = Sharing::default();
+        let sharing: Arc<Sharing<Option<()>>> = Arc::default();
         let name = |n: usize| {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&n.to_le_bytes());
             (CacheKey(key), SCOPE)
         };
-        let seekers: Vec<_> = (0..MOST).filter_map(|n| sharing.join(name(n))).collect();
+        let seekers: Vec<_> = (0..MOST).filter_map(|n| sharing.join(&name(n).0, &SCOPE)).collect();
         assert_eq!((seekers.len(), sharing.len()), (MOST, MOST));
-        assert!(sharing.join(name(MOST)).is_none());
-        assert!(sharing.join(name(0)).is_some());
+        assert!(sharing.join(&name(MOST).0, &SCOPE).is_none());
+        assert!(sharing.join(&name(0).0, &SCOPE).is_some());
         assert!(sharing.find(&name(MOST).0, &SCOPE, async || None).await.is_none());
         drop(seekers);
         assert_eq!(sharing.len(), 0);

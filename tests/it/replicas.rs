@@ -1,0 +1,307 @@
+//! Several Panniers on one Redis, or on one PostgreSQL: what one is told all know, and what all are asked at
+//! once is asked for once.
+
+use crate::postgres::Postgres;
+use crate::servers::RedisServer;
+use crate::stage::*;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// A holder that has died is waited for no longer.
+const TERM: Duration = Duration::from_secs(3);
+const CHAT: &str = "/api/chat";
+
+/// What replicas share.
+enum Ground {
+    Redis(RedisServer),
+    Postgres(Postgres),
+}
+
+impl Ground {
+    /// Those that can be had here.
+    fn all() -> Vec<Ground> {
+        let redis = RedisServer::start(&[]).map(Ground::Redis);
+        redis.into_iter().chain(Postgres::start().map(Ground::Postgres)).collect()
+    }
+
+    fn launch(&self, upstream: &Upstream) -> Launch {
+        let launch = Launch::before(upstream).set("cache.tiers.secret", SECRET);
+        // On a busy machine, too, nobody is left out for being slow.
+        match self {
+            Ground::Redis(server) => launch
+                .set("cache.database.enabled", "false")
+                .set("cache.redis.timeout", "5s")
+                .set("cache.redis.url", &server.url()),
+            Ground::Postgres(server) => {
+                launch.set("cache.database.timeout", "5s").set("cache.database.url", &server.url())
+            }
+        }
+    }
+
+    fn dep(&self) -> &'static str {
+        match self {
+            Ground::Redis(_) => "redis",
+            Ground::Postgres(_) => "database",
+        }
+    }
+
+    /// A replica that has found what it shares.
+    async fn replica(&self, launch: Launch) -> Pannier {
+        let pannier = launch.start().await;
+        pannier.counts("pannier_dependency_up", &[("dep", self.dep())], 1.0).await;
+        pannier
+    }
+
+    async fn two(&self, upstream: &Upstream) -> [Pannier; 2] {
+        [self.replica(self.launch(upstream)).await, self.replica(self.launch(upstream)).await]
+    }
+}
+
+/// So many equal requests at once, each on a connection of its own.
+fn crowd(pannier: &Pannier, ask: &Ask, size: usize) -> Vec<JoinHandle<Reply>> {
+    let (addr, ask) = (pannier.addr, ask.clone());
+    let one = || {
+        let ask = ask.clone();
+        tokio::spawn(async move { Wire::open(addr).await.exchange(&ask).await })
+    };
+    (0..size).map(|_| one()).collect()
+}
+
+async fn replies(crowd: Vec<JoinHandle<Reply>>) -> Vec<Reply> {
+    let mut replies = Vec::new();
+    for one in crowd {
+        replies.push(within("an answer", one).await.expect("a reply"));
+    }
+    replies
+}
+
+/// The text of an answer to a chat, streamed or not.
+fn text(reply: Reply) -> String {
+    let text = reply.fine().text();
+    let frames = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    frames.map(|frame| frame["message"]["content"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Waits until `pannier` waits for another's answer.
+async fn waits(pannier: &Pannier) {
+    pannier.counts("pannier_internal_size", &[("what", "turns_waited_for")], 1.0).await;
+}
+
+/// An upstream that answers a chat when it is let, in the mode in which it is asked.
+async fn held_back(gate: &Gate) -> (Upstream, Route) {
+    let upstream = Upstream::start().await;
+    let chat = route(CHAT);
+    let (script, gate) = (chat.clone(), gate.clone());
+    upstream.on(CHAT, move |visit| {
+        let mut acts = vec![Act::Wait(gate.clone())];
+        acts.extend(script.reply_to(visit));
+        acts
+    });
+    (upstream, chat)
+}
+
+#[tokio::test]
+async fn fifty_at_each_make_one_call() {
+    for ground in Ground::all() {
+        for streamed in [false, true] {
+            let gate = Gate::closed();
+            let (upstream, chat) = held_back(&gate).await;
+            let [one, other] = ground.two(&upstream).await;
+            let ask = chat.ask_apart(streamed);
+            let first = crowd(&one, &ask, 50);
+            upstream.visit(CHAT, 0).await;
+            let second = crowd(&other, &ask, 50);
+            waits(&other).await;
+            one.counts("pannier_internal_size", &[("what", "leases")], 1.0).await;
+            gate.open();
+            let mut told: Vec<String> =
+                replies(first).await.into_iter().chain(replies(second).await).map(text).collect();
+            assert_eq!(told.len(), 100);
+            told.dedup();
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains("glad"), "{told:?}");
+            assert_eq!(upstream.count(CHAT), 1, "{} streamed {streamed}", ground.dep());
+            other.counts("pannier_flight_turns_total", &[("outcome", "found")], 1.0).await;
+            for pannier in [&one, &other] {
+                pannier.counts("pannier_internal_size", &[("what", "leases")], 0.0).await;
+                pannier.counts("pannier_internal_size", &[("what", "turns_waited_for")], 0.0).await;
+            }
+            forget(&ground);
+        }
+    }
+}
+
+/// Both begin at the same moment, whoever is first.
+#[tokio::test]
+async fn whoever_is_first_asks_for_both() {
+    for ground in Ground::all() {
+        let upstream = Upstream::start().await;
+        let chat = route(CHAT);
+        upstream.always(CHAT, chat.acts(false));
+        let [one, other] = ground.two(&upstream).await;
+        for round in 0..20 {
+            let mut body = chat.body(false);
+            body["round"] = round.into();
+            let ask = Ask::post(CHAT, &body);
+            let both = [crowd(&one, &ask, 10), crowd(&other, &ask, 10)];
+            for reply in replies(both.into_iter().flatten().collect()).await {
+                assert!(text(reply).contains("glad"));
+            }
+            assert_eq!(upstream.count(CHAT), round + 1, "{}", ground.dep());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_holder_costs_one_call_and_no_longer_than_its_term() {
+    for ground in Ground::all() {
+        let gate = Gate::closed();
+        let (upstream, chat) = held_back(&gate).await;
+        let [one, other] = ground.two(&upstream).await;
+        let ask = chat.ask(true);
+        let lost = crowd(&one, &ask, 5);
+        upstream.visit(CHAT, 0).await;
+        let waiting = crowd(&other, &ask, 20);
+        waits(&other).await;
+        one.signal("KILL");
+        let killed = Instant::now();
+        upstream.visit(CHAT, 1).await;
+        assert!(killed.elapsed() < TERM + Duration::from_secs(2), "{:?}", killed.elapsed());
+        gate.open();
+        for reply in replies(waiting).await {
+            assert!(text(reply).contains("glad"));
+        }
+        assert_eq!(upstream.count(CHAT), 2, "{}", ground.dep());
+        lost.into_iter().for_each(|client| client.abort());
+    }
+}
+
+/// What is not kept is waited for no longer than it takes to know that.
+#[tokio::test]
+async fn nobody_waits_for_what_will_not_be_kept() {
+    for ground in Ground::all() {
+        let upstream = Upstream::start().await;
+        let chat = route(CHAT);
+        let ask = chat.ask(true);
+        let gate = Gate::closed();
+        let mut large = chunked("application/x-ndjson", &[vec![b' '; 3000]]);
+        large.pop();
+        large.push(Act::Wait(gate.clone()));
+        large.extend(chat.acts(true).into_iter().skip(1));
+        upstream.always(CHAT, large);
+        let launch = || ground.launch(&upstream).set("cache.max_entry", "2KiB");
+        let [one, other] = [ground.replica(launch()).await, ground.replica(launch()).await];
+        let begun = crowd(&one, &ask, 1);
+        upstream.visit(CHAT, 0).await;
+        let second = crowd(&other, &ask, 1);
+        // While the first is still under way.
+        upstream.visit(CHAT, 1).await;
+        gate.open();
+        assert_eq!(replies(begun).await[0].status(), 200);
+        assert_eq!(replies(second).await[0].status(), 200);
+
+        // An error is nobody else's.
+        upstream.always(CHAT, json(500, r#"{"error":"no"}"#));
+        let mut body = chat.body(false);
+        body["other"] = true.into();
+        let ask = Ask::post(CHAT, &body);
+        let both = [crowd(&one, &ask, 3), crowd(&other, &ask, 3)];
+        for reply in replies(both.into_iter().flatten().collect()).await {
+            assert_eq!(reply.status(), 500);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_waits_no_longer_and_another_has_the_turn() {
+    for ground in Ground::all() {
+        let gate = Gate::closed();
+        let (upstream, chat) = held_back(&gate).await;
+        let [one, other] = ground.two(&upstream).await;
+        let ask = chat.ask(false);
+        let first = crowd(&one, &ask, 1);
+        upstream.visit(CHAT, 0).await;
+        let leaver = crowd(&other, &ask, 1);
+        waits(&other).await;
+        leaver.into_iter().for_each(|client| client.abort());
+        other.counts("pannier_internal_size", &[("what", "turns_waited_for")], 0.0).await;
+        // The holder's only client leaves as well: the turn is the next one's at once.
+        let next = crowd(&other, &ask, 1);
+        waits(&other).await;
+        first.into_iter().for_each(|client| client.abort());
+        upstream.visit(CHAT, 0).await.hung_up().await;
+        let left = Instant::now();
+        upstream.visit(CHAT, 1).await;
+        assert!(left.elapsed() < TERM, "{:?}", left.elapsed());
+        gate.open();
+        assert!(text(replies(next).await.remove(0)).contains("glad"));
+    }
+}
+
+#[tokio::test]
+async fn teams_wait_for_nobody_elses_and_what_is_switched_off_is_off() {
+    for ground in Ground::all() {
+        let gate = Gate::closed();
+        let (upstream, chat) = held_back(&gate).await;
+        let keys = "[auth]\nkeys = [\n  { name = \"alice\", team = \"lab\", key = \"sk-alice\" },\n  \
+                    { name = \"bob\", team = \"shop\", key = \"sk-bob\" },\n]\n";
+        let launch = || ground.launch(&upstream).file(keys);
+        let [one, other] = [ground.replica(launch()).await, ground.replica(launch()).await];
+        let of = |key: &str| chat.ask(false).with("Authorization", &format!("Bearer {key}"));
+        let mut asking = crowd(&one, &of("sk-alice"), 5);
+        asking.extend(crowd(&other, &of("sk-bob"), 5));
+        upstream.visit(CHAT, 1).await;
+        let alone = ground.replica(launch().set("cache.tiers.share_flights", "false")).await;
+        asking.extend(crowd(&alone, &of("sk-alice"), 1));
+        upstream.visit(CHAT, 2).await;
+        gate.open();
+        for reply in replies(asking).await {
+            assert!(text(reply).contains("glad"));
+        }
+        assert_eq!(upstream.count(CHAT), 3, "{}", ground.dep());
+    }
+}
+
+/// Replicas that embed the same texts at the same time share the work, text by text.
+#[tokio::test]
+async fn each_text_is_embedded_once() {
+    for ground in Ground::all() {
+        let upstream = Upstream::start().await;
+        let (model, digest) = MODELS[1];
+        upstream.on("/api/embed", move |visit| {
+            let mut acts = vec![Act::Pause(Duration::from_millis(5))];
+            acts.extend(embedder::embeds(visit, digest));
+            acts
+        });
+        let [one, other] = ground.two(&upstream).await;
+        let texts: Vec<String> = (0..60).map(|n| format!("text {n}")).collect();
+        let reversed: Vec<String> = texts.iter().rev().cloned().collect();
+        let ask = |texts: &[String]| Ask::post("/api/embed", &json!({ "model": model, "input": texts }));
+        let (forwards, backwards) =
+            tokio::join!(replies(crowd(&one, &ask(&texts), 2)), replies(crowd(&other, &ask(&reversed), 2)),);
+        for (replies, texts) in [(forwards, &texts), (backwards, &reversed)] {
+            for reply in replies {
+                let told = embedder::read(&reply.fine().json());
+                let meant: Vec<_> = texts.iter().map(|text| embedder::vector(text, digest, None)).collect();
+                assert_eq!(told, meant);
+            }
+        }
+        let visits = upstream.visits("/api/embed");
+        let mut asked: Vec<_> =
+            visits.iter().flat_map(|visit| embedder::texts(&embedder::body(visit))).collect();
+        let all = asked.len();
+        asked.sort();
+        asked.dedup();
+        assert_eq!((all, asked.len()), (60, 60), "{}", ground.dep());
+    }
+}
+
+/// Removes all entries, past the Panniers.
+fn forget(ground: &Ground) {
+    match ground {
+        Ground::Redis(server) => drop(server.run::<String>(&["FLUSHALL"])),
+        Ground::Postgres(server) => drop(server.ask("TRUNCATE pannier_cache")),
+    }
+}
