@@ -4,7 +4,7 @@ use super::order::Order;
 use crate::batch::share;
 use crate::dialect::{Form, Looks, read_embeddings};
 use crate::domain::{Embedding, Error, Observed};
-use crate::upstream::Head;
+use crate::upstream::{Head, Identity};
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,8 +23,9 @@ pub struct Answer {
     pub body: Bytes,
     pub looks: Appearance,
     pub observed: Observed,
-    /// Which upstream gave it.
+    /// Which upstream gave it, and what its model was there when it was asked.
     pub place: usize,
+    pub identity: Identity,
     pub took: Duration,
     /// Bytes of each text.
     pub weights: Vec<usize>,

@@ -7,15 +7,13 @@ use super::assemble::{self, Forwarded};
 use super::fan::{Fan, Found};
 use super::fetch::{self, Fetched};
 use super::order::Order;
-
 use super::texts::Demand;
 use super::{Policy, Way};
-use crate::batch::Places;
 use crate::cache::{CacheKey, Kept, Payload, Question, Terms, TierName};
 use crate::dialect::ollama;
 use crate::domain::{Embedding, Error, Texts};
 use crate::upstream::Identity;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -141,13 +139,13 @@ async fn rest(
     mut known: Vec<Option<Embedding>>,
 ) -> Result<Rest, Error> {
     let model = &order.call.model;
-    let places = Places::of(way.fleet.with(model, identity).await);
-    let demand = Demand::new(order, texts, identity, terms, places, wanted.asked.clone());
+    let homes = way.fleet.with(model, identity).await;
+    let demand = Demand::new(order, texts, identity, terms, homes, wanted.asked.clone());
     let looks = demand.looks.clone();
     let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
     let unknown = unknown.map(|(wanted, _)| *wanted).collect();
     let mut fan = Fan::new(way, demand, unknown, order.directives);
-    let (mut asked, mut joined) = (BTreeSet::from([0]), 0);
+    let (mut asked, mut joined) = (BTreeMap::from([((0, identity.since), identity.clone())]), 0);
     while let Some((number, news)) = fan.next().await {
         let embedding = match news? {
             Found::Kept(kept) => kept.embedding,
@@ -161,7 +159,7 @@ async fn rest(
                     return Ok(Rest::Whole(fetched));
                 }
                 let Some(embedding) = answer.embedding(nth) else { return Ok(Rest::Unfit) };
-                asked.insert(answer.place);
+                asked.insert((answer.place, answer.identity.since), answer.identity.clone());
                 embedding.clone()
             }
         };
@@ -169,8 +167,8 @@ async fn rest(
     }
     // Vectors of two models must not stand in one answer.
     if known.len() > 1 {
-        for place in asked {
-            if !way.fleet.confirm(place, model, identity).await {
+        for ((place, _), identity) in asked {
+            if !way.fleet.confirm(place, model, &identity).await {
                 return Ok(Rest::Unfit);
             }
         }

@@ -147,7 +147,8 @@ impl<'a> Fan<'a> {
         }
         let (now, terms) = (Instant::now(), self.demand.terms);
         let kept = || way.vectors.get(&key, now)?.fit_for(&self.directives, terms, now).ok();
-        match flights.join(ItemKey { key, likeness: self.likeness }, kept, depart)? {
+        let alike = ItemKey { key, since: self.demand.identity.since, likeness: self.likeness };
+        match flights.join(alike, kept, depart)? {
             Boarding::Landed(kept) => Ok(Waiting::Kept(kept)),
             Boarding::Seat(seat) => Ok(Waiting::Seat(seat)),
         }

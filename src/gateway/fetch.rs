@@ -99,13 +99,13 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         Err(remembered) => return Ok(Fetched::Remembered(remembered)),
     };
     let (mut plan, call) = (order.plan(Some(keep)), order.request.upstream_call(&order.call));
-    let alike = call.likeness();
+    let alike = FlightKey { key, since: identity.since, likeness: call.likeness() };
     let landed = || remembered().ok();
     let depart = |recorder: Recorder<_, _, _>| {
         plan.lease = ticket.lease();
         trip::travel(way.clone(), plan, call, recorder)
     };
-    match way.flights.join(FlightKey { key, likeness: alike }, landed, depart).map_err(full)? {
+    match way.flights.join(alike, landed, depart).map_err(full)? {
         Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
         Boarding::Seat(seat) => {
             let outcome = if seat.joined() { CacheOutcome::Joined } else { CacheOutcome::Miss };

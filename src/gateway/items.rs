@@ -30,6 +30,8 @@ pub struct Items {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ItemKey {
     pub key: CacheKey,
+    /// Since when the model is what the key says.
+    pub since: u64,
     pub likeness: [u8; 32],
 }
 
@@ -120,17 +122,17 @@ async fn remember(
     (answer, nth): (&Answer, usize),
     lease: Option<Lease>,
 ) -> Result<(), &'static str> {
-    let Demand { identity, terms, .. } = demand;
+    let terms = demand.terms;
     let Some(embedding) = answer.embedding(nth) else {
         if answer.is_fine() {
-            way.items.note_opaque(identity);
+            way.items.note_opaque(&demand.identity);
         }
         return Err("the answer cannot be read");
     };
     if embedding.size() > terms.max_entry {
         return Err("it is too large");
     }
-    if !way.fleet.confirm(answer.place, &answer.looks.model, identity).await {
+    if !way.fleet.confirm(answer.place, &answer.looks.model, &answer.identity).await {
         return Err("the model may have changed meanwhile");
     }
     let now = Instant::now();

@@ -10,6 +10,8 @@ use crate::upstream::Identity;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FlightKey {
     pub key: CacheKey,
+    /// Since when the model is what the key says: before that, another may have answered.
+    pub since: u64,
     /// Of the request as it goes upstream.
     pub likeness: [u8; 32],
 }

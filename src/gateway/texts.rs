@@ -38,8 +38,9 @@ pub struct Demand {
     pub label: Label,
     /// What all their questions have in common.
     pub asked: Question,
-    /// Where the calls may go, and in whose turn.
+    /// Where the calls may go, what the model is there, and in whose turn they do.
     pub places: Places,
+    homes: Vec<(usize, Identity)>,
     pub party: Party,
     route: Route,
     facts: CallFacts,
@@ -56,7 +57,7 @@ impl Demand {
         texts: &Arc<Texts>,
         identity: &Identity,
         terms: Terms,
-        places: Places,
+        homes: Vec<(usize, Identity)>,
         asked: Question,
     ) -> Self {
         let mut whole = order.request.upstream_call(&order.call);
@@ -71,7 +72,8 @@ impl Demand {
             scope: order.request.consumer.scope,
             label: order.label(identity),
             asked,
-            places,
+            places: Places::of(homes.iter().map(|(place, _)| *place)),
+            homes,
             party: Party::default(),
             route: order.request.route,
             facts: order.facts.clone(),
@@ -111,6 +113,11 @@ impl Demand {
         call
     }
 
+    /// What the model is at `place`.
+    fn identity_at(&self, place: usize) -> &Identity {
+        self.homes.iter().find(|(home, _)| *home == place).map_or(&self.identity, |(_, identity)| identity)
+    }
+
     /// What is asked of one text, where that is kept.
     pub fn question(&self, item: usize) -> Option<Box<Question>> {
         let input = &self.texts.input;
@@ -147,6 +154,7 @@ impl Demand {
                 looks: self.looks.clone(),
                 weights: items.iter().map(|item| self.texts.items[*item].place.len()).collect(),
                 read: OnceLock::new(),
+                identity: self.identity_at(place).clone(),
                 head,
                 body,
                 place,

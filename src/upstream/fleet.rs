@@ -59,15 +59,17 @@ impl Fleet {
         }
     }
 
-    /// The numbers of those where `model` is what `identity` says it is at the first.
-    pub async fn with(&self, model: &str, identity: &Identity) -> Vec<usize> {
-        let mut numbers = vec![0];
+    /// The numbers of those where `model` is what `identity` says it is at the first, and what each says of it.
+    pub async fn with(&self, model: &str, identity: &Identity) -> Vec<(usize, Identity)> {
+        let mut all = vec![(0, identity.clone())];
         for (number, other) in (1..).zip(&self.others) {
-            if other.has(model, identity, self.born).await {
-                numbers.push(number);
+            if let Some(here) =
+                other.identify(model, self.born).await.filter(|here| here.is_twin_of(identity))
+            {
+                all.push((number, here));
             }
         }
-        numbers
+        all
     }
 
     /// Number `number` has failed: it is not counted on for a while.
@@ -77,26 +79,25 @@ impl Fleet {
         }
     }
 
-    /// Whether number `number` still has `model` as `identity` says, by a reading that begins after this call.
-    pub async fn confirm(&self, number: usize, model: &str, identity: &Identity) -> bool {
-        self.vessel(number).inventory.confirm(model, identity).await
+    /// Whether number `number` has had `model` all the time as it said `then`, by a reading that begins after
+    /// this call.
+    pub async fn confirm(&self, number: usize, model: &str, then: &Identity) -> bool {
+        self.vessel(number).inventory.confirm(model, then).await
     }
 }
 
 impl Other {
-    async fn has(&self, model: &str, identity: &Identity, born: Instant) -> bool {
+    /// What `model` means there; `None` where it does not say so soon enough.
+    async fn identify(&self, model: &str, born: Instant) -> Option<Identity> {
         if self.left_out.load(Ordering::Relaxed) > milliseconds(born.elapsed()) {
-            return false;
+            return None;
         }
         let asking = self.vessel.inventory.identify(model);
         match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(Ok(Some(here))) => {
-                (here.digest, here.version) == (identity.digest.clone(), identity.version.clone())
-            }
-            Ok(Ok(None)) => false,
+            Ok(Ok(here)) => here,
             Ok(Err(_)) | Err(_) => {
                 self.leave_out(born);
-                false
+                None
             }
         }
     }

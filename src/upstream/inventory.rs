@@ -4,13 +4,12 @@
 //! believed here is never older than twice the refresh interval, and nothing is believed at all while
 //! the upstream cannot be asked.
 
+use super::listing::{Identity, Listing};
 use super::{Client, UpstreamCall};
 use crate::domain::{Error, Kind};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
-use serde::Deserialize;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -31,26 +30,11 @@ const CONFIRM_PACE: Duration = Duration::from_millis(20);
 /// Answers that may wait for a reading before they are stored; each holds a flight meanwhile.
 const MOST_CONFIRMING: usize = 2048;
 
-/// What one name means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The model's canonical name, fit for a label: at most as many as there are models.
-    pub name: Arc<str>,
-    /// The digest of the model's manifest as the upstream writes it.
-    pub digest: Arc<str>,
-    /// The server's version.
-    pub version: Arc<str>,
-    /// It runs elsewhere (a cloud model, a remote stub): its answers are never kept.
-    pub remote: bool,
-    /// Changes whenever any name's meaning changes.
-    pub epoch: u64,
-}
-
 /// The names, kept fresh.
 pub struct Inventory {
     client: Arc<Client>,
     refresh: Duration,
-    view: ArcSwap<View>,
+    view: ArcSwap<Listing>,
     /// Milliseconds since `born` until which the view may be believed; 0 = not at all.
     fresh_until: AtomicU64,
     /// Counts what may have changed the models; a reading that began before the last one is not fresh.
@@ -74,48 +58,12 @@ struct Last {
     failed: Option<(Instant, Error)>,
 }
 
-/// What one reading found.
-#[derive(Default)]
-struct View {
-    epoch: u64,
-    version: Arc<str>,
-    models: HashMap<String, Model>,
-    /// When the reading began; none for the view before the first.
-    began: Option<Instant>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-struct Model {
-    name: Arc<str>,
-    digest: Arc<str>,
-    remote: bool,
-}
-
-#[derive(Deserialize)]
-struct Tags {
-    models: Option<Vec<Tag>>,
-}
-
-#[derive(Deserialize)]
-struct Tag {
-    name: String,
-    #[serde(default)]
-    digest: String,
-    #[serde(default)]
-    remote_host: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    version: String,
-}
-
 impl Inventory {
     pub fn new(client: Arc<Client>, refresh: Duration) -> Arc<Self> {
         Arc::new(Inventory {
             client,
             refresh: refresh.max(Duration::from_millis(50)),
-            view: ArcSwap::from_pointee(View::default()),
+            view: ArcSwap::from_pointee(Listing::default()),
             fresh_until: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             used: AtomicBool::new(false),
@@ -155,15 +103,13 @@ impl Inventory {
         Ok(self.look_up(model))
     }
 
-    /// Whether `model` still means what `then` says, by a reading that begins after this call. No, where
-    /// too many wait to hear it: those who wait take room that others need more.
+    /// Whether `model` has meant what `then` says all the time, by a reading that begins after this call. No,
+    /// where too many wait to hear it: those who wait take room that others need more.
     pub async fn confirm(&self, model: &str, then: &Identity) -> bool {
         let waiting = Waiting::among(&self.confirming);
         waiting.number <= MOST_CONFIRMING
             && self.read_since(Instant::now()).await.is_ok()
-            && self
-                .look_up(model)
-                .is_some_and(|now| (now.digest, now.version) == (then.digest.clone(), then.version.clone()))
+            && self.look_up(model).is_some_and(|now| now.is_twin_of(then) && now.since == then.since)
     }
 
     /// The epoch in force at `now`, while the view may be believed. One or two atomic loads.
@@ -194,8 +140,7 @@ impl Inventory {
 
     /// Names and digests, as last read.
     pub fn models(&self) -> Vec<(Arc<str>, Arc<str>)> {
-        let view = self.view.load();
-        view.models.values().map(|model| (model.name.clone(), model.digest.clone())).collect()
+        self.view.load().models()
     }
 
     /// Reads the names again and again: often while they are used, seldom otherwise.
@@ -221,15 +166,7 @@ impl Inventory {
     }
 
     fn look_up(&self, model: &str) -> Option<Identity> {
-        let view = self.view.load();
-        let model = view.models.get(&canonical(model))?;
-        Some(Identity {
-            name: model.name.clone(),
-            digest: model.digest.clone(),
-            version: view.version.clone(),
-            remote: model.remote,
-            epoch: view.epoch,
-        })
+        self.view.load().look_up(model)
     }
 
     /// Makes sure that the view is of a reading that began at or after `moment`. One reading at a
@@ -279,23 +216,8 @@ impl Inventory {
         let (tags, version) = tokio::time::timeout(PATIENCE, reading)
             .await
             .map_err(|_| Error::new(Kind::UpstreamTimeout, "the upstream does not list its models"))??;
-        let (tags, version): (Tags, Version) = (parse(&tags)?, parse(&version)?);
-
-        let mut models: HashMap<String, Model> = HashMap::new();
-        for (name, model) in tags.models.unwrap_or_default().into_iter().map(Model::entry) {
-            // Two that only differ in case: nobody can say here which one is meant.
-            let twin = models.get(&name).is_some_and(|other| other.digest != model.digest);
-            models.insert(name, Model { remote: model.remote || twin, ..model });
-        }
-        let before = self.view.load();
-        let same = before.began.is_some() && before.models == models && *before.version == *version.version;
-        let epoch = if same { before.epoch } else { before.epoch + 1 };
-        self.view.store(Arc::new(View {
-            epoch,
-            version: version.version.into(),
-            models,
-            began: Some(began),
-        }));
+        let listing = Listing::read(&tags, &version, began)?;
+        self.view.store(Arc::new(listing.after(&self.view.load())));
         if self.changes.load(Ordering::Acquire) == changes {
             let until = began.duration_since(self.born) + 2 * self.refresh;
             self.fresh_until.store(until.as_millis() as u64, Ordering::Release);
@@ -361,37 +283,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.all.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-impl Model {
-    fn entry(tag: Tag) -> (String, Model) {
-        let remote = tag.remote_host.is_some_and(|host| !host.is_empty()) || tag.digest.is_empty();
-        let key = canonical(&tag.name);
-        (key, Model { name: tag.name.into(), digest: tag.digest.into(), remote })
-    }
-}
-
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|_| {
-        Error::new(Kind::UpstreamAborted, "the upstream's list of models is not what Ollama sends")
-    })
-}
-
-/// The one spelling of a model's name: Ollama fills in registry, namespace and tag, and matches
-/// without regard to case.
-fn canonical(model: &str) -> String {
-    let mut name = model.trim().to_lowercase();
-    for default in ["registry.ollama.ai/library/", "registry.ollama.ai/", "library/"] {
-        if let Some(rest) = name.strip_prefix(default) {
-            name = rest.to_string();
-            break;
-        }
-    }
-    let last_segment = name.rsplit('/').next().unwrap_or_default();
-    if !last_segment.contains(':') {
-        name.push_str(":latest");
-    }
-    name
 }
 
 #[cfg(test)]
@@ -469,17 +360,5 @@ mod tests {
             assert!(matches!(poll(future.as_mut(), bell), Poll::Ready(Ok(()))));
         }
         assert_eq!(lists.load(Ordering::Relaxed), 1, "one reading");
-    }
-
-    #[test]
-    fn spellings_of_one_model() {
-        for spelling in
-            ["Llama3", "llama3:latest", "registry.ollama.ai/library/llama3", "library/llama3:LATEST"]
-        {
-            assert_eq!(canonical(spelling), "llama3:latest", "{spelling}");
-        }
-        assert_eq!(canonical("smollm2:135m"), "smollm2:135m");
-        assert_eq!(canonical("hf.co/Some/Model"), "hf.co/some/model:latest");
-        assert_ne!(canonical("me/llama3"), canonical("llama3"));
     }
 }

@@ -8,6 +8,7 @@ mod fleet;
 mod inventory;
 mod line;
 mod link;
+mod listing;
 mod opening;
 mod origins;
 mod pool;
@@ -18,8 +19,9 @@ pub use fields::{
     CREDENTIALS, HOP_BY_HOP, end_to_end, is_framed_plainly, is_ours, named_by_connection, outgoing,
 };
 pub use fleet::{Fleet, Vessel};
-pub use inventory::{Identity, Inventory};
+pub use inventory::Inventory;
 pub use line::Line;
+pub use listing::Identity;
 pub use origins::{Origins, Verdict, is_cors};
 pub use target::Target;
 

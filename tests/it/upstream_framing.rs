@@ -23,7 +23,7 @@ fn ask(path: &str) -> Ask {
 /// An upstream whose own small answers end their connection: every request comes on a fresh one.
 async fn without_kept_connections() -> Upstream {
     let upstream = Upstream::start().await;
-    let models: Vec<_> = MODELS.iter().map(|(name, digest)| model_entry(name, digest)).collect();
+    let models: Vec<_> = MODELS.iter().map(|(name, digest)| model_entry(name, digest, 0)).collect();
     for (path, body) in [
         ("/api/tags", format!("{{\"models\":[{}]}}", models.join(","))),
         ("/api/version", r#"{"version":"0.33.0"}"#.to_owned()),

@@ -203,6 +203,53 @@ async fn a_digest_that_changes_in_mid_flight_keeps_the_answer_out() {
     .await;
 }
 
+/// Another one while it spoke, and then the same again: its digest does not tell who did.
+#[tokio::test]
+async fn a_model_that_was_another_one_meanwhile_keeps_the_answer_out() {
+    for path in ["/api/chat", "/api/embed"] {
+        let upstream = Upstream::start().await;
+        let route = route(path);
+        let gate = Gate::closed();
+        upstream.always(path, [vec![Act::Wait(gate.clone())], route.acts(false)].concat());
+        let pannier = Pannier::start(&upstream).await;
+        let mut wire = pannier.open().await;
+        wire.ask(&route.ask(false)).await;
+        upstream.visit(path, 0).await;
+        upstream.models(&MODELS.map(|(name, _)| (name, MODELS[0].0)));
+        upstream.models(&MODELS);
+        gate.open();
+        wire.reply("POST").await.fine();
+        pause(100).await;
+        assert!(goes_up(&upstream, &pannier, &route.ask(false)).await, "{path}");
+        pannier.remembered(&route.ask(false)).await;
+    }
+}
+
+/// Nor does anybody share the trip who comes when it is the same again.
+#[tokio::test]
+async fn a_trip_to_a_model_that_was_made_anew_is_not_shared() {
+    for path in ["/api/chat", "/api/embed"] {
+        let upstream = Upstream::start().await;
+        let route = route(path);
+        let gate = Gate::closed();
+        let (waits, acts) = (gate.clone(), route.acts(false));
+        upstream.on(path, move |visit| match visit.nth {
+            0 => [vec![Act::Wait(waits.clone())], acts.clone()].concat(),
+            _ => acts.clone(),
+        });
+        upstream.always("/api/create", ndjson(&[b"{\"status\":\"success\"}\n".to_vec()]));
+        let pannier = Pannier::start(&upstream).await;
+        let mut wire = pannier.open().await;
+        wire.ask(&route.ask(false)).await;
+        upstream.visit(path, 0).await;
+        upstream.models(&MODELS);
+        pannier.ask(&Ask::post("/api/create", &json!({ "model": MODELS[0].0 }))).await.fine();
+        assert!(goes_up(&upstream, &pannier, &route.ask(false)).await, "{path}");
+        gate.open();
+        wire.reply("POST").await.fine();
+    }
+}
+
 #[tokio::test]
 async fn another_server_version_makes_old_answers_unusable() {
     let upstream = Upstream::start().await;

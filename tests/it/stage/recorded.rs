@@ -169,9 +169,9 @@ impl Route {
 }
 
 /// One entry of `/api/tags`.
-pub fn model_entry(name: &str, digest: &str) -> String {
+pub fn model_entry(name: &str, digest: &str, made: usize) -> String {
     json!({
-        "name": name, "model": name, "modified_at": "2026-11-20T20:37:16.657085629Z", "size": 253113180,
+        "name": name, "model": name, "modified_at": format!("2026-11-20T20:37:16.{made:09}Z"), "size": 253113180,
         "digest": digest,
         "details": { "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"],
             "parameter_size": "135M", "quantization_level": "Q4_K_M" },

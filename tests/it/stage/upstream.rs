@@ -85,6 +85,8 @@ struct Stage {
     parts: Mutex<HashMap<String, Part>>,
     visits: Mutex<Vec<Arc<Visit>>>,
     models: Mutex<Vec<(String, String)>>,
+    /// How often they were made anew.
+    made: AtomicUsize,
     version: Mutex<String>,
     accepted: AtomicUsize,
     open: AtomicUsize,
@@ -205,9 +207,12 @@ impl Upstream {
         self.on(path, move |_| acts.clone());
     }
 
+    /// Makes all of them anew.
     pub fn models(&self, models: &[(&str, &str)]) {
         let models = models.iter().map(|(name, digest)| (name.to_string(), digest.to_string())).collect();
-        *self.stage.models.lock().expect("models") = models;
+        let mut now = self.stage.models.lock().expect("models");
+        self.stage.made.fetch_add(1, Ordering::SeqCst);
+        *now = models;
     }
 
     pub fn version(&self, version: &str) {
@@ -291,7 +296,9 @@ impl Stage {
             }
             "/api/tags" => {
                 let models = self.models.lock().expect("models");
-                let entries: Vec<_> = models.iter().map(|(name, digest)| model_entry(name, digest)).collect();
+                let made = self.made.load(Ordering::SeqCst);
+                let entry = |(name, digest): &(String, String)| model_entry(name, digest, made);
+                let entries: Vec<_> = models.iter().map(entry).collect();
                 json(200, &format!("{{\"models\":[{}]}}", entries.join(",")))
             }
             _ => whole(404, "text/plain", "404 page not found"),
