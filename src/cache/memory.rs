@@ -132,8 +132,8 @@ mod tests {
             held.push(Arc::downgrade(&large));
             memory.put(CacheKey([n; 32]), large);
             let alive = held.iter().filter(|entry| entry.strong_count() > 0).count();
-            // What was thrown out is given back a little later than that.
-            assert!(alive <= 24, "{alive} of them after {n}");
+            // What was thrown out is given back a little later than that, when no other thread looks any more.
+            assert!(alive <= 48, "{alive} of them after {n}");
         }
     }
 

@@ -34,7 +34,8 @@ pub struct Terms {
 
 impl Policy {
     pub fn new(config: &Config) -> Self {
-        let tells_keys_apart = config.rules.iter().any(|rule| rule.key.is_some());
+        // Teams share answers as well, if they are told to.
+        let tells_keys_apart = config.rules.iter().any(|rule| rule.key.is_some() || rule.team.is_some());
         Policy { config: config.clone(), tells_keys_apart }
     }
 

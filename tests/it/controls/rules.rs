@@ -37,6 +37,24 @@ async fn a_rule_for_one_key_leaves_its_team_alone() {
     }
 }
 
+/// Nor is what one team may not have, where all share.
+#[tokio::test]
+async fn a_rule_for_one_team_leaves_the_others_alone_where_all_share() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(false));
+    let rules = "[cache]\nrules = [{ team = \"shop\", enabled = false }]\n";
+    let settings = format!("{KEYS}scope = \"shared\"\n{rules}");
+    let pannier = Launch::before(&upstream).file(&settings).start().await;
+    let (alice, carol) = (of(chat.ask(false), "key-of-alice"), of(chat.ask(false), "key-of-carol"));
+    pannier.ask(&alice).await.fine();
+    pannier.remembered(&alice).await;
+    for _ in 0..3 {
+        assert!(pannier.ask(&alice).await.fine().is_hit());
+        assert_eq!(pannier.ask(&carol).await.fine().cache(), "pannier; fwd=bypass; detail=OFF");
+    }
+}
+
 #[tokio::test]
 async fn a_rule_is_for_a_team_or_a_route() {
     let rules = r#"{ team = "sh*", ttl = 0 }, { route = "/v1/*", operation = "chat", enabled = false },"#;
