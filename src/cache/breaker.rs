@@ -80,6 +80,13 @@ impl Breaker {
         Some(Pass { breaker: self, probe })
     }
 
+    /// As [`Breaker::enter`] for those who leave it to others to see whether it is better: where many ask and one
+    /// looks after it, that one would never have his turn.
+    pub fn enter_closed(&self) -> Option<Pass<'_>> {
+        let is_closed = matches!(*self.lock(), State::Closed { .. });
+        is_closed.then_some(Pass { breaker: self, probe: None })
+    }
+
     pub fn standing(&self) -> Standing {
         match *self.lock() {
             State::Closed { .. } => Standing::Closed,
@@ -214,6 +221,17 @@ mod tests {
         assert_eq!(breaker.standing(), Standing::Closed);
         let all: Vec<_> = (0..10).filter_map(|_| breaker.enter(now + ms(4000))).collect();
         assert_eq!(all.len(), 10);
+    }
+
+    #[test]
+    fn who_leaves_looking_to_others_never_looks() {
+        let now = Instant::now();
+        let breaker = open(now);
+        assert!(breaker.enter_closed().is_none());
+        let probe = breaker.enter(now + REST).unwrap();
+        assert!(breaker.enter_closed().is_none());
+        assert!(probe.succeeded());
+        assert!(!breaker.enter_closed().unwrap().failed(now + REST));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::telemetry::Metrics;
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -117,8 +117,9 @@ struct Books {
 #[derive(Debug)]
 struct Held {
     token: Token,
-    /// Somebody else has it now.
-    lost: AtomicBool,
+    /// Until when nobody else can have it; `None` once somebody may. Reckoned from before it was asked for, so
+    /// that it is over here no later than there: whoever was stopped for a while knows at once.
+    until: Mutex<Option<Instant>>,
 }
 
 // === impl Leases ===
@@ -146,14 +147,15 @@ impl Leases {
         let token = Token(format!("{}:{serial}", office.owner));
         // From here on it may be ours without our knowing: whatever keeps us from the answer, it is given back.
         let mut unsure = Unsure { office, taking: Some((*key, token.clone())) };
+        let until = Instant::now() + TERM;
         let taken = office.ask("take", office.timeout, office.locks.take(key, &token, TERM)).await;
         match taken {
             Some(Ok(Some(fence))) => {
                 unsure.taking = None;
-                let held = Arc::new(Held { token, lost: AtomicBool::new(false) });
+                let held = Arc::new(Held { token, until: Mutex::new(Some(until)) });
                 if let Some(before) = office.lock().held.insert(*key, held.clone()) {
                     // Its term was over without our knowing.
-                    before.lost.store(true, Ordering::Relaxed);
+                    before.lose();
                 }
                 Taken::Held(Lease { key: *key, fence, held, office: office.clone() })
             }
@@ -218,9 +220,9 @@ impl Lease {
         self.fence
     }
 
-    /// Whether nobody else has taken it since, as far as is known.
+    /// Whether nobody else can have it by now.
     pub fn is_held(&self) -> bool {
-        !self.held.lost.load(Ordering::Relaxed)
+        self.held.until().is_some_and(|until| Instant::now() < until)
     }
 }
 
@@ -230,10 +232,29 @@ impl Drop for Lease {
         if books.held.get(&self.key).is_some_and(|held| Arc::ptr_eq(held, &self.held)) {
             books.held.remove(&self.key);
         }
-        if self.is_held() {
+        if self.held.until().is_some() {
             books.returned.push((self.key, self.held.token.clone()));
             drop(books);
             self.office.returned.notify_one();
+        }
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn until(&self) -> Option<Instant> {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lose(&self) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// It is held for another term from `asked` on, unless it was lost before.
+    fn prolong(&self, asked: Instant) {
+        if let Some(until) = &mut *self.until.lock().unwrap_or_else(PoisonError::into_inner) {
+            *until = asked + TERM;
         }
     }
 }
@@ -271,13 +292,15 @@ impl Office {
             self.lock().held.iter().map(|(key, held)| (*key, held.clone())).collect();
         let holdings: Vec<Holding> = held.iter().map(|(key, held)| (*key, held.token.clone())).collect();
         for (held, holdings) in held.chunks(AT_ONCE).zip(holdings.chunks(AT_ONCE)) {
-            // A fault says nothing: the leases may be over or not. Only a clear no is one.
+            // A fault says nothing: the leases may be over or not.
+            let asked = Instant::now();
             let renewing = self.ask("renew", UPKEEP, self.locks.renew(holdings, TERM)).await;
             let Some(Ok(lost)) = renewing else { return };
-            for (_, held) in
-                held.iter().filter(|(_, held)| lost.iter().any(|(_, token)| *token == held.token))
-            {
-                held.lost.store(true, Ordering::Relaxed);
+            for (_, held) in held {
+                match lost.iter().any(|(_, token)| *token == held.token) {
+                    true => held.lose(),
+                    false => held.prolong(asked),
+                }
             }
         }
     }

@@ -26,6 +26,8 @@ pub enum WriteLoss {
     TierDown,
     /// A tier failed, or took too long.
     TierFailed,
+    /// Another may have asked meanwhile, and kept what is newer.
+    Overtaken,
     /// Pannier ended before it was written.
     Stopping,
 }
@@ -118,11 +120,12 @@ impl TurnOutcome {
 }
 
 impl WriteLoss {
-    pub(super) const ALL: [WriteLoss; 5] = [
+    pub(super) const ALL: [WriteLoss; 6] = [
         WriteLoss::QueueFull,
         WriteLoss::TooLarge,
         WriteLoss::TierDown,
         WriteLoss::TierFailed,
+        WriteLoss::Overtaken,
         WriteLoss::Stopping,
     ];
 
@@ -132,6 +135,7 @@ impl WriteLoss {
             WriteLoss::TooLarge => "too_large",
             WriteLoss::TierDown => "tier_down",
             WriteLoss::TierFailed => "tier_failed",
+            WriteLoss::Overtaken => "overtaken",
             WriteLoss::Stopping => "stopping",
         }
     }

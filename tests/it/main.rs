@@ -29,6 +29,7 @@ mod records;
 mod replicas;
 mod roads;
 mod texts;
+mod tier_faults;
 mod transparent;
 mod upstream_faults;
 mod upstream_framing;

@@ -178,6 +178,98 @@ async fn a_killed_holder_costs_one_call_and_no_longer_than_its_term() {
     }
 }
 
+/// A holder that was stopped in its tracks comes back when another has asked anew: its own clients get what it has,
+/// and nobody else does.
+#[tokio::test]
+async fn a_holder_that_slept_does_not_write_over_what_is_newer() {
+    for ground in Ground::all() {
+        let upstream = Upstream::start().await;
+        let gate = Gate::closed();
+        let (chat, held) = (route(CHAT), gate.clone());
+        upstream.on(CHAT, move |visit| {
+            let mut answer: Value = serde_json::from_slice(&chat.answer).expect("JSON");
+            answer["message"]["content"] = format!("answer {}", visit.nth).into();
+            let wait = [Act::Wait(held.clone())];
+            let first = if visit.nth == 0 { &wait[..] } else { &[] };
+            [first, &json(200, &answer.to_string())].concat()
+        });
+        let [one, other] = ground.two(&upstream).await;
+        let ask = route(CHAT).ask(false);
+        let first = crowd(&one, &ask, 1);
+        upstream.visit(CHAT, 0).await;
+        let second = crowd(&other, &ask, 1);
+        waits(&other).await;
+        one.signal("STOP");
+        let stopped = Instant::now();
+        assert_eq!(text(replies(second).await.remove(0)), "answer 1");
+        assert!(stopped.elapsed() < TERM + Duration::from_secs(2), "{:?}", stopped.elapsed());
+        // What it waited for has come before it can know anything else.
+        gate.open();
+        pause(100).await;
+        one.signal("CONT");
+        assert_eq!(text(replies(first).await.remove(0)), "answer 0");
+        let overtaken = [("cause", "overtaken")];
+        one.counts("pannier_cache_writes_lost_total", &overtaken, 1.0).await;
+        let newcomer = ground.replica(ground.launch(&upstream)).await;
+        assert_eq!(text(newcomer.ask(&ask).await), "answer 1");
+        assert_eq!(upstream.count(CHAT), 2, "{}", ground.dep());
+        one.counts("pannier_internal_size", &[("what", "leases")], 0.0).await;
+        forget(&ground);
+    }
+}
+
+/// Holders die at any moment, one after the other: a kill costs one call more at the most, and nobody a wrong answer.
+#[tokio::test]
+async fn a_row_of_killed_holders_costs_one_call_each() {
+    const REPLICAS: usize = 4;
+    for ground in Ground::all() {
+        let gate = Gate::closed();
+        let (upstream, chat) = held_back(&gate).await;
+        let ask = chat.ask(true);
+        let (mut replicas, mut asking) = (Vec::new(), Vec::new());
+        for nth in 0..REPLICAS {
+            let replica = ground.replica(ground.launch(&upstream)).await;
+            asking.push(crowd(&replica, &ask, 3));
+            match nth {
+                0 => drop(upstream.visit(CHAT, 0).await),
+                _ => waits(&replica).await,
+            }
+            replicas.push(replica);
+        }
+        // Whoever holds it is killed, until one is left who has waited for two, and goes alone.
+        let mut killed = 0;
+        while killed < 2 {
+            let visits = upstream.count(CHAT);
+            let holder = holder(&replicas).await;
+            replicas.remove(holder).signal("KILL");
+            asking.remove(holder).into_iter().for_each(|client| client.abort());
+            killed += 1;
+            upstream.visit(CHAT, visits).await;
+        }
+        gate.open();
+        for reply in replies(asking.into_iter().flatten().collect()).await {
+            assert!(text(reply).contains("glad"));
+        }
+        let calls = upstream.count(CHAT);
+        // Of the two that are left both have waited for two.
+        assert!(calls <= killed + 2, "{calls} calls at {}", ground.dep());
+        forget(&ground);
+    }
+}
+
+/// Which of these has the lease.
+async fn holder(replicas: &[Pannier]) -> usize {
+    eventually("one holds the lease", || async {
+        for (nth, replica) in replicas.iter().enumerate() {
+            if replica.metrics().await.sum("pannier_internal_size", &[("what", "leases")]) > 0.0 {
+                return Some(nth);
+            }
+        }
+        None
+    })
+    .await
+}
+
 /// What is not kept is waited for no longer than it takes to know that.
 #[tokio::test]
 async fn nobody_waits_for_what_will_not_be_kept() {

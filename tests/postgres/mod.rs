@@ -19,6 +19,9 @@ pub struct Postgres {
     server: Option<Child>,
 }
 
+/// Somebody else at the server. Dropping it ends what it does.
+pub struct Session(Child);
+
 const START: Duration = Duration::from_secs(60);
 /// In the name of the socket; nothing listens on any port.
 const PORT: &str = "5432";
@@ -109,6 +112,14 @@ impl Postgres {
         String::from_utf8_lossy(&answer.stdout).trim().to_string()
     }
 
+    /// Another who does this, called `user` there.
+    pub fn session(&self, user: &str, query: &str) -> Session {
+        let mut command = self.psql();
+        command.args(["-U", user, "-qAtc", query]).env("PGAPPNAME", "another");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Session(command.spawn().expect("psql"))
+    }
+
     /// What the server wrote down.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -164,6 +175,13 @@ impl Drop for Postgres {
             send("QUIT", server.id());
             let _ = server.wait();
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

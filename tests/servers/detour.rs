@@ -1,49 +1,106 @@
-//! A way round to a server, on which things are slow, or vanish.
+//! A way round to a server, on which things are slow, vanish, or are torn to pieces.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Forwards every connection to one port.
+/// Forwards every connection to one server.
 pub struct Detour {
     port: u16,
-    swallows: Arc<AtomicBool>,
+    state: Arc<State>,
     accepting: JoinHandle<()>,
 }
 
+/// What becomes of what goes this way.
+#[derive(Clone, Copy, Default)]
+pub struct Weather {
+    /// Each piece takes so long, and up to `jitter` more; none overtakes another.
+    pub latency: Duration,
+    pub jitter: Duration,
+    /// Nothing comes through, and nobody hears of it.
+    pub swallows: bool,
+    pub answers: Answers,
+}
+
+/// What becomes of what the server says.
+#[derive(Clone, Copy, Default)]
+pub enum Answers {
+    #[default]
+    Whole,
+    /// One bit in so many bytes is another.
+    Garbled(usize),
+    /// Half a piece comes through, and then the connection's end.
+    Cut,
+    /// Half a piece comes through, and of its connection nothing more ever.
+    Half,
+}
+
+#[derive(Clone)]
+enum Goal {
+    Port(u16),
+    Socket(PathBuf),
+}
+
+struct State {
+    goal: Mutex<Goal>,
+    weather: Mutex<Weather>,
+    /// Pieces that clients have sent.
+    sent: AtomicU64,
+    connections: AtomicU64,
+}
+
 impl Detour {
-    /// Each piece takes `latency`, and up to `jitter` more; none overtakes another.
     pub async fn to(port: u16, latency: Duration, jitter: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own_port = listener.local_addr().unwrap().port();
-        let swallows = Arc::new(AtomicBool::new(false));
-        let way = Way { latency, jitter, swallows: swallows.clone() };
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-                let _ = (client.set_nodelay(true), server.set_nodelay(true));
-                let (from_client, to_client) = client.into_split();
-                let (from_server, to_server) = server.into_split();
-                tokio::spawn(way.clone().carry(from_client, to_server));
-                tokio::spawn(way.clone().carry(from_server, to_client));
-            }
-        });
-        Detour { port: own_port, swallows, accepting }
+        Detour::towards(Goal::Port(port), Weather { latency, jitter, ..Weather::default() }).await
     }
 
+    /// To a server that listens on a socket of the file system.
+    pub async fn to_socket(path: &Path) -> Self {
+        Detour::towards(Goal::Socket(path.to_owned()), Weather::default()).await
+    }
+
+    async fn towards(goal: Goal, weather: Weather) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (goal, weather) = (Mutex::new(goal), Mutex::new(weather));
+        let state =
+            Arc::new(State { goal, weather, sent: AtomicU64::new(0), connections: AtomicU64::new(0) });
+        let accepting = tokio::spawn(accept(listener, state.clone()));
+        Detour { port, state, accepting }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Of a Redis behind it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub fn weather(&self, weather: Weather) {
+        *self.state.weather.lock().unwrap() = weather;
+    }
+
     /// From now on nothing comes through, and nobody hears of it.
     pub fn swallow(&self, swallows: bool) {
-        self.swallows.store(swallows, Ordering::Relaxed);
+        self.weather(Weather { swallows, ..Weather::default() });
+    }
+
+    /// New connections lead there; those that are open stay.
+    pub fn lead_to(&self, port: u16) {
+        *self.state.goal.lock().unwrap() = Goal::Port(port);
+    }
+
+    /// Pieces that clients have sent, and connections that they have opened.
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.state.sent.load(Ordering::Relaxed), self.state.connections.load(Ordering::Relaxed))
     }
 }
 
@@ -53,34 +110,109 @@ impl Drop for Detour {
     }
 }
 
-#[derive(Clone)]
-struct Way {
-    latency: Duration,
-    jitter: Duration,
-    swallows: Arc<AtomicBool>,
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    while let Ok((client, _)) = listener.accept().await {
+        state.connections.fetch_add(1, Ordering::Relaxed);
+        let _ = client.set_nodelay(true);
+        let goal = state.goal.lock().unwrap().clone();
+        match goal {
+            Goal::Port(port) => {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
+                let _ = server.set_nodelay(true);
+                let (from_server, to_server) = server.into_split();
+                tokio::spawn(carry_both(state.clone(), client, from_server, to_server));
+            }
+            Goal::Socket(path) => {
+                let Ok(server) = UnixStream::connect(path).await else { continue };
+                let (from_server, to_server) = server.into_split();
+                tokio::spawn(carry_both(state.clone(), client, from_server, to_server));
+            }
+        }
+    }
 }
 
-impl Way {
-    async fn carry(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
-        let (on_its_way, mut arriving) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
-        let arrive = async move {
-            while let Some((due, piece)) = arriving.recv().await {
-                tokio::time::sleep_until(due).await;
-                if to.write_all(&piece).await.is_err() {
-                    return;
+async fn carry_both(
+    state: Arc<State>,
+    client: TcpStream,
+    from_server: impl AsyncRead + Unpin,
+    to_server: impl AsyncWrite + Unpin,
+) {
+    let (from_client, to_client) = client.into_split();
+    let (over, mut is_over) = watch::channel(false);
+    let questions = carry(&state, from_client, to_server, false, &over);
+    let answers = carry(&state, from_server, to_client, true, &over);
+    tokio::select! {
+        _ = async { tokio::join!(questions, answers) } => {}
+        _ = is_over.wait_for(|over| *over) => {}
+    }
+}
+
+/// From one end to the other, until that is over; `over` is told where the connection is to end at once.
+async fn carry(
+    state: &State,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    is_answer: bool,
+    over: &watch::Sender<bool>,
+) {
+    let (on_its_way, mut arriving) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let arrive = async move {
+        while let Some((due, piece)) = arriving.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    };
+    let set_off = async move {
+        let mut buffer = vec![0; 64 << 10];
+        let mut is_dead = false;
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if !is_answer {
+                state.sent.fetch_add(1, Ordering::Relaxed);
+            }
+            let weather = *state.weather.lock().unwrap();
+            let mut piece = buffer[..length].to_vec();
+            if is_answer {
+                is_dead |= spoil(&mut piece, weather.answers);
+            }
+            let due = Instant::now() + weather.latency + weather.jitter.mul_f32(fastrand::f32());
+            if !weather.swallows {
+                let _ = on_its_way.send((due, piece));
+            }
+            match weather.answers {
+                Answers::Cut if is_answer => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    let _ = over.send(true);
+                }
+                _ if is_dead => std::future::pending().await,
+                _ => {}
+            }
+        }
+        drop(on_its_way);
+    };
+    tokio::join!(arrive, set_off);
+}
+
+/// Whether nothing may follow.
+fn spoil(piece: &mut Vec<u8>, answers: Answers) -> bool {
+    match answers {
+        Answers::Whole => false,
+        Answers::Garbled(every) => {
+            for byte in piece.iter_mut() {
+                if fastrand::usize(..every) == 0 {
+                    *byte ^= 1 << fastrand::u8(..8);
                 }
             }
-        };
-        let set_off = async move {
-            let mut buffer = vec![0; 64 << 10];
-            while let Ok(length @ 1..) = from.read(&mut buffer).await {
-                let due = Instant::now() + self.latency + self.jitter.mul_f32(fastrand::f32());
-                if !self.swallows.load(Ordering::Relaxed) {
-                    let _ = on_its_way.send((due, buffer[..length].to_vec()));
-                }
-            }
-            drop(on_its_way);
-        };
-        tokio::join!(arrive, set_off);
+            false
+        }
+        Answers::Cut => {
+            piece.truncate(piece.len() / 2);
+            false
+        }
+        Answers::Half => {
+            piece.truncate(piece.len() / 2);
+            true
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Real servers for tests: each in a temporary folder of its own, on ports that were free, gone with the test.
 
 mod detour;
+mod disk;
 mod redis;
 
-pub use detour::Detour;
+pub use detour::{Answers, Detour, Weather};
+pub use disk::Disk;
 pub use redis::{Cluster, RedisServer};
 
 use std::net::TcpListener;

@@ -1,5 +1,6 @@
 //! What befalls a file.
 
+use crate::disk::Disk;
 use crate::stage::{Ground, Stage, entries, key, new_entry, options, outsider, parcel, parcels};
 use pannier::cache::{Fault, Tier};
 use pannier::store::entries::Filter;
@@ -8,7 +9,6 @@ use sqlx::Executor;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Overwrites `length` bytes from `offset`.
@@ -212,44 +212,17 @@ async fn a_file_that_may_not_grow_refuses_and_heals() {
     cache.store().close().await;
 }
 
-/// A folder on a disk of its own, of two megabytes; `None` where this may not mount one.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn new() -> Option<Disk> {
-        let folder = tempfile::TempDir::new().expect("a folder");
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
-            .arg(folder.path())
-            .stderr(std::process::Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Disk(folder));
-        }
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a test on a full disk: this user may not mount one");
-        None
-    }
-
-    fn place(&self) -> Place {
-        Place::File(self.0.path().join("cache.db"))
-    }
-
-    fn remount(&self, how: &str) {
-        let done = Command::new("mount").args(["-o", how]).arg(self.0.path()).status().expect("mount");
-        assert!(done.success());
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
+/// The file on a disk of two megabytes.
+fn disk() -> Option<(Disk, Place)> {
+    let disk = Disk::new("2m")?;
+    let place = Place::File(disk.path().join("cache.db"));
+    Some((disk, place))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_costs_entries_and_nothing_else() {
-    let Some(disk) = Disk::new() else { return };
-    let stage = Stage::running(disk.place(), 1 << 30).await;
+    let Some((_disk, place)) = disk() else { return };
+    let stage = Stage::running(place, 1 << 30).await;
     let mut kept = Vec::new();
     let fault = loop {
         let new = parcel(kept.len() as u64, 3000);
@@ -267,13 +240,13 @@ async fn a_full_disk_costs_entries_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_became_read_only_is_still_read() {
-    let Some(disk) = Disk::new() else { return };
-    let stage = Stage::open(disk.place()).await;
+    let Some((disk, place)) = disk() else { return };
+    let stage = Stage::open(place.clone()).await;
     let kept = parcel(1, 1000);
     stage.tier.keep(std::slice::from_ref(&kept)).await.expect("keep");
     stage.tier.close().await;
     disk.remount("remount,ro");
-    let stage = Stage::closed(disk.place(), 1 << 30);
+    let stage = Stage::closed(place, 1 << 30);
     assert_eq!(stage.tier.open().await, Err(Fault::Refused), "there is nothing to claim it with");
     disk.remount("remount,rw");
     stage.tier.open().await.expect("open");

@@ -2,7 +2,12 @@
 
 mod bounds;
 mod cancelled;
+// What is not used here is used by the tests of the whole.
+#[allow(dead_code)]
+#[path = "../servers/disk.rs"]
+mod disk;
 mod file;
+#[allow(dead_code)]
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod processes;

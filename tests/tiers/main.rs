@@ -7,6 +7,8 @@ mod keeping;
 mod leases;
 mod surveys;
 
+// What is not used here is used by the tests of the whole.
+#[allow(dead_code, unused_imports)]
 #[path = "../servers/mod.rs"]
 mod servers;
 

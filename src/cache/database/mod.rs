@@ -313,9 +313,14 @@ impl Tier for Database {
         Ok(top.into_iter().filter_map(rows::listing).collect())
     }
 
+    /// Asks as for an entry, so that a database that answers but gives nothing out is seen for what it is.
     async fn probe(&self) -> Result<(), Fault> {
         let entries = self.opened()?;
-        entries.store().probe().await.map_err(|error| self.heed(&entries, error))
+        let probing = async {
+            entries.store().probe().await?;
+            entries.find(&[&[0; 32]], 0).await.map(drop)
+        };
+        probing.await.map_err(|error| self.heed(&entries, error))
     }
 }
 

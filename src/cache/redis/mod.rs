@@ -187,11 +187,11 @@ impl Tier for Redis {
         self.most_used(selection, most).await
     }
 
-    /// Connects where that is needed. Asks for a key, so that a server that answers but gives nothing out, or a
-    /// Cluster that misses a part, is seen for what it is.
+    /// Connects where that is needed. Asks as for an entry, so that a server that answers but gives nothing out, or
+    /// a Cluster that misses a part, is seen for what it is.
     async fn probe(&self) -> Result<(), Fault> {
         let name = format!("{}probe:{}", self.prefix, fastrand::u16(..));
-        self.link.probe(redis::cmd("EXISTS").arg(name)).await
+        self.link.probe(redis::cmd("GETRANGE").arg(name).arg(0).arg(0)).await
     }
 }
 

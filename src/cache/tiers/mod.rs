@@ -214,11 +214,14 @@ impl Tiers {
                 Errand::Remove { depth, key } => self.levels[depth].throw_out(key).await,
             }
         }
-        let sealed = self.seal_all(&keepings).await;
+        let mut sealed = self.seal_all(&keepings).await;
+        for (_, sealed) in keepings.iter().zip(&mut sealed).filter(|(keeping, _)| keeping.is_overtaken()) {
+            *sealed = None;
+            self.metrics.write_lost(WriteLoss::Overtaken, 1);
+        }
         let now = Moment::now();
         let parcels = self.levels.iter().enumerate().map(|(depth, level)| -> Vec<Parcel> {
-            let written = keepings.iter().zip(&sealed);
-            let meant = written.filter(|(keeping, _)| depth < keeping.depth && !keeping.is_overtaken());
+            let meant = keepings.iter().zip(&sealed).filter(|(keeping, _)| depth < keeping.depth);
             meant
                 .filter_map(|(keeping, sealed)| keeping.parcel(sealed.clone()?, &level.limits, now))
                 .collect()
@@ -299,7 +302,7 @@ impl Tiers {
 }
 
 impl Keeping {
-    /// Another has the lease by now: what it stores is newer.
+    /// Another may have the lease by now: what it stores is newer.
     fn is_overtaken(&self) -> bool {
         self.lease.as_ref().is_some_and(|lease| !lease.is_held())
     }

@@ -33,12 +33,21 @@ pub async fn within<T>(what: &str, waiting: impl Future<Output = T>) -> T {
 }
 
 /// Asks again and again until `check` gives something; fails the test with `what` after three seconds.
-pub async fn eventually<T, F, W>(what: &str, mut check: F) -> T
+pub async fn eventually<T, F, W>(what: &str, check: F) -> T
 where
     F: FnMut() -> W,
     W: Future<Output = Option<T>>,
 {
-    let until = Instant::now() + Duration::from_secs(3);
+    eventually_within(Duration::from_secs(3), what, check).await
+}
+
+/// As `eventually`, with another patience.
+pub async fn eventually_within<T, F, W>(patience: Duration, what: &str, mut check: F) -> T
+where
+    F: FnMut() -> W,
+    W: Future<Output = Option<T>>,
+{
+    let until = Instant::now() + patience;
     loop {
         if let Some(value) = check().await {
             return value;
