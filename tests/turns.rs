@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ordered::Node;
 use pannier::dialect::frame::{self, Framing};
 use pannier::dialect::openai::UsageStrip;
-use pannier::dialect::{Form, Scanner, cut, decode, turn};
+use pannier::dialect::{Form, Grain, Scanner, cut, decode};
 use pannier::domain::Observed;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,11 @@ fn pair(form: Form, case: &Path) -> Pair {
         whole: vec![read(case.join("whole.json"))],
         stream: frame::split(framing, &read(case.join(stream))),
     }
+}
+
+/// In as few frames as may be.
+fn turn(form: Form, from_streamed: bool, frames: &[Bytes], offers_tools: bool) -> Option<Vec<Bytes>> {
+    pannier::dialect::turn(form, from_streamed, frames, offers_tools, Grain::Coarse)
 }
 
 impl Pair {
@@ -384,6 +389,9 @@ proptest! {
             }
             let again = turn(pair.form, false, &back, false).expect("a stream");
             prop_assert_eq!(&turn(pair.form, true, &again, false).expect("a whole answer"), &back);
+            let fine = pannier::dialect::turn(pair.form, false, &back, false, Grain::Fine).expect("a stream");
+            prop_assert!(fine.len() >= again.len());
+            prop_assert_eq!(&turn(pair.form, true, &fine, false).expect("a whole answer"), &back);
             let anew = cut_anew(pair.form, &stream, &cuts);
             prop_assert_eq!(&turn(pair.form, true, &anew, false).expect("a whole answer"), &back, "{}", &pair.name);
         }

@@ -194,7 +194,8 @@ pub fn policy(config: &Config, generation: u64) -> Policy {
             "there is no admin key: nobody can ask for what needs it"
         );
     });
-    Policy::new(&config.auth, admin.ok(), &config.cache, &config.access.allowed_hosts, generation)
+    let allowed_hosts = &config.access.allowed_hosts;
+    Policy::new(&config.auth, admin.ok(), &config.cache, config.replay, allowed_hosts, generation)
 }
 
 fn limits(config: &Config) -> Limits {

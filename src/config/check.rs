@@ -45,6 +45,10 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
         ],
         &mut found,
     );
+    let pace = config.replay.tokens_per_second;
+    if !pace.is_finite() || pace < 0.0 {
+        found.push(("replay.tokens_per_second", "must be a number, and not below 0".to_owned()));
+    }
     check_log(&config.log, &mut found);
     found
 }

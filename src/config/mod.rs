@@ -22,7 +22,7 @@ pub use layers::{ALIASES, FILE_VARIABLE, Flag, Setting, Sources};
 pub use problem::{Origin, Problem, Problems};
 pub use watch::{Cause, Watch};
 
-use crate::{auth, batch, cache, flight, proxy, telemetry, upstream};
+use crate::{auth, batch, cache, flight, gateway, proxy, telemetry, upstream};
 use serde::Deserialize;
 
 /// One field a section of `config/default.toml`.
@@ -35,6 +35,7 @@ pub struct Config {
     pub upstream: upstream::Config,
     pub memory: cache::MemoryConfig,
     pub cache: cache::Config,
+    pub replay: gateway::ReplayConfig,
     pub flight: flight::Config,
     pub embeddings: batch::Config,
     pub log: telemetry::LogConfig,

@@ -14,6 +14,30 @@ pub struct Escaped<'a>(Cow<'a, str>);
 
 /// The most bytes of text in one frame: clients that read by lines give up at 64 KiB.
 pub const MOST: usize = 4 << 10;
+/// About as many bytes as a token has.
+const TOKEN: usize = 4;
+/// However finely a text is cut, it comes to about so many frames at the most: each costs much more than a token.
+const MOST_FINE: usize = 4 << 10;
+
+/// How a text is cut into frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Grain {
+    /// Into as few as may be.
+    #[default]
+    Coarse,
+    /// Into about as many as it has tokens, as if it came from a model.
+    Fine,
+}
+
+impl Grain {
+    /// The most bytes of one frame, of a text of so many.
+    fn most(self, len: usize) -> usize {
+        match self {
+            Grain::Coarse => MOST,
+            Grain::Fine => (len / MOST_FINE).clamp(TOKEN, MOST),
+        }
+    }
+}
 
 impl<'a> Escaped<'a> {
     /// `None` for what is no string, and for one with half of a surrogate pair in it: Go writes no such
@@ -46,10 +70,11 @@ impl<'a> Escaped<'a> {
 
     /// The text in pieces of at most [`MOST`] bytes, none for an empty one. Neither a letter nor an
     /// escape is cut through.
-    pub fn slices(&self) -> impl Iterator<Item = Escaped<'_>> {
+    pub fn slices(&self, grain: Grain) -> impl Iterator<Item = Escaped<'_>> {
         let mut rest = &*self.0;
+        let most = grain.most(rest.len());
         std::iter::from_fn(move || {
-            let (slice, after) = rest.split_at(fitting(rest));
+            let (slice, after) = rest.split_at(fitting(rest, most));
             rest = after;
             (!slice.is_empty()).then_some(Escaped(Cow::Borrowed(slice)))
         })
@@ -97,12 +122,12 @@ pub fn json_text(text: &str) -> String {
     escaped
 }
 
-/// The length of the longest beginning of whole units that fits into one frame.
-fn fitting(text: &str) -> usize {
-    let mut end = 0;
+/// The length of the longest beginning of whole units that fits into `most` bytes; of one, where none does.
+fn fitting(text: &str, most: usize) -> usize {
+    let mut end = unit(text);
     while end < text.len() {
         let next = end + unit(&text[end..]);
-        if next > MOST {
+        if next > most {
             break;
         }
         end = next;
@@ -171,8 +196,18 @@ mod tests {
     fn the_longest_slices_that_fit() {
         let text = format!("\"{}\\u003c{}\"", "x".repeat(MOST - 5), "é".repeat(MOST));
         let text = Escaped::of_value(&text).expect("a text");
-        let lengths: Vec<usize> = text.slices().map(|slice| slice.0.len()).collect();
+        let lengths: Vec<usize> = text.slices(Grain::Coarse).map(|slice| slice.0.len()).collect();
         assert_eq!(lengths, [MOST - 5, MOST, MOST, 6]);
+    }
+
+    #[test]
+    fn a_long_text_is_not_cut_to_dust() {
+        for (len, frames) in [(10, 3), (TOKEN * MOST_FINE, MOST_FINE), (MOST * MOST_FINE * 2, 2 * MOST_FINE)]
+        {
+            let text = format!("\"{}\"", "x".repeat(len));
+            let text = Escaped::of_value(&text).expect("a text");
+            assert_eq!(text.slices(Grain::Fine).count(), frames, "{len}");
+        }
     }
 
     proptest! {
@@ -181,11 +216,13 @@ mod tests {
             let value = json_text(&text);
             let escaped = Escaped::of_value(&value).expect("a text");
             prop_assert_eq!(escaped.plain(), Some(text));
-            for slice in escaped.slices() {
-                prop_assert!((1..=MOST).contains(&slice.0.len()));
-                prop_assert!(slice.plain().is_some());
+            for (grain, most) in [(Grain::Coarse, MOST), (Grain::Fine, "\\u0000".len())] {
+                for slice in escaped.slices(grain) {
+                    prop_assert!((1..=most).contains(&slice.0.len()));
+                    prop_assert!(slice.plain().is_some());
+                }
+                prop_assert_eq!(joined(escaped.slices(grain)).value(), &*value);
             }
-            prop_assert_eq!(joined(escaped.slices()).value(), value);
         }
     }
 }

@@ -20,6 +20,7 @@ mod speech;
 mod stencil;
 mod vectors;
 
+pub use escaped::Grain;
 pub use question::{Counted, Difference, Outline, Part};
 pub use routes::{Form, Handling, RouteSpec, find};
 pub use vectors::{Looks, Vectors, read_embeddings, render_embeddings};
@@ -147,21 +148,27 @@ pub fn cut(form: Form, streamed: bool, frames: &[Bytes], model: &str) -> Option<
 }
 
 /// A complete answer as the same question gets it in the other mode (OLLAMA.md §10.3): a stream's frames
-/// as the one whole, or the whole as frames, of at most 4 KiB of text each. A stream of chunks is turned
-/// with its usage, as if `include_usage` had been asked for.
+/// as the one whole, or the whole as frames of this `grain`, of at most 4 KiB of text each. A stream of
+/// chunks is turned with its usage, as if `include_usage` had been asked for.
 ///
 /// `offers_tools` is the question's ([`Call::offers_tools`]). `None` where it is not known for sure what
 /// the server would say: an answer that is not complete, has no usage, or has anything in it that
 /// Ollama 0.34 does not write.
-pub fn turn(form: Form, from_streamed: bool, frames: &[Bytes], offers_tools: bool) -> Option<Vec<Bytes>> {
+pub fn turn(
+    form: Form,
+    from_streamed: bool,
+    frames: &[Bytes],
+    offers_tools: bool,
+    grain: Grain,
+) -> Option<Vec<Bytes>> {
     match form {
         Form::Generate | Form::Chat | Form::Embed | Form::Embeddings => {
-            ollama::turn(form, from_streamed, frames, offers_tools)
+            ollama::turn(form, from_streamed, frames, offers_tools, grain)
         }
         Form::OpenAiChat | Form::OpenAiText | Form::OpenAiEmbed | Form::Responses => {
-            openai::turn(form, from_streamed, frames, offers_tools)
+            openai::turn(form, from_streamed, frames, offers_tools, grain)
         }
-        Form::Messages => anthropic::turn(from_streamed, frames, offers_tools),
+        Form::Messages => anthropic::turn(from_streamed, frames, offers_tools, grain),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an answer says, apart from how a dialect wraps it: the frames of a stream add up to it, and it
 //! is cut into frames again.
 
-use super::escaped::{Escaped, MOST};
+use super::escaped::{Escaped, Grain, MOST};
 use serde_json::value::RawValue;
 
 /// What a whole answer says, or what one frame adds to it.
@@ -30,9 +30,9 @@ impl<'a> Speech<'a> {
     /// What each frame of a stream adds, in Ollama's order: thinking, text, all tool calls at once.
     /// Log probabilities come along from the first frame on, some with each, and by themselves where
     /// there are more of them than frames.
-    pub fn parts(&'a self) -> Vec<Speech<'a>> {
-        let thinking = self.thinking.slices().map(|thinking| Speech { thinking, ..Speech::default() });
-        let text = self.text.slices().map(|text| Speech { text, ..Speech::default() });
+    pub fn parts(&'a self, grain: Grain) -> Vec<Speech<'a>> {
+        let thinking = self.thinking.slices(grain).map(|thinking| Speech { thinking, ..Speech::default() });
+        let text = self.text.slices(grain).map(|text| Speech { text, ..Speech::default() });
         let mut parts: Vec<Speech> = thinking.chain(text).collect();
         if !self.tool_calls.is_empty() {
             parts.push(Speech { tool_calls: self.tool_calls.clone(), ..Speech::default() });
@@ -81,7 +81,7 @@ mod tests {
         logprobs.push(raw(&huge));
         let speech =
             Speech { text: Escaped::of_value("\"a\"").expect("a text"), logprobs, ..Speech::default() };
-        let parts = speech.parts();
+        let parts = speech.parts(Grain::Coarse);
         assert!(parts.len() > 10);
         assert_eq!(parts.iter().filter(|part| !part.text.is_empty()).count(), 1);
         for part in &parts {
@@ -96,6 +96,6 @@ mod tests {
 
     #[test]
     fn nothing_said_is_no_part() {
-        assert!(Speech::default().parts().is_empty());
+        assert!(Speech::default().parts(Grain::Coarse).is_empty());
     }
 }

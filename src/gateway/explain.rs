@@ -59,7 +59,8 @@ impl Gateway {
         let identity = identified.unwrap_or_default();
         let directives = Directives::read(request.headers)?;
         let facts = CallFacts::new(&call, identity.as_ref().map_or("other".into(), |one| one.name.clone()));
-        let order = Order { request: &request, call, plain: opened.plain, facts, identity, directives };
+        let (plain, replay) = (opened.plain, policy.replay);
+        let order = Order { request: &request, call, plain, facts, identity, directives, replay };
         let mut told = Explanation::of(&order, &self.way, &policy);
         if unreachable {
             told.because.push(UNREACHABLE.into());

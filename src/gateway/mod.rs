@@ -17,6 +17,7 @@ mod live;
 mod mode;
 mod nearest;
 mod order;
+mod pace;
 mod plan;
 mod policy;
 mod recall;
@@ -34,6 +35,7 @@ pub use error::{frame, refuse};
 pub use explanation::Explanation;
 pub use items::Items;
 pub use live::{Live, Piece};
+pub use pace::{Pace, ReplayConfig};
 pub use policy::Policy;
 pub use recall::{Alias, Recalled};
 pub use rendition::Fresh;
@@ -146,7 +148,8 @@ impl Gateway {
         call.body = opened.seal(&call.body)?;
 
         let plain = opened.plain;
-        let order = Order { request: &request, call, plain, facts, identity, directives };
+        let order =
+            Order { request: &request, call, plain, facts, identity, directives, replay: policy.replay };
         let fetched = match embedding::fetch(&self.way, &policy, &order).await? {
             Some(fetched) => fetched,
             None => fetch::fetch(&self.way, &policy, &order).await?,
@@ -156,11 +159,13 @@ impl Gateway {
             fetch::Fetched::Remembered(remembered) => {
                 record.observed = Some(remembered.entry.observed);
                 let template = respond::fit(&remembered.entry, &order)?;
-                if verdict.is_none() && order.directives == Directives::default() {
+                let pace = order.pace(&remembered.entry, &template);
+                // The shortest way knows no pace.
+                if verdict.is_none() && order.directives == Directives::default() && pace.is_none() {
                     let under = (policy.generation, policy.cache.tells_keys_apart());
                     self.recall.learn(&self.way, &order, under, &remembered, &template);
                 }
-                respond::remembered(&remembered, &template, &order, record)
+                respond::remembered(&remembered, &template, pace, record)
             }
             fetch::Fetched::Trip { seat, outcome, why, keeps } => {
                 respond::live(seat, &order, respond::Fresh { outcome, why, keeps })

@@ -13,7 +13,8 @@ impl Order<'_> {
         if was_streamed == self.call.streamed || self.call.operation == Operation::Embed {
             return Some(stored.clone());
         }
-        let pieces = dialect::turn(form, was_streamed, &stored.pieces(), self.call.offers_tools)?;
+        let grain = self.replay.grain();
+        let pieces = dialect::turn(form, was_streamed, &stored.pieces(), self.call.offers_tools, grain)?;
         let mut end = 0;
         let ends = pieces.iter().map(|piece| {
             end += piece.len();

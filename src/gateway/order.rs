@@ -2,9 +2,9 @@
 
 use super::fetch::Remembered;
 use super::plan::{Keep, Plan};
-use super::{Policy, Request, Way, query};
+use super::{Pace, Policy, ReplayConfig, Request, Way, query};
 use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Prefix, Question, Terms, TierName};
-use crate::domain::{Call, CallFacts, Fingerprint, Reason, Scope};
+use crate::domain::{Call, CallFacts, Fingerprint, Reason, Scope, Template};
 use crate::upstream::Identity;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub struct Order<'a> {
     pub facts: CallFacts,
     pub identity: Option<Identity>,
     pub directives: Directives,
+    pub replay: ReplayConfig,
 }
 
 impl Order<'_> {
@@ -110,6 +111,12 @@ impl Order<'_> {
         self.directives.accept(stored.age(Instant::now()), ttl)?;
         let entry = self.in_mode(&stored).ok_or(Reason::Mode)?;
         Ok(Remembered { key, stored, entry, tier, ttl })
+    }
+
+    /// How fast `entry` is told, cut into the frames of `template`; `None` for as fast as may be.
+    pub fn pace(&self, entry: &Entry, template: &Template) -> Option<Pace> {
+        let is_streamed = !entry.frames.is_empty();
+        is_streamed.then(|| self.replay.pace(entry.observed.usage, template.frames.len()))?
     }
 
     pub fn plan(&self, keep: Option<Keep>) -> Plan {

@@ -1,5 +1,6 @@
 //! What a reload replaces: immutable, compiled from the configuration, behind one pointer.
 
+use super::ReplayConfig;
 use crate::auth::{self, AdminKey, Directory};
 use crate::cache;
 
@@ -7,6 +8,7 @@ use crate::cache;
 pub struct Policy {
     pub keys: Directory,
     pub cache: cache::Policy,
+    pub replay: ReplayConfig,
     pub allowed_hosts: Vec<String>,
     /// Counts the policies: what was learned under another one is not believed.
     pub generation: u64,
@@ -17,12 +19,14 @@ impl Policy {
         keys: &auth::Config,
         admin: Option<AdminKey>,
         cache: &cache::Config,
+        replay: ReplayConfig,
         allowed_hosts: &[String],
         generation: u64,
     ) -> Self {
         Policy {
             keys: Directory::new(keys, admin),
             cache: cache::Policy::new(cache),
+            replay,
             allowed_hosts: allowed_hosts.to_vec(),
             generation,
         }

@@ -1,5 +1,6 @@
 //! What goes back, before anyone thinks of sockets.
 
+use super::Pace;
 use super::fetch::Remembered;
 use super::live::Live;
 use super::order::Order;
@@ -32,6 +33,7 @@ pub enum Body {
     Replay {
         pour: Pour,
         streamed: bool,
+        pace: Option<Pace>,
     },
     /// Head and body are still to come; `Reply::status` and `headers` only add to them.
     Live(Box<Live>),
@@ -90,14 +92,19 @@ pub fn live(seat: Seat<TripHead, Error>, order: &Order<'_>, fresh: Fresh) -> Rep
 }
 
 /// An answer from the memory, made fresh.
-pub fn remembered(remembered: &Remembered, template: &Template, order: &Order<'_>, record: &Record) -> Reply {
+pub fn remembered(
+    remembered: &Remembered,
+    template: &Template,
+    pace: Option<Pace>,
+    record: &Record,
+) -> Reply {
     let Remembered { entry, ttl, tier, .. } = remembered;
     let age = entry.age(Instant::now());
     let mut headers: HeaderMap = entry.headers.iter().cloned().collect();
     headers.insert(CACHE_STATUS, hit(ttl.saturating_sub(age), *tier));
     headers.insert(header::AGE, age.as_secs().into());
     let pour = Pour::new(template.clone(), SystemTime::now(), record.id.seed());
-    let body = Body::Replay { pour, streamed: order.call.streamed };
+    let body = Body::Replay { pour, streamed: !entry.frames.is_empty(), pace };
     Reply { status: StatusCode::OK, headers, body }
 }
 

@@ -154,7 +154,8 @@ impl Gateway {
         let identity = self.way.inventory.identify(&call.model).await.map_err(|error| error.message)?;
         let facts = CallFacts::new(&call, "other".into());
         let directives = Directives::default();
-        let order = Order { request: &request, call, plain: opened.plain, facts, identity, directives };
+        let (plain, replay) = (opened.plain, policy.replay);
+        let order = Order { request: &request, call, plain, facts, identity, directives, replay };
         let (identity, _) = fetch::terms(policy, &order).map_err(|why| why.label().to_owned())?;
         let way = &*self.way;
         let keys = match order.call.texts.as_ref().filter(|_| !way.items.is_opaque(identity)) {

@@ -7,12 +7,13 @@ use super::hold::Budget;
 use super::visit::Visit;
 use crate::dialect::Form;
 use crate::domain::{Error, Kind, Observed, Pour};
-use crate::gateway::{self, Body, Gateway, Live, Piece, Reply, Request};
+use crate::gateway::{self, Body, Gateway, Live, Pace, Piece, Reply, Request};
 use crate::telemetry::{Metrics, Sinks};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::net::TcpStream;
 
 /// Bytes of a remembered answer that are made ready at once.
@@ -117,20 +118,24 @@ async fn whole_answer(client: &mut Downstream, visit: &mut Visit, reply: Reply) 
             client.write(body).await?;
             client.end().await
         }
-        Body::Replay { pour, streamed } => {
+        Body::Replay { pour, streamed, pace } => {
             client.begin(status, &headers, id, (!streamed).then(|| pour.len()));
             visit.note_first_byte();
-            replay(client, pour).await
+            replay(client, pour, pace).await
         }
         Body::Live(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
-/// Writes a remembered answer frame by frame, and never holds more of it ready than the client will soon take.
-async fn replay(client: &mut Downstream, mut pour: Pour) -> io::Result<()> {
+/// Writes a remembered answer frame by frame, each when it is due, and never holds more of it ready than the
+/// client will soon take.
+async fn replay(client: &mut Downstream, mut pour: Pour, mut pace: Option<Pace>) -> io::Result<()> {
     let ends: Vec<u32> = pour.frames().to_vec();
     let mut from = 0;
     for end in ends.into_iter().map(|end| end as usize) {
+        if let Some(pace) = &mut pace {
+            until(client, pace.next()).await?;
+        }
         client.open_chunk(end - from);
         loop {
             let room = client.waiting(0);
@@ -148,6 +153,24 @@ async fn replay(client: &mut Downstream, mut pour: Pour) -> io::Result<()> {
         from = end;
     }
     client.end().await
+}
+
+/// Waits until something is `due`, with all that came before it on its way; or until the client has left.
+async fn until(client: &mut Downstream, due: Option<Instant>) -> io::Result<()> {
+    if due.is_some_and(|due| due <= Instant::now()) {
+        return Ok(());
+    }
+    client.flush().await?;
+    let comes = async {
+        match due {
+            Some(due) => tokio::time::sleep_until(due.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = comes => Ok(()),
+        _ = client.gone() => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
 }
 
 /// Writes an answer as it comes, and gives it up as soon as the client has left.

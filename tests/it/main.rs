@@ -26,6 +26,7 @@ mod lane;
 mod life;
 mod reading;
 mod records;
+mod replay;
 mod replicas;
 mod roads;
 mod texts;

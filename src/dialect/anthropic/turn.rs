@@ -1,6 +1,6 @@
 //! A message of Anthropic's API in the other mode: its events as one object, or the object as events.
 
-use crate::dialect::escaped::{Escaped, json_text};
+use crate::dialect::escaped::{Escaped, Grain, json_text};
 use crate::dialect::frame;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -135,13 +135,14 @@ struct Stream {
     events: Vec<Bytes>,
     /// Blocks that have been sent.
     blocks: usize,
+    grain: Grain,
 }
 
 /// See [`turn`](crate::dialect::turn).
-pub fn turn(from_streamed: bool, frames: &[Bytes], offers_tools: bool) -> Option<Vec<Bytes>> {
+pub fn turn(from_streamed: bool, frames: &[Bytes], offers_tools: bool, grain: Grain) -> Option<Vec<Bytes>> {
     match (from_streamed, frames) {
         (true, events) => Some(vec![whole(events, offers_tools)?]),
-        (false, [whole]) => events(whole),
+        (false, [whole]) => events(whole, grain),
         _ => None,
     }
 }
@@ -272,14 +273,14 @@ fn data<'a, T: Deserialize<'a>>(name: &str, frame: &'a [u8]) -> Option<T> {
 // === impl Stream ===
 
 /// The object as a stream.
-fn events(whole: &[u8]) -> Option<Vec<Bytes>> {
+fn events(whole: &[u8], grain: Grain) -> Option<Vec<Bytes>> {
     let mut message: Message = serde_json::from_slice(whole).ok()?;
     let stop_reason = message.stop_reason.take()?;
     let usage = message.usage.clone();
     let blocks = message.content.replace(Vec::new()).unwrap_or_default();
     // Ollama estimates the question where it does not know better yet.
     message.usage.output_tokens = 0;
-    let mut stream = Stream::default();
+    let mut stream = Stream { grain, ..Stream::default() };
     stream.send("message_start", &Start { kind: "message_start", message })?;
     for block in blocks {
         stream.block(block)?;
@@ -302,13 +303,13 @@ impl Stream {
                 input: None,
             } => {
                 self.start(Block::thinking(Escaped::default()))?;
-                for slice in said.slices() {
+                for slice in said.slices(self.grain) {
                     self.add(Delta { kind: "thinking_delta", thinking: Some(slice), ..Delta::default() })?;
                 }
             }
             Block { kind: "text", text: Some(said), thinking: None, id: None, name: None, input: None } => {
                 self.start(Block::text(Escaped::default()))?;
-                for slice in said.slices() {
+                for slice in said.slices(self.grain) {
                     self.add(Delta { kind: "text_delta", text: Some(slice), ..Delta::default() })?;
                 }
             }

@@ -1,8 +1,8 @@
 //! A native completion in the other mode: its lines as one object, or the object as lines.
 
-use crate::dialect::Form;
 use crate::dialect::escaped::Escaped;
 use crate::dialect::speech::Speech;
+use crate::dialect::{Form, Grain};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -122,12 +122,18 @@ struct Generated<'a> {
 }
 
 /// See [`turn`](crate::dialect::turn).
-pub fn turn(form: Form, from_streamed: bool, frames: &[Bytes], offers_tools: bool) -> Option<Vec<Bytes>> {
+pub fn turn(
+    form: Form,
+    from_streamed: bool,
+    frames: &[Bytes],
+    offers_tools: bool,
+    grain: Grain,
+) -> Option<Vec<Bytes>> {
     match (form, from_streamed, frames) {
         (Form::Chat, true, [lines @ .., last]) => Some(vec![joined_chat(lines, last, offers_tools)?]),
-        (Form::Chat, false, [whole]) => chat_lines(whole),
+        (Form::Chat, false, [whole]) => chat_lines(whole, grain),
         (Form::Generate, true, [lines @ .., last]) => Some(vec![joined_text(lines, last)?]),
-        (Form::Generate, false, [whole]) => text_lines(whole),
+        (Form::Generate, false, [whole]) => text_lines(whole, grain),
         _ => None,
     }
 }
@@ -153,7 +159,7 @@ fn joined_chat(lines: &[Bytes], last: &[u8], offers_tools: bool) -> Option<Bytes
     Some(serde_json::to_vec(&whole).ok()?.into())
 }
 
-fn chat_lines(whole: &[u8]) -> Option<Vec<Bytes>> {
+fn chat_lines(whole: &[u8], grain: Grain) -> Option<Vec<Bytes>> {
     let whole: Chat = serde_json::from_slice(whole).ok().filter(|whole: &Chat| whole.done)?;
     let Chat { model, created_at, message, logprobs, .. } = whole;
     let role = message.role;
@@ -162,7 +168,7 @@ fn chat_lines(whole: &[u8]) -> Option<Vec<Bytes>> {
         let logprobs = std::mem::take(&mut part.logprobs);
         line(&ChatLine { model, created_at, message: Message::saying(role, part), done: false, logprobs })
     };
-    let mut lines: Vec<Bytes> = said.parts().into_iter().map(add).collect::<Option<_>>()?;
+    let mut lines: Vec<Bytes> = said.parts(grain).into_iter().map(add).collect::<Option<_>>()?;
     lines.push(line(&Chat {
         message: Message::saying(role, Speech::default()),
         logprobs: Vec::new(),
@@ -195,7 +201,7 @@ fn joined_text(lines: &[Bytes], last: &[u8]) -> Option<Bytes> {
     Some(serde_json::to_vec(&whole).ok()?.into())
 }
 
-fn text_lines(whole: &[u8]) -> Option<Vec<Bytes>> {
+fn text_lines(whole: &[u8], grain: Grain) -> Option<Vec<Bytes>> {
     let whole: Generated = serde_json::from_slice(whole).ok().filter(|whole: &Generated| whole.done)?;
     let Generated { model, created_at, response, thinking, logprobs, .. } = whole;
     let said = Speech { thinking, text: response, tool_calls: Vec::new(), logprobs };
@@ -203,7 +209,7 @@ fn text_lines(whole: &[u8]) -> Option<Vec<Bytes>> {
         let Speech { thinking, text, tool_calls: _, logprobs } = part;
         line(&TextLine { model, created_at, response: text, thinking, done: false, logprobs })
     };
-    let mut lines: Vec<Bytes> = said.parts().into_iter().map(add).collect::<Option<_>>()?;
+    let mut lines: Vec<Bytes> = said.parts(grain).into_iter().map(add).collect::<Option<_>>()?;
     let (response, thinking) = (Escaped::default(), Escaped::default());
     lines.push(line(&Generated { response, thinking, logprobs: Vec::new(), ..whole })?);
     Some(lines)

@@ -1,7 +1,7 @@
 //! `/v1/chat/completions` in the other mode.
 
 use super::{DONE, Usage, chunk_of, chunks_of, same, whole_of};
-use crate::dialect::escaped::Escaped;
+use crate::dialect::escaped::{Escaped, Grain};
 use crate::dialect::speech::Speech;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ pub fn whole(frames: &[Bytes], offers_tools: bool) -> Option<Bytes> {
 }
 
 /// The object as a stream, its usage included.
-pub fn chunks(whole: &[u8]) -> Option<Vec<Bytes>> {
+pub fn chunks(whole: &[u8], grain: Grain) -> Option<Vec<Bytes>> {
     let Completion { id, object: WHOLE, created, model, system_fingerprint, choices, usage } =
         serde_json::from_slice(whole).ok()?
     else {
@@ -152,7 +152,7 @@ pub fn chunks(whole: &[u8]) -> Option<Vec<Bytes>> {
     };
     let role = message.role;
     let said = message.said(logprobs);
-    let mut parts = said.parts();
+    let mut parts = said.parts(grain);
     if parts.is_empty() {
         // A stream that says nothing still opens with a role.
         parts.push(Speech::default());

@@ -3,7 +3,7 @@
 use super::members::{Members, Order};
 use super::output::{Item, part};
 use super::response::Response;
-use crate::dialect::escaped::Escaped;
+use crate::dialect::escaped::{Escaped, Grain};
 use crate::dialect::frame;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -49,6 +49,7 @@ struct Stream {
     events: Vec<Bytes>,
     /// Items that have been sent.
     items: usize,
+    grain: Grain,
 }
 
 /// The stream as one object.
@@ -104,10 +105,10 @@ fn another_id(response: &str) -> String {
 
 /// The object as a stream. `None` where it has calls: what else was said then stands in a stream, but
 /// not in a whole answer.
-pub fn of(whole: &[u8]) -> Option<Vec<Bytes>> {
+pub fn of(whole: &[u8], grain: Grain) -> Option<Vec<Bytes>> {
     let whole = std::str::from_utf8(whole).ok()?;
     let mut response = Response::read(whole)?;
-    let mut stream = Stream::default();
+    let mut stream = Stream { grain, ..Stream::default() };
     for name in ["response.created", "response.in_progress"] {
         stream.send(name, [("response", response.in_progress()?)]);
     }
@@ -129,7 +130,7 @@ impl Stream {
         let about =
             |name, value| [("item_id", id.to_owned()), ("summary_index", "0".to_owned()), (name, value)];
         self.send_item("response.output_item.added", item.begun());
-        for slice in text.slices() {
+        for slice in text.slices(self.grain) {
             self.send_about("response.reasoning_summary_text.delta", about("delta", slice.value()));
         }
         self.send_about("response.reasoning_summary_text.done", about("text", text.value()));
@@ -147,7 +148,7 @@ impl Stream {
         self.send_item("response.output_item.added", item.begun());
         let empty = part(&Escaped::default(), Order::Map);
         self.send_about("response.content_part.added", about("part", empty));
-        for slice in text.slices() {
+        for slice in text.slices(self.grain) {
             self.send_about("response.output_text.delta", said("delta", &slice));
         }
         self.send_about("response.output_text.done", said("text", text));

@@ -7,8 +7,8 @@ mod output;
 mod response;
 mod text;
 
-use crate::dialect::Form;
 use crate::dialect::frame::{self, Event};
+use crate::dialect::{Form, Grain};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -33,14 +33,20 @@ struct Usage<'a> {
 }
 
 /// See [`turn`](crate::dialect::turn).
-pub fn turn(form: Form, from_streamed: bool, frames: &[Bytes], offers_tools: bool) -> Option<Vec<Bytes>> {
+pub fn turn(
+    form: Form,
+    from_streamed: bool,
+    frames: &[Bytes],
+    offers_tools: bool,
+    grain: Grain,
+) -> Option<Vec<Bytes>> {
     match (form, from_streamed, frames) {
         (Form::OpenAiChat, true, chunks) => Some(vec![chat::whole(chunks, offers_tools)?]),
-        (Form::OpenAiChat, false, [whole]) => chat::chunks(whole),
+        (Form::OpenAiChat, false, [whole]) => chat::chunks(whole, grain),
         (Form::OpenAiText, true, chunks) => Some(vec![text::whole(chunks)?]),
-        (Form::OpenAiText, false, [whole]) => text::chunks(whole),
+        (Form::OpenAiText, false, [whole]) => text::chunks(whole, grain),
         (Form::Responses, true, events) => Some(vec![events::whole(events, offers_tools)?]),
-        (Form::Responses, false, [whole]) => events::of(whole),
+        (Form::Responses, false, [whole]) => events::of(whole, grain),
         _ => None,
     }
 }

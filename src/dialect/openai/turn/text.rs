@@ -2,7 +2,7 @@
 //! probabilities here.
 
 use super::{DONE, Usage, chunk_of, chunks_of, same, whole_of};
-use crate::dialect::escaped::Escaped;
+use crate::dialect::escaped::{Escaped, Grain};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -88,7 +88,7 @@ pub fn whole(frames: &[Bytes]) -> Option<Bytes> {
 }
 
 /// The object as a stream, its usage included.
-pub fn chunks(whole: &[u8]) -> Option<Vec<Bytes>> {
+pub fn chunks(whole: &[u8], grain: Grain) -> Option<Vec<Bytes>> {
     let Completion { id, object: OBJECT, created, model, system_fingerprint, choices, usage } =
         serde_json::from_slice(whole).ok()?
     else {
@@ -100,7 +100,7 @@ pub fn chunks(whole: &[u8]) -> Option<Vec<Bytes>> {
     };
     let choice = |text, finish_reason| vec![Choice { text, index: 0, finish_reason }];
     let mut frames = Vec::new();
-    for slice in text.slices() {
+    for slice in text.slices(grain) {
         frames.push(chunk(choice(slice, None), Usage::nought()?)?);
     }
     frames.push(chunk(choice(Escaped::default(), Some(finish_reason)), Usage::nought()?)?);
