@@ -3,7 +3,8 @@
 //! fingerprint there means that every stored answer is forgotten.
 
 use bytes::Bytes;
-use pannier::dialect::{DIALECTS, Form, decode};
+use pannier::dialect::{DIALECTS, Form, decode, native};
+use pannier::domain::Call;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -26,12 +27,16 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// What `decode` says, one line a field. A body is shown only where it is not the client's own.
+/// What `decode` says.
 fn decoded(form: Form, request: &[u8]) -> String {
-    let call = match decode(form, Bytes::copy_from_slice(request)) {
-        Ok(call) => call,
-        Err(error) => return format!("refused {error}\n"),
-    };
+    match decode(form, Bytes::copy_from_slice(request)) {
+        Ok(call) => shown(&call, request),
+        Err(error) => format!("refused {error}\n"),
+    }
+}
+
+/// One line a field. A body is shown only where it is not the client's own.
+fn shown(call: &Call, request: &[u8]) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &dyn std::fmt::Debug| {
         writeln!(text, "{name} {value:?}").expect("a string takes all");
@@ -60,22 +65,30 @@ fn decoded(form: Form, request: &[u8]) -> String {
 #[test]
 fn requests_are_read_as_written_down() {
     for form in Form::ALL {
-        let cases = std::fs::read_dir(golden().join(folder(form))).expect("a folder for every form");
-        let mut count = 0;
-        for case in cases {
-            let case = case.expect("a case").path();
-            let Ok(request) = std::fs::read(case.join("request.json")) else { continue };
-            count += 1;
-            let (read, expected) = (decoded(form, &request), case.join("decoded.txt"));
-            if std::env::var("GOLDEN").is_ok_and(|wish| wish == "write") {
-                std::fs::write(&expected, read).expect("written");
-            } else {
-                let expected = std::fs::read_to_string(&expected).expect("decoded.txt");
-                assert_eq!(read, expected, "{}", case.display());
-            }
-        }
-        assert!(count > 0, "{form:?} has no case");
+        check(folder(form), |request| decoded(form, request));
     }
+    check("native/embeddings_batch", |request| {
+        let batch = native::decode(request, 10, false).expect("a batch");
+        format!("places {:?}\nbase64 {}\n{}", batch.places, batch.base64, shown(&batch.call, request))
+    });
+}
+
+fn check(folder: &str, read: impl Fn(&[u8]) -> String) {
+    let cases = std::fs::read_dir(golden().join(folder)).expect("a folder for every form");
+    let mut count = 0;
+    for case in cases {
+        let case = case.expect("a case").path();
+        let Ok(request) = std::fs::read(case.join("request.json")) else { continue };
+        count += 1;
+        let (read, expected) = (read(&request), case.join("decoded.txt"));
+        if std::env::var("GOLDEN").is_ok_and(|wish| wish == "write") {
+            std::fs::write(&expected, read).expect("written");
+        } else {
+            let expected = std::fs::read_to_string(&expected).expect("decoded.txt");
+            assert_eq!(read, expected, "{}", case.display());
+        }
+    }
+    assert!(count > 0, "{folder} has no case");
 }
 
 #[test]

@@ -10,6 +10,8 @@ pub struct Config {
     pub workers: usize,
     /// Texts a call. Never zero.
     pub batch: usize,
+    /// Texts in one `POST /embeddings/batch`, at the most.
+    pub max_texts: usize,
     pub shorten: Shorten,
 }
 

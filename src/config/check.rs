@@ -42,6 +42,7 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
             ("flight.max_flights", config.flight.max_flights),
             ("embeddings.workers", config.embeddings.workers),
             ("embeddings.batch", config.embeddings.batch),
+            ("embeddings.max_texts", config.embeddings.max_texts),
         ],
         &mut found,
     );

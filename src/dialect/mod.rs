@@ -1,7 +1,7 @@
 //! Wire formats: pure functions over bytes. Knows no socket, no clock, no cache.
 //!
 //! A dialect *reads* (model, streamed, inputs, usage) and *renders* only what is Pannier's own (errors,
-//! the fresh places of a replay, an answer in the other mode). Ollama speaks all three dialects itself, so
+//! the fresh places of a replay, an answer in the other mode). Ollama speaks its three dialects itself, so
 //! nothing is ever translated.
 
 pub mod anthropic;
@@ -10,6 +10,7 @@ pub mod encoding;
 mod escaped;
 pub mod fields;
 pub mod frame;
+pub mod native;
 mod numbers;
 mod observe;
 pub mod ollama;
@@ -23,7 +24,7 @@ mod vectors;
 pub use escaped::Grain;
 pub use question::{Counted, Difference, Outline, Part};
 pub use routes::{Form, Handling, RouteSpec, find};
-pub use vectors::{Looks, Vectors, read_embeddings, render_embeddings};
+pub use vectors::{Looks, Vectors, read_embeddings, read_embeddings_at_all, render_embeddings};
 
 use crate::domain::{Call, Error, Observed, Template};
 use bytes::Bytes;
@@ -32,7 +33,7 @@ use http::{HeaderName, HeaderValue, header};
 
 /// One wire format.
 pub trait Dialect: Send + Sync {
-    /// `ollama`, `openai`, `anthropic`: a metric label.
+    /// `ollama`, `openai`, `anthropic`, `native`: a metric label.
     fn name(&self) -> &'static str;
 
     /// Every route that is known by name. What is in no table is forwarded unread.
@@ -46,7 +47,8 @@ pub trait Dialect: Send + Sync {
 }
 
 /// All dialects, in the order in which a path is looked for.
-pub static DIALECTS: [&dyn Dialect; 3] = [&ollama::Ollama, &openai::OpenAi, &anthropic::Anthropic];
+pub static DIALECTS: [&dyn Dialect; 4] =
+    [&ollama::Ollama, &openai::OpenAi, &anthropic::Anthropic, &native::Native];
 
 /// Reads a request's body.
 ///

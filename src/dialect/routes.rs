@@ -67,6 +67,8 @@ impl Form {
 pub enum Handling {
     /// Read and answered by the gateway.
     Answer(Form),
+    /// The same, for a batch of texts that are embedded one by one.
+    Batch,
     /// Passed on unread.
     Forward,
     /// Passed on unread; when it ends, what names mean may have changed.

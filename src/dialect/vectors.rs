@@ -45,11 +45,16 @@ pub fn render_embeddings(looks: Looks<'_>, embeddings: &[Embedding]) -> Bytes {
 /// Reads a whole answer. `None` unless it can be rendered again to the very bytes that it came in: what is
 /// not understood to the last byte must not be kept.
 pub fn read_embeddings(looks: Looks<'_>, body: &[u8]) -> Option<Vectors> {
+    read_embeddings_at_all(looks, body).filter(|vectors| *render(looks, vectors) == *body)
+}
+
+/// The same, for whoever wants nothing but the vectors: what else stands in the answer is lost.
+pub fn read_embeddings_at_all(looks: Looks<'_>, body: &[u8]) -> Option<Vectors> {
     let vectors = match looks.form {
         Form::OpenAiEmbed => openai::read_vectors(body),
         _ => ollama::read_vectors(body),
-    }?;
-    (!vectors.each.is_empty() && *render(looks, &vectors) == *body).then_some(vectors)
+    };
+    vectors.filter(|vectors| !vectors.each.is_empty())
 }
 
 fn render(looks: Looks<'_>, vectors: &Vectors) -> Bytes {

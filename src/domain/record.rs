@@ -46,7 +46,7 @@ impl fmt::Display for RequestId {
 pub struct Route {
     /// `/api/chat`, `/api/blobs/{digest}`, `house`, `other` …
     pub template: &'static str,
-    /// `ollama`, `openai`, `anthropic`, `house`, `none`.
+    /// `ollama`, `openai`, `anthropic`, `native`, `house`, `none`.
     pub dialect: &'static str,
 }
 

@@ -2,7 +2,7 @@
 
 use super::order::Order;
 use crate::batch::share;
-use crate::dialect::{Form, Looks, read_embeddings};
+use crate::dialect::{Form, Looks, Vectors, read_embeddings, read_embeddings_at_all};
 use crate::domain::{Embedding, Error, Observed};
 use crate::upstream::{Head, Identity};
 use bytes::Bytes;
@@ -39,7 +39,13 @@ pub type Outcome = Result<Arc<Answer>, Error>;
 impl Answer {
     /// The vector of its `nth` text; `None` where the answer is an error, or not understood to the last byte.
     pub fn embedding(&self, nth: usize) -> Option<&Embedding> {
-        self.read.get_or_init(|| self.read()).as_ref()?.get(nth)
+        self.read.get_or_init(|| self.each(read_embeddings)).as_ref()?.get(nth)
+    }
+
+    /// The same, also where something else stands in the answer that is not understood.
+    pub fn embedding_at_all(&self, nth: usize) -> Option<Embedding> {
+        let exact = self.embedding(nth).cloned();
+        exact.or_else(|| self.each(read_embeddings_at_all)?.into_iter().nth(nth))
     }
 
     /// Whether the upstream has done what it was asked.
@@ -52,11 +58,11 @@ impl Answer {
         self.weights.len()
     }
 
-    fn read(&self) -> Option<Vec<Embedding>> {
+    fn each(&self, read: impl Fn(Looks<'_>, &[u8]) -> Option<Vectors>) -> Option<Vec<Embedding>> {
         if !self.is_fine() || !self.observed.complete {
             return None;
         }
-        let vectors = read_embeddings(self.looks.borrowed(), &self.body)?;
+        let vectors = read(self.looks.borrowed(), &self.body)?;
         let count = self.weights.len();
         if vectors.each.len() != count {
             return None;

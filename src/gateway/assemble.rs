@@ -70,7 +70,7 @@ pub fn forwarded(
         // Whatever is remembered of the whole is older.
         way.memory.put(whole, entry.clone());
     }
-    let reply = reply(&entry, status(order, &forwarded, StatusCode::OK));
+    let reply = reply(&entry, status(order.directives.forbids(), &forwarded, StatusCode::OK));
     assembled(reply, outcome(order, forwarded.all_joined), order.directives.forbids(), entry.observed)
 }
 
@@ -78,7 +78,7 @@ pub fn forwarded(
 pub fn as_it_came(order: &Order<'_>, answer: &Answer, joined: bool, ttl: Duration) -> Fetched {
     let forwarded = Forwarded { known: 0, of: 1, all_joined: joined, ttl };
     let mut headers = respond::own_fields(&answer.head);
-    headers.insert(respond::CACHE_STATUS, status(order, &forwarded, answer.head.status));
+    headers.insert(respond::CACHE_STATUS, status(order.directives.forbids(), &forwarded, answer.head.status));
     let reply = Reply { status: answer.head.status, headers, body: Body::Whole(answer.body.clone()) };
     assembled(reply, outcome(order, joined), order.directives.forbids(), answer.observed)
 }
@@ -95,9 +95,9 @@ fn outcome(order: &Order<'_>, joined: bool) -> CacheOutcome {
     }
 }
 
-fn status(order: &Order<'_>, forwarded: &Forwarded, status: StatusCode) -> HeaderValue {
+/// What is said of it; `why` nothing that is kept was looked at.
+pub fn status(why: Option<Reason>, forwarded: &Forwarded, status: StatusCode) -> HeaderValue {
     let Forwarded { known, of, all_joined, ttl } = forwarded;
-    let why = order.directives.forbids();
     let forwarded = if *known > 0 { "partial" } else { respond::forwarded(why) };
     let how = match (all_joined, status) {
         (true, _) => "collapsed".to_owned(),

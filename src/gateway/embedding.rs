@@ -20,13 +20,13 @@ use std::time::Instant;
 /// The different texts of a call.
 pub struct Wanted {
     /// For each text of the call, which of the different ones it is.
-    which: Vec<usize>,
+    pub which: Vec<usize>,
     /// For each different one, its number in the call and the key of its vector.
     pub each: Vec<(usize, CacheKey)>,
     /// Where a shorter vector is asked for and may be made of a whole one: how short, and the key of those.
     pub shortened: Option<(usize, CacheKey)>,
     /// What all their questions have in common.
-    asked: Question,
+    pub asked: Question,
 }
 
 /// What became of the texts that were not known.
@@ -81,7 +81,13 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
 }
 
 /// What is in memory of the different texts' vectors, and may be used.
-fn known(way: &Way, wanted: &Wanted, order: &Order<'_>, texts: &Texts, terms: Terms) -> Vec<Option<Kept>> {
+pub fn known(
+    way: &Way,
+    wanted: &Wanted,
+    order: &Order<'_>,
+    texts: &Texts,
+    terms: Terms,
+) -> Vec<Option<Kept>> {
     if !order.directives.may_look_up() {
         return vec![None; wanted.each.len()];
     }
@@ -100,7 +106,7 @@ fn known(way: &Way, wanted: &Wanted, order: &Order<'_>, texts: &Texts, terms: Te
 }
 
 /// Looks for those that are not `known` in the tiers behind the memory. Returns the lowest that had any.
-async fn look_below(
+pub async fn look_below(
     way: &Way,
     wanted: &Wanted,
     order: &Order<'_>,
@@ -144,7 +150,7 @@ async fn rest(
     let looks = demand.looks.clone();
     let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
     let unknown = unknown.map(|(wanted, _)| *wanted).collect();
-    let mut fan = Fan::new(way, demand, unknown, order.directives);
+    let mut fan = Fan::new(way, demand, unknown);
     let (mut asked, mut joined) = (BTreeMap::from([((0, identity.since), identity.clone())]), 0);
     while let Some((number, news)) = fan.next().await {
         let embedding = match news? {

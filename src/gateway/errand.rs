@@ -42,6 +42,8 @@ impl Gateway {
                 record.bytes_out = body.len() as u64;
                 return Ok(reply.status.as_u16());
             }
+            // No batch is ever asked so.
+            Body::Told(_) => return Err(Error::new(Kind::Internal, "a batch is no errand")),
             Body::Replay { pour, .. } => {
                 record.bytes_out = pour.len() as u64;
                 return Ok(reply.status.as_u16());

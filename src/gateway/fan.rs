@@ -5,7 +5,7 @@ use super::answer::{Answer, Outcome};
 use super::items::{ItemKey, Landed, fly};
 use super::texts::Demand;
 use crate::batch::Joint;
-use crate::cache::{CacheKey, Directives, Kept};
+use crate::cache::{CacheKey, Kept};
 use crate::domain::{Error, Kind};
 use crate::flight::{Boarding, Event, Full, Seat};
 use std::collections::VecDeque;
@@ -29,8 +29,8 @@ pub enum Found {
 }
 
 /// The texts of one request that are not known, on their way. Dropping it gives them up.
-pub struct Fan<'a> {
-    way: &'a Arc<Way>,
+pub struct Fan {
+    way: Arc<Way>,
     demand: Arc<Demand>,
     likeness: [u8; 32],
     /// Not yet asked for: a text's number and its key, and how many go in each of the calls.
@@ -39,7 +39,6 @@ pub struct Fan<'a> {
     /// In the order in which they are waited for.
     waiting: VecDeque<(usize, Waiting)>,
     window: usize,
-    directives: Directives,
 }
 
 /// A text whose flight is to be told its call: which one, and the how-manieth of its texts it is.
@@ -53,23 +52,17 @@ enum Waiting {
     Kept(Kept),
 }
 
-impl<'a> Fan<'a> {
+impl Fan {
     /// `wanted`: each text's number in the call, and the key of its vector.
-    pub fn new(
-        way: &'a Arc<Way>,
-        demand: Demand,
-        wanted: VecDeque<(usize, CacheKey)>,
-        directives: Directives,
-    ) -> Self {
+    pub fn new(way: &Arc<Way>, demand: Demand, wanted: VecDeque<(usize, CacheKey)>) -> Self {
         Fan {
-            way,
             likeness: demand.likeness(),
             calls: way.items.batcher.cut(wanted.len()).map(|call| call.len()).collect(),
             waiting: VecDeque::new(),
             window: way.items.batcher.window(demand.places),
             demand: Arc::new(demand),
             wanted,
-            directives,
+            way: way.clone(),
         }
     }
 
@@ -102,7 +95,7 @@ impl<'a> Fan<'a> {
                 Found::Answered { answer: answer.clone(), nth: *nth, with_others }
             }
             Landed::Kept(kept) => {
-                let fit = kept.clone().fit_for(&self.directives, self.demand.terms, Instant::now());
+                let fit = kept.clone().fit_for(&self.demand.directives, self.demand.terms, Instant::now());
                 fit.map_or(Found::Unfit, Found::Kept)
             }
         }
@@ -134,19 +127,19 @@ impl<'a> Fan<'a> {
     /// A seat on the flight of a text. Where that is a new one, whoever makes it waits in `departing` to be
     /// told with which call it goes.
     fn join(&self, item: usize, key: CacheKey, departing: &mut Vec<Departing>) -> Result<Waiting, Full> {
-        let (way, demand) = (self.way, self.demand.clone());
+        let (way, demand) = (&self.way, self.demand.clone());
         let depart = |recorder| {
             let (told, hears) = oneshot::channel();
             departing.push(Departing { item, told });
             fly(way.clone(), demand, item, key, hears, recorder)
         };
         let flights = &way.items.flights;
-        if !self.directives.may_look_up() {
+        if !self.demand.directives.may_look_up() {
             // Nobody else's flight will do.
             return flights.solo(depart).map(Waiting::Seat);
         }
-        let (now, terms) = (Instant::now(), self.demand.terms);
-        let kept = || way.vectors.get(&key, now)?.fit_for(&self.directives, terms, now).ok();
+        let (now, terms, directives) = (Instant::now(), self.demand.terms, self.demand.directives);
+        let kept = || way.vectors.get(&key, now)?.fit_for(&directives, terms, now).ok();
         let alike = ItemKey { key, since: self.demand.identity.since, likeness: self.likeness };
         match flights.join(alike, kept, depart)? {
             Boarding::Landed(kept) => Ok(Waiting::Kept(kept)),
@@ -159,7 +152,7 @@ impl<'a> Fan<'a> {
         if departing.is_empty() {
             return;
         }
-        let call = self.demand.call(self.way, departing.iter().map(|one| one.item).collect());
+        let call = self.demand.call(&self.way, departing.iter().map(|one| one.item).collect());
         for (nth, one) in departing.into_iter().enumerate() {
             let _ = one.told.send((call.clone(), nth));
         }
@@ -177,7 +170,7 @@ async fn landed(seat: &mut Seat<Landed, Error>) -> Result<Arc<Landed>, Error> {
     }
 }
 
-impl Drop for Fan<'_> {
+impl Drop for Fan {
     /// Who is in line leaves first, so that the turn of one who leaves after him is not given to him.
     fn drop(&mut self) {
         while self.waiting.pop_back().is_some() {}

@@ -202,7 +202,7 @@ pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity,
     if identity.remote {
         return Err(Reason::Cloud);
     }
-    let (route, consumer) = (order.request.form.path(), &*order.request.consumer);
+    let (route, consumer) = (order.request.route.template, &*order.request.consumer);
     let terms = policy.cache.terms(Subject { call: &order.call, model: &identity.name, route, consumer })?;
     let ttl = order.directives.ttl.map_or(terms.ttl, |wanted| wanted.min(terms.ttl));
     if ttl.is_zero() {

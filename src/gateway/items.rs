@@ -4,7 +4,7 @@ use super::Way;
 use super::answer::{Answer, Outcome};
 use super::texts::Demand;
 use crate::batch::{self, Batcher, Joint};
-use crate::cache::{CacheKey, Kept, Lease, Payload, Question, Turn, Vector};
+use crate::cache::{CacheKey, Kept, Lease, Payload, Question, Ticket, Turn, Vector};
 use crate::domain::{Error, Kind};
 use crate::flight::{Flights, Limits, Recorder};
 use crate::upstream::Identity;
@@ -22,6 +22,8 @@ pub struct Items {
     pub batcher: Batcher,
     /// Whether a shorter vector may be made from a whole one.
     pub shortens: bool,
+    /// Texts in one batch, at the most.
+    pub most: usize,
     /// By digest and version.
     opaque: moka::sync::Cache<(Arc<str>, Arc<str>), ()>,
 }
@@ -45,7 +47,7 @@ pub enum Landed {
 }
 
 /// Tells a flight with which call its text goes, and the how-manieth of its texts it is.
-pub type Ticket = oneshot::Receiver<(Arc<Joint<Outcome>>, usize)>;
+pub type Departure = oneshot::Receiver<(Arc<Joint<Outcome>>, usize)>;
 
 type Record = Recorder<ItemKey, Landed, Error>;
 
@@ -57,6 +59,7 @@ impl Items {
             flights: Flights::new(limits, lost),
             batcher: Batcher::new(config, upstreams),
             shortens: config.shorten.holds(),
+            most: config.max_texts,
             opaque: moka::sync::Cache::builder().max_capacity(MOST_OPAQUE).time_to_live(OPAQUE_FOR).build(),
         }
     }
@@ -78,12 +81,17 @@ pub async fn fly(
     demand: Arc<Demand>,
     item: usize,
     key: CacheKey,
-    hears: Ticket,
+    hears: Departure,
     recorder: Record,
 ) {
     let Ok((call, nth)) = hears.await else { return };
     // With several texts in a call, one of another flight may send it meanwhile; then it is asked for twice.
-    let lease = match way.turns.wait(&key, &demand.scope, &demand.label).await {
+    let turn = match demand.keeps && demand.directives.may_look_up() {
+        true => way.turns.wait(&key, &demand.scope, &demand.label).await,
+        // Nobody else's answer will do, or nobody else may have this one.
+        false => Turn::Come(Ticket::default()),
+    };
+    let lease = match turn {
         Turn::Come(ticket) => ticket.lease(),
         Turn::Found(Payload::Vector(vector), _) if let Some(embedding) = vector.embedding() => {
             way.vectors.put(key, &embedding, vector.stored, vector.ttl);
@@ -123,6 +131,9 @@ async fn remember(
     lease: Option<Lease>,
 ) -> Result<(), &'static str> {
     let terms = demand.terms;
+    if !demand.keeps {
+        return Err("it may not be kept");
+    }
     let Some(embedding) = answer.embedding(nth) else {
         if answer.is_fine() {
             way.items.note_opaque(&demand.identity);

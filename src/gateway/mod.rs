@@ -4,6 +4,7 @@
 mod answer;
 mod assemble;
 mod books;
+mod bulk;
 mod embedding;
 mod errand;
 mod error;
@@ -31,6 +32,7 @@ mod warm;
 mod warmer;
 mod warming;
 
+pub use bulk::Told;
 pub use error::{frame, refuse};
 pub use explanation::Explanation;
 pub use items::Items;
@@ -132,10 +134,7 @@ impl Gateway {
     pub async fn answer(&self, request: Request<'_>, record: &mut Record) -> Result<Reply, Error> {
         let policy = self.policy.load_full();
         let directives = Directives::read(request.headers)?;
-        let verdict = match &request.origin {
-            Some(origin) => Some(self.way.origins.judge(origin).await?),
-            None => None,
-        };
+        let verdict = self.way.verdict(&request).await?;
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }

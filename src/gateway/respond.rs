@@ -5,6 +5,7 @@ use super::fetch::Remembered;
 use super::live::Live;
 use super::order::Order;
 use super::trip::TripHead;
+use super::{Request, Told, Way};
 use crate::cache::{Entry, TierName};
 use crate::dialect::openai::UsageStrip;
 use crate::dialect::{self};
@@ -35,8 +36,23 @@ pub enum Body {
         streamed: bool,
         pace: Option<Pace>,
     },
+    /// It comes about while it is told.
+    Told(Box<Told>),
     /// Head and body are still to come; `Reply::status` and `headers` only add to them.
     Live(Box<Live>),
+}
+
+impl Way {
+    /// What the upstream says to the request's origin, where it has one.
+    ///
+    /// # Errors
+    /// When the upstream cannot be asked.
+    pub async fn verdict(&self, request: &Request<'_>) -> Result<Option<Verdict>, Error> {
+        match &request.origin {
+            Some(origin) => self.origins.judge(origin).await.map(Some),
+            None => Ok(None),
+        }
+    }
 }
 
 /// What is said of an answer that the upstream gives.

@@ -7,7 +7,7 @@ use super::order::Order;
 use super::plan::Plan;
 use super::trip;
 use crate::batch::{Joint, Party, Places};
-use crate::cache::{Label, Question, Terms};
+use crate::cache::{Directives, Label, Question, Terms};
 use crate::domain::{CallFacts, Error, Kind, Route, Scope, Texts};
 use crate::upstream::{Head, Identity, UpstreamCall};
 use bytes::{Bytes, BytesMut};
@@ -33,6 +33,9 @@ pub struct Demand {
     pub texts: Arc<Texts>,
     pub identity: Identity,
     pub terms: Terms,
+    /// What the request says of the cache, and whether what comes may be kept.
+    pub directives: Directives,
+    pub keeps: bool,
     /// Who may share the vectors, and what an operator finds them by.
     pub scope: Scope,
     pub label: Label,
@@ -69,6 +72,8 @@ impl Demand {
             texts: texts.clone(),
             identity: identity.clone(),
             terms,
+            directives: order.directives,
+            keeps: true,
             scope: order.request.consumer.scope,
             label: order.label(identity),
             asked,
@@ -172,7 +177,8 @@ pub fn alone(plain: &Bytes, texts: &Texts, items: &[usize]) -> Bytes {
     let place = |item: &usize| &plain[texts.items[*item].place.clone()];
     let mut spliced = BytesMut::from(&plain[..texts.input.start]);
     match items {
-        [item] => spliced.extend_from_slice(place(item)),
+        // By itself, a text of no length would only load the model.
+        [item] if place(item) != b"\"\"" => spliced.extend_from_slice(place(item)),
         items => {
             let joined = items.iter().map(place).collect::<Vec<_>>().join(&b',');
             spliced.extend_from_slice(&[b"[", &*joined, b"]"].concat());

@@ -292,6 +292,7 @@ impl Connection {
         let own = head.len + of_body;
         match arrival.errand {
             Errand::Upstream(Handling::Answer(form)) => self.ask(arrival, form, own, edge).await,
+            Errand::Upstream(Handling::Batch) => self.ask(arrival, Form::Embed, own, edge).await,
             Errand::Upstream(_) if head.terms.are_light() => {
                 let up = self.front.relay.head(&head, &self.read, arrival.own_key)?;
                 let (terms, len) = (head.terms, head.len);

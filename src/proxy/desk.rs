@@ -1,13 +1,13 @@
 //! Where requests for an answer are answered: the body is read, the gateway asked, its reply written as it
 //! comes, and exactly one record left.
 
-use super::door::Arrival;
+use super::door::{Arrival, Errand};
 use super::downstream::Downstream;
 use super::hold::Budget;
 use super::visit::Visit;
-use crate::dialect::Form;
+use crate::dialect::{Form, Handling};
 use crate::domain::{Error, Kind, Observed, Pour};
-use crate::gateway::{self, Body, Gateway, Live, Pace, Piece, Reply, Request};
+use crate::gateway::{self, Body, Gateway, Live, Pace, Piece, Reply, Request, Told};
 use crate::telemetry::{Metrics, Sinks};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
@@ -61,7 +61,14 @@ impl Desk {
             Err(error) => return refuse(client, visit, error).await,
         };
         // Boxed: the room that it takes is given back before the answer streams.
-        let answering = Box::pin(self.gateway.answer(asking.request(body), &mut visit.record));
+        let is_batch = asking.arrival.errand == Errand::Upstream(Handling::Batch);
+        let request = asking.request(body);
+        let answering = Box::pin(async {
+            match is_batch {
+                true => self.gateway.embed_many(request, &mut visit.record).await,
+                false => self.gateway.answer(request, &mut visit.record).await,
+            }
+        });
         let answered = tokio::select! {
             answered = answering => answered,
             gone = client.gone() => Err(gone),
@@ -70,7 +77,11 @@ impl Desk {
         match answered {
             Ok(Reply { status, headers, body: Body::Live(live) }) => {
                 let over = Reply { status, headers, body: Body::Whole(Bytes::new()) };
-                live_answer(client, visit, &over, *live).await
+                live_answer(client, visit, over, *live).await
+            }
+            Ok(Reply { status, headers, body: Body::Told(told) }) => {
+                client.begin(status, &headers, visit.request_id(), None);
+                told_answer(client, visit, *told).await
             }
             Ok(reply) => whole_answer(client, visit, reply).await.map_err(|_| left()),
             Err(error) => refuse(client, visit, error).await,
@@ -123,7 +134,7 @@ async fn whole_answer(client: &mut Downstream, visit: &mut Visit, reply: Reply) 
             visit.note_first_byte();
             replay(client, pour, pace).await
         }
-        Body::Live(_) => Err(io::ErrorKind::Unsupported.into()),
+        Body::Live(_) | Body::Told(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
@@ -177,7 +188,7 @@ async fn until(client: &mut Downstream, due: Option<Instant>) -> io::Result<()> 
 async fn live_answer(
     client: &mut Downstream,
     visit: &mut Visit,
-    over: &Reply,
+    over: Reply,
     mut live: Live,
 ) -> Result<(), Error> {
     let head = tokio::select! {
@@ -237,6 +248,28 @@ async fn pieces(
                 client.write(piece).await.map_err(|_| left())?;
             }
             Piece::End(observed) => return Ok(observed),
+            Piece::Broken(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes an answer while it comes about, and gives up the rest of it as soon as the client has left.
+async fn told_answer(client: &mut Downstream, visit: &mut Visit, mut told: Told) -> Result<(), Error> {
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = told.next() => piece,
+            gone = client.gone() => Piece::Broken(gone),
+        };
+        match piece {
+            Piece::Body(piece) => {
+                visit.note_first_byte();
+                client.write(piece).await.map_err(|_| left())?;
+            }
+            Piece::End(observed) => {
+                visit.record.observed = observed;
+                return client.end().await.map_err(|_| left());
+            }
             Piece::Broken(error) => return Err(error),
         }
     }

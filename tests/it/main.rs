@@ -15,6 +15,7 @@ mod admin;
 mod ask;
 mod below;
 mod bounds;
+mod bulk;
 mod cache;
 mod cancel;
 mod controls;

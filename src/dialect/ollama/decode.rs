@@ -4,7 +4,7 @@ use crate::dialect::Form;
 use crate::dialect::fields::{self, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Sorted, Tristate, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
-use crate::domain::{Call, Certainty, Error, Operation, Reason, Storable};
+use crate::domain::{Call, Certainty, Error, Operation, Reason, Storable, Texts};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -78,12 +78,35 @@ pub fn known(form: Form) -> &'static [Known] {
 /// # Errors
 /// `BadRequest`, as for every dialect.
 pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
-    let (known, asked) = table(form);
-    let embeds = form.operation() == Operation::Embed;
+    let (known, _) = table(form);
     let text = Text::of(&body);
     let Some(question) = Question::read(form, known, &text)? else {
-        return Ok(unreadable(form, body.clone(), !embeds));
+        return Ok(unreadable(form, body.clone(), form.operation() != Operation::Embed));
     };
+    let mut call = call(form, &question, body.clone());
+    if form == Form::Embed && call.storable == Storable::Yes {
+        call.texts = question.texts(form, text.as_str())?.map(Arc::new);
+    }
+    Ok(call)
+}
+
+/// Reads the body of `/api/embed` and the texts in it, also where the answer must not be kept.
+///
+/// # Errors
+/// The same.
+pub fn decode_texts(body: Bytes) -> Result<(Call, Option<Texts>), Error> {
+    let text = Text::of(&body);
+    let Some(question) = Question::read(Form::Embed, &EMBED, &text)? else {
+        return Ok((unreadable(Form::Embed, body.clone(), false), None));
+    };
+    let texts = question.texts(Form::Embed, text.as_str())?;
+    Ok((call(Form::Embed, &question, body.clone()), texts))
+}
+
+/// The call that a question is, but for its texts.
+fn call(form: Form, question: &Question<'_>, body: Bytes) -> Call {
+    let (_, asked) = table(form);
+    let embeds = form.operation() == Operation::Embed;
     let obstacle = if question.flag("_debug_render_only") == Some(true) {
         Some(Reason::Debug)
     } else if question.lacks(asked) {
@@ -95,14 +118,10 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     };
     let reading = Reading {
         streamed: !embeds && question.flag("stream").unwrap_or(true),
-        certainty: if embeds { Certainty::Exact } else { options_certainty(&question) },
+        certainty: if embeds { Certainty::Exact } else { options_certainty(question) },
         obstacle,
     };
-    let mut call = question.call(form, body.clone(), reading);
-    if form == Form::Embed && call.storable == Storable::Yes {
-        call.texts = question.texts(form, text.as_str())?.map(Arc::new);
-    }
-    Ok(call)
+    question.call(form, body, reading)
 }
 
 /// Ollama reads `options` into a map, so its keys are not folded.
@@ -114,7 +133,7 @@ fn options_certainty(question: &Question<'_>) -> Certainty {
 
 /// Whether a `keep_alive` has an effect that a stored answer would not have: it unloads the model
 /// (nothing, or less than a whole second as a number) or pins it (negative).
-fn ends_stay(keep_alive: &str) -> bool {
+pub fn ends_stay(keep_alive: &str) -> bool {
     match fields::number(keep_alive) {
         Some(seconds) => seconds < 1.0,
         None => fields::string(keep_alive).is_some_and(|duration| {

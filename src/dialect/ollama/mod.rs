@@ -7,6 +7,7 @@ mod turn;
 mod vectors;
 
 pub use decode::{decode, known};
+pub(super) use decode::{decode_texts, ends_stay};
 pub use replay::cut;
 pub use scan::Scanner;
 pub use turn::turn;

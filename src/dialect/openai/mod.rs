@@ -12,7 +12,7 @@ pub use replay::cut;
 pub use scan::Scanner;
 pub use strip::UsageStrip;
 pub use turn::turn;
-pub(super) use vectors::{read_vectors, write_vectors};
+pub(super) use vectors::{read_vectors, write_base64, write_vectors};
 
 use super::{Dialect, Form, Handling, RouteSpec};
 use crate::domain::{Error, Kind};

@@ -71,7 +71,8 @@ fn read_vector(json: &str) -> Option<Arc<[f32]>> {
         .then_some(vector)
 }
 
-fn write_base64(out: &mut Vec<u8>, vector: &[f32]) {
+/// A string with the numbers' bytes.
+pub fn write_base64(out: &mut Vec<u8>, vector: &[f32]) {
     let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
     out.push(b'"');
     let from = out.len();

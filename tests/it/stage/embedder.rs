@@ -94,9 +94,9 @@ pub fn embeds(visit: &Visit, digest: &str) -> Vec<Act> {
     whole(200, "application/json", answer)
 }
 
-/// The vectors of an answer of either route, in either encoding.
-pub fn read(answer: &Value) -> Vec<Vec<f32>> {
-    let numbers = |value: &Value| match value {
+/// A vector in either encoding.
+pub fn numbers(value: &Value) -> Vec<f32> {
+    match value {
         Value::String(text) => {
             let bytes = STANDARD.decode(text).expect("base64");
             bytes.chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("a word"))).collect()
@@ -106,7 +106,11 @@ pub fn read(answer: &Value) -> Vec<Vec<f32>> {
             numbers.iter().map(|number| number.to_string().parse().expect("a number")).collect()
         }
         other => panic!("no vector: {other}"),
-    };
+    }
+}
+
+/// The vectors of an answer of either route, in either encoding.
+pub fn read(answer: &Value) -> Vec<Vec<f32>> {
     match (&answer["embeddings"], &answer["data"]) {
         (Value::Array(vectors), _) => vectors.iter().map(numbers).collect(),
         (_, Value::Array(data)) => {

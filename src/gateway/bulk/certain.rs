@@ -1,0 +1,163 @@
+//! What becomes of a batch's texts, told once it is certain: vectors of two models must not stand in one answer,
+//! however long it takes.
+
+use crate::dialect::native::{Failure, complaint};
+use crate::domain::{Embedding, Error};
+use crate::gateway::Way;
+use crate::gateway::answer::Answer;
+use crate::gateway::fan::{Fan, Found};
+use crate::upstream::Identity;
+use std::collections::{BTreeSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Texts that wait to become certain, at the most.
+const AHEAD: usize = 1024;
+
+/// What became of one text.
+pub type Fate = Result<Vector, Failure>;
+
+#[derive(Debug, Clone)]
+pub struct Vector {
+    pub embedding: Embedding,
+    /// It was kept.
+    pub known: bool,
+}
+
+/// The texts of a batch that are not known, on their way. Dropping it gives them up.
+pub struct Certain {
+    way: Arc<Way>,
+    fan: Fan,
+    /// Nothing more will come of it.
+    is_over: bool,
+    model: String,
+    /// Where nobody knows what the model's name means, every answer is taken for what it is.
+    identity: Option<Identity>,
+    /// In their order; with the upstream that must still have the model.
+    came: VecDeque<(Fate, Option<usize>)>,
+    /// So many of them from the first are certain.
+    certain: usize,
+    asking: Option<Asking>,
+}
+
+/// Whether the upstreams still have the model.
+struct Asking {
+    /// How many, from the first, want to know.
+    texts: usize,
+    answer: Pin<Box<dyn Future<Output = bool> + Send>>,
+}
+
+impl Certain {
+    pub fn new(way: &Arc<Way>, fan: Fan, model: &str, identity: Option<Identity>) -> Self {
+        Certain {
+            way: way.clone(),
+            fan,
+            is_over: false,
+            model: model.to_owned(),
+            identity,
+            came: VecDeque::new(),
+            certain: 0,
+            asking: None,
+        }
+    }
+
+    /// What became of the next text, in the order in which they were wanted; `None` when there are no more.
+    pub async fn next(&mut self) -> Option<Fate> {
+        loop {
+            if let Some(fate) = self.take_certain() {
+                return Some(fate);
+            }
+            self.ask();
+            let wants_more = !self.is_over && self.came.len() < AHEAD;
+            tokio::select! {
+                still = heard(&mut self.asking), if self.asking.is_some() => self.hear(still),
+                news = self.fan.next(), if wants_more => match news {
+                    Some((_, news)) => {
+                        let came = self.judge(news);
+                        self.came.push_back(came);
+                    }
+                    None => self.is_over = true,
+                },
+                else => return None,
+            }
+        }
+    }
+
+    fn take_certain(&mut self) -> Option<Fate> {
+        let (_, place) = self.came.front()?;
+        if self.certain > 0 {
+            self.certain -= 1;
+        } else if place.is_some() {
+            return None;
+        } else if let Some(asking) = &mut self.asking {
+            asking.texts = asking.texts.saturating_sub(1);
+        }
+        self.came.pop_front().map(|(fate, _)| fate)
+    }
+
+    /// Asks for all that have come, unless somebody is being asked.
+    fn ask(&mut self) {
+        let Some(identity) = &self.identity else { return };
+        if self.asking.is_some() || self.came.is_empty() {
+            return;
+        }
+        let places: BTreeSet<usize> = self.came.iter().filter_map(|(_, place)| *place).chain([0]).collect();
+        let (way, model, identity) = (self.way.clone(), self.model.clone(), identity.clone());
+        let answer = Box::pin(async move {
+            for place in places {
+                if !way.fleet.confirm(place, &model, &identity).await {
+                    return false;
+                }
+            }
+            true
+        });
+        self.asking = Some(Asking { texts: self.came.len(), answer });
+    }
+
+    fn hear(&mut self, still: bool) {
+        let Some(Asking { texts, .. }) = self.asking.take() else { return };
+        self.certain = texts;
+        if !still {
+            for (fate, _) in self.came.iter_mut().take(texts).filter(|(_, place)| place.is_some()) {
+                *fate = Err(failure("model_changed", "the model may have changed meanwhile", 502));
+            }
+        }
+    }
+
+    fn judge(&self, news: Result<Found, Error>) -> (Fate, Option<usize>) {
+        match news {
+            Ok(Found::Kept(kept)) => (Ok(Vector { embedding: kept.embedding, known: true }), None),
+            Ok(Found::Unfit) => {
+                (Err(failure("not_cached", "what is kept is not as was asked for", 504)), None)
+            }
+            Ok(Found::Answered { answer, .. }) if !answer.is_fine() => (Err(refused(&answer)), None),
+            Ok(Found::Answered { answer, nth, .. }) => match answer.embedding_at_all(nth) {
+                Some(embedding) => {
+                    let place = self.identity.is_some().then_some(answer.place);
+                    (Ok(Vector { embedding, known: false }), place)
+                }
+                None => (Err(failure("unreadable", "the upstream's answer cannot be read", 502)), None),
+            },
+            Err(error) => (Err(Failure::of(&error)), None),
+        }
+    }
+}
+
+/// Waits for the answer; for ever where nobody was asked. Cancel safe.
+async fn heard(asking: &mut Option<Asking>) -> bool {
+    match asking {
+        Some(asking) => asking.answer.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn refused(answer: &Answer) -> Failure {
+    let status = answer.head.status.as_u16();
+    let message = complaint(&answer.body).unwrap_or_else(|| format!("the upstream answers {status}"));
+    Failure { code: "refused", message, status }
+}
+
+fn failure(code: &'static str, message: &str, status: u16) -> Failure {
+    Failure { code, message: message.to_owned(), status }
+}
