@@ -1,4 +1,4 @@
-//! The house of a running Pannier, asked from the command line, with the admin key where one is wanted.
+//! A running Pannier, asked from the command line: its house with the admin key, or as any client does.
 
 use super::healthcheck::dialled;
 use crate::auth;
@@ -36,7 +36,7 @@ pub(super) struct KeyOptions {
 /// A running Pannier.
 pub(super) struct House {
     address: SocketAddr,
-    key: Hidden,
+    key: Option<Hidden>,
 }
 
 /// What it says, its body still to come.
@@ -62,6 +62,11 @@ pub struct Refused {
     detail: String,
 }
 
+/// What was asked is too much for one request.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TooMuch(String);
+
 /// Does what takes waiting.
 pub(super) fn wait_for<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -80,6 +85,13 @@ impl House {
                 auth::admin_key(&config.auth, &config.server.data_dir).context("there is no admin key")?
             }
         };
+        Ok(House { address, key: Some(key) })
+    }
+
+    /// Where it answers clients, with the key of one of them.
+    pub fn of_clients(config: &Config, key: Option<Hidden>) -> anyhow::Result<House> {
+        let address = dialled(config.server.listen);
+        ensure!(address.port() != 0, "server.listen has port 0: nobody can know which one is in use");
         Ok(House { address, key })
     }
 
@@ -97,9 +109,11 @@ impl House {
             return Ok(answer);
         }
         let problem = answer.json().await.unwrap_or_default();
-        let detail = problem["detail"].as_str().unwrap_or("it does not say why").to_owned();
+        let detail = problem["detail"].as_str().or(problem["error"].as_str());
+        let detail = detail.unwrap_or("it does not say why").to_owned();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Refused { address, detail }.into()),
+            StatusCode::PAYLOAD_TOO_LARGE => Err(TooMuch(detail).into()),
             _ => bail!("http://{address} answers {}: {detail}", status.as_u16()),
         }
     }
@@ -114,14 +128,15 @@ impl House {
         let io = reaching.await.context("timed out")??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(target)
             .header(header::HOST, self.address.to_string())
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.key.expose()))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .context("the admin key cannot stand in a request")?;
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.expose()));
+        }
+        let request = request.body(Full::new(body)).context("the key cannot stand in a request")?;
         Ok(sender.send_request(request).await?)
     }
 }
@@ -138,11 +153,18 @@ impl Answer {
 
     /// The next line of one that comes line by line; `None` at its end.
     pub async fn line(&mut self) -> anyhow::Result<Option<Value>> {
+        let Some(line) = self.raw_line().await? else { return Ok(None) };
+        serde_json::from_slice(&line).map(Some).context("a line of the answer is not JSON")
+    }
+
+    /// The same, as it came.
+    pub async fn raw_line(&mut self) -> anyhow::Result<Option<Bytes>> {
+        let mut looked_at = 0;
         loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.unread) {
-                let line = self.unread.split_to(end + 1);
-                return serde_json::from_slice(&line).map(Some).context("a line of the answer is not JSON");
+            if let Some(end) = memchr::memchr(b'\n', &self.unread[looked_at..]) {
+                return Ok(Some(self.unread.split_to(looked_at + end + 1).freeze()));
             }
+            looked_at = self.unread.len();
             let Some(frame) = self.body.frame().await else { return Ok(None) };
             let frame = frame.context("the answer broke off")?;
             self.unread.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));

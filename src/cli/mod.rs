@@ -3,6 +3,7 @@
 mod cache;
 mod check;
 mod config;
+mod embed;
 mod healthcheck;
 mod house;
 mod serve;
@@ -12,6 +13,7 @@ mod version;
 use crate::app::CannotBind;
 use crate::config::{Flag, Loaded, Problems, Sources};
 use clap::{Args, Parser, Subcommand};
+use embed::{Incomplete, Stopped};
 use house::{Refused, Silent};
 use std::io::Write;
 use std::path::PathBuf;
@@ -34,6 +36,8 @@ Exit codes:
   3  cannot listen on an address
   4  no running Pannier answers
   5  the admin key is refused
+  6  some texts have no vector (embed)
+  130  stopped by Ctrl-C (embed)
 
 Settings are read from the built-in defaults, then the file, then the environment
 (PANNIER__SECTION__KEY, and names such as OLLAMA_HOST), then the options above; `pannier config` shows
@@ -49,6 +53,8 @@ enum Command {
     Config(config::Options),
     /// Ask a running Pannier what its cache holds
     Cache(cache::Options),
+    /// Have a running Pannier make vectors of many texts
+    Embed(embed::Options),
     /// Ask a running Pannier with the same settings whether it lives: exit code 0 or 1
     Healthcheck,
     /// Print the version, the revision and the compiler it was built with
@@ -90,6 +96,7 @@ impl Cli {
             Command::Check => check::run(&load(&sources)?, out),
             Command::Config(options) => options.run(&sources, out),
             Command::Cache(options) => options.run(&load(&sources)?.config, out),
+            Command::Embed(options) => options.run(&load(&sources)?.config, out),
             Command::Healthcheck => healthcheck::run(load(&sources)?.config.server.admin_listen),
             Command::Version => version::run(out),
         }
@@ -129,6 +136,10 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         4
     } else if error.is::<Refused>() {
         5
+    } else if error.is::<Incomplete>() {
+        6
+    } else if error.is::<Stopped>() {
+        130
     } else {
         1
     }
@@ -162,7 +173,10 @@ mod tests {
             "  3  cannot listen on an address",
             "  4  no running Pannier answers",
             "  5  the admin key is refused",
+            "  6  some texts have no vector",
+            "  130  stopped by Ctrl-C",
             "cache",
+            "embed",
             "serve",
             "check",
             "config",

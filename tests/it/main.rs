@@ -21,6 +21,7 @@ mod cancel;
 mod controls;
 mod crowd;
 mod door;
+mod embed;
 mod flights;
 mod host_origin;
 mod lane;
