@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # What `pannier version` and pannier_build_info say of where this was built from.
 export PANNIER_REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-.PHONY: help run test ci lint supply-chain bench fmt docs ollama ollama-down
+.PHONY: help run test test-long ci lint supply-chain bench fmt docs ollama ollama-down
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ run: ## Pannier on port 8000 in front of the Ollama on 11434; ARGS="--upstream .
 test: ## the whole suite, also on a real Ollama and with real clients
 	@deploy/prerequisites.sh test
 	@tests/run.sh
+
+test-long: ## what takes long: 100,000 random mixes of texts, or as many as MIXES says
+	@deploy/prerequisites.sh build
+	MIXES=$${MIXES:-100000} cargo test --locked --test it -- --nocapture texts::mixes::no_mix_ever
 
 ci: lint supply-chain test ## all that a change must pass
 

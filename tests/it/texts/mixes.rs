@@ -1,14 +1,24 @@
 //! Random mixes of known and unknown texts, duplicates, orders, routes, encodings and concurrent requests:
-//! zero wrong vectors. `MIXES` says how many; `make test-long` asks for 100,000.
+//! zero wrong vectors, and every count right. `MIXES` says how many; `make test-long` asks for 100,000.
 
 use super::*;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Requests at the same time.
 const CLIENTS: usize = 12;
+const BATCH: &str = "/embeddings/batch";
+
+/// A request, its texts (in a batch some are none), and how many numbers of each vector it wants.
+struct Mix {
+    path: &'static str,
+    ask: Ask,
+    texts: Vec<Option<String>>,
+    dimensions: Option<u64>,
+}
 
 /// What is asked for once may be asked for again.
 struct Dice {
@@ -39,23 +49,31 @@ impl Dice {
         text
     }
 
-    /// A request, its texts, and how many numbers of each vector it wants.
-    fn request(&mut self) -> (Ask, Vec<String>, Option<u64>) {
+    fn mix(&mut self) -> Mix {
+        let path = [ROUTES[0], ROUTES[1], BATCH][self.random.usize(..3)];
         let count = if self.random.u8(..) < 80 { 1 } else { self.random.usize(1..14) };
-        let texts: Vec<_> = (0..count).map(|_| self.text()).collect();
-        let path = ROUTES[self.random.usize(..2)];
+        let mut texts: Vec<_> = (0..count).map(|_| Some(self.text())).collect();
+        if path == BATCH && count > 1 && self.random.u8(..) < 80 {
+            texts[self.random.usize(..count)] = None;
+        }
         let lone = count == 1 && self.random.bool();
         let mut body = json!({ "model": MODEL, "input": if lone { json!(texts[0]) } else { json!(texts) } });
         let dimensions = Some(self.random.u64(..24)).filter(|_| self.random.u8(..) < 60);
         if let Some(dimensions) = dimensions {
             body["dimensions"] = dimensions.into();
         }
+        if path == BATCH && self.random.bool() {
+            body["texts"] = body["input"].take();
+            body.as_object_mut().expect("an object").remove("input");
+        }
         match (path, self.random.u8(..8)) {
+            (BATCH, 0..3) => body["stream"] = true.into(),
+            (BATCH, 3) => body["encoding_format"] = "base64".into(),
             ("/v1/embeddings", 0..4) => body["encoding_format"] = "base64".into(),
             ("/v1/embeddings", 4) => body["user"] = "u".into(),
-            ("/api/embed", 0) => body["truncate"] = false.into(),
-            ("/api/embed", 1) => body["options"] = json!({ "num_ctx": 512 }),
-            ("/api/embed", 2) => body["keep_alive"] = "5m".into(),
+            ("/api/embed" | BATCH, 5) => body["truncate"] = false.into(),
+            ("/api/embed" | BATCH, 6) => body["options"] = json!({ "num_ctx": 512 }),
+            ("/api/embed" | BATCH, 4) => body["keep_alive"] = "5m".into(),
             _ => {}
         }
         let ask = match self.random.u8(..40) {
@@ -63,8 +81,63 @@ impl Dice {
             1 => Ask::post(path, &body).with("Cache-Control", "no-store"),
             _ => Ask::post(path, &body),
         };
-        (ask, texts, dimensions)
+        Mix { path, ask, texts, dimensions }
     }
+}
+
+impl Mix {
+    /// Fails unless `reply` holds exactly what was asked for, and its sums are right.
+    fn check(&self, reply: Reply) {
+        let texts: Vec<&str> = self.texts.iter().flatten().map(String::as_str).collect();
+        if self.path != BATCH {
+            check(reply, &texts, self.dimensions);
+            return;
+        }
+        let reply = reply.fine();
+        let lined = reply.field("content-type") == Some("application/x-ndjson");
+        let (vectors, errors, sums) = if lined { lines(&reply.text()) } else { whole(reply.json()) };
+        for (index, (vector, text)) in vectors.iter().zip(&self.texts).enumerate() {
+            let expected = text.as_ref().map(|text| embedder::vector(text, DIGEST, self.dimensions));
+            assert_eq!(vector.as_deref().map(bits), expected.as_deref().map(bits), "{text:?}");
+            assert_eq!(errors.contains(&json!(index)), text.is_none());
+        }
+        let tokens: u64 = texts.iter().map(|text| embedder::tokens(text)).sum();
+        let (count, succeeded) = (self.texts.len(), texts.len());
+        assert_eq!((vectors.len(), errors.len()), (count, count - succeeded));
+        let counted = ["count", "succeeded", "failed", "prompt_eval_count"].map(|name| sums[name].clone());
+        assert_eq!(counted, [json!(count), json!(succeeded), json!(count - succeeded), json!(tokens)]);
+        assert!(sums["known"].as_u64() <= Some(succeeded as u64));
+    }
+}
+
+/// The vectors of a batch's answer, the numbers of those that have none, and its sums.
+type Told = (Vec<Option<Vec<f32>>>, Vec<Value>, Value);
+
+fn whole(answer: Value) -> Told {
+    let vector = |vector: &Value| (!vector.is_null()).then(|| embedder::numbers(vector));
+    let vectors = answer["embeddings"].as_array().expect("embeddings").iter().map(vector).collect();
+    let errors = answer["errors"].as_array().expect("errors").iter().map(|error| error["index"].clone());
+    (vectors, errors.collect(), answer)
+}
+
+fn lines(text: &str) -> Told {
+    let (mut vectors, mut errors, mut sums) = (Vec::new(), Vec::new(), Value::Null);
+    for line in text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")) {
+        if line["done"] == true {
+            sums = line;
+        } else if line["index"].is_u64() {
+            assert_eq!(line["index"], json!(vectors.len()), "in order");
+            if line["error"].is_string() {
+                errors.push(line["index"].clone());
+            }
+            vectors.push((!line["error"].is_string()).then(|| embedder::numbers(&line["embedding"])));
+        }
+    }
+    (vectors, errors, sums)
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|number| number.to_bits()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,8 +147,12 @@ async fn no_mix_ever_gets_a_wrong_vector() {
         std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("SEED={seed} MIXES={mixes}");
     let upstream = Upstream::start().await;
+    let told = Arc::new(AtomicU64::new(0));
     for path in ROUTES {
-        upstream.on(path, |visit| {
+        let told = told.clone();
+        upstream.on(path, move |visit| {
+            let texts = embedder::texts(&embedder::body(visit));
+            told.fetch_add(texts.iter().map(|text| embedder::tokens(text)).sum(), Ordering::SeqCst);
             let mut acts = embedder::embeds(visit, DIGEST);
             if fastrand::u8(..4) == 0 {
                 acts.insert(0, Act::Pause(Duration::from_millis(fastrand::u64(..8))));
@@ -85,9 +162,10 @@ async fn no_mix_ever_gets_a_wrong_vector() {
     }
     let pannier = Arc::new(Pannier::start(&upstream).await);
     let pool = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::new(Mutex::new(HashMap::<_, u64>::new()));
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        let (pannier, pool) = (pannier.clone(), pool.clone());
+        let (pannier, pool, asked) = (pannier.clone(), pool.clone(), asked.clone());
         clients.spawn(async move {
             let mut dice = Dice { random: fastrand::Rng::with_seed(seed ^ client as u64), pool };
             let mut wire = pannier.open().await;
@@ -95,10 +173,9 @@ async fn no_mix_ever_gets_a_wrong_vector() {
                 if mix % 1000 == 999 {
                     wire = pannier.open().await;
                 }
-                let (ask, texts, dimensions) = dice.request();
-                let reply = wire.exchange(&ask).await;
-                let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-                check(reply, &texts, dimensions);
+                let mix = dice.mix();
+                mix.check(wire.exchange(&mix.ask).await);
+                *asked.lock().expect("counts").entry(mix.path).or_default() += 1;
             }
         });
     }
@@ -106,8 +183,19 @@ async fn no_mix_ever_gets_a_wrong_vector() {
         client.expect("no wrong vector");
     }
     // Most of it came from memory or from somebody else's flight.
-    let asked = upstream.count(ROUTES[0]) + upstream.count(ROUTES[1]);
-    assert!(asked < mixes * 3, "{asked} calls for {mixes} mixes");
+    let calls = upstream.count(ROUTES[0]) + upstream.count(ROUTES[1]);
+    assert!(calls < mixes * 3, "{calls} calls for {mixes} mixes");
+    // One record each, and as many tokens as the upstream has told of.
+    let asked = asked.lock().expect("counts").clone();
+    for (path, count) in &asked {
+        let of_route = [("route", *path), ("code", "200")];
+        pannier.counts("pannier_http_requests_total", &of_route, *count as f64).await;
+    }
+    let told = told.load(Ordering::SeqCst);
+    pannier.counts("pannier_llm_tokens_total", &[("type", "input")], told as f64).await;
+    for what in ["text_flights", "text_calls_waiting", "text_calls_under_way", "held_body_bytes"] {
+        pannier.counts("pannier_internal_size", &[("what", what)], 0.0).await;
+    }
 }
 
 /// The same text in the same manner goes up once, whoever asks for it, however often, and by which route.
