@@ -27,6 +27,7 @@ pub enum Manner {
 pub static SMALL_CHAT: LazyLock<Bytes> = LazyLock::new(|| chat("quick", "Blue.").into());
 pub static LONG_CHAT: LazyLock<Bytes> = LazyLock::new(|| chat("long", &prose(6_800)).into());
 pub static EMBEDDING: LazyLock<Bytes> = LazyLock::new(|| embedding().into());
+pub static TEXT: LazyLock<Bytes> = LazyLock::new(|| text().into());
 pub static OPENAI_CHAT: LazyLock<Bytes> = LazyLock::new(|| openai_chat().into());
 pub static SHOW: LazyLock<Bytes> = LazyLock::new(|| show().into());
 pub static TAGS: LazyLock<Bytes> = LazyLock::new(|| tags().into());
@@ -102,6 +103,17 @@ fn chat(model: &str, content: &str) -> String {
 fn embedding() -> String {
     let numbers: Vec<String> =
         (0..768).map(|n: i32| format!("{:.6}", f64::from(n * 37 % 601 - 300) / 4096.0)).collect();
+    format!(
+        "{{\"model\":\"embedder\",\"embeddings\":[[{}]],\"total_duration\":14143917,\
+         \"load_duration\":1019500,\"prompt_eval_count\":8}}",
+        numbers.join(",")
+    )
+}
+
+/// One text's vector, of 384 numbers as Go prints them.
+fn text() -> String {
+    let numbers: Vec<String> =
+        (0..384u16).map(|n| (f32::from(n * 37 % 601) / 64.0 - 4.0).to_string()).collect();
     format!(
         "{{\"model\":\"embedder\",\"embeddings\":[[{}]],\"total_duration\":14143917,\
          \"load_duration\":1019500,\"prompt_eval_count\":8}}",

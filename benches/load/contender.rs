@@ -159,7 +159,7 @@ fn command(ground: &Ground, kind: Kind, port: u16, dir: &Path) -> anyhow::Result
 }
 
 /// One worker, as the rivals have, and some known keys, so that there is something to look up.
-fn pannier_env(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+pub fn pannier_env(settings: &[(&str, &str)]) -> Vec<(String, String)> {
     let keys = format!(
         "[{{name=\"alice\",team=\"lab\",key=\"sk-bench-alice\"}},\
           {{name=\"bench\",team=\"lab\",key=\"{API_KEY}\"}},\

@@ -31,6 +31,7 @@ pub fn all(results: &Results) -> Vec<Goal> {
     goals.extend(footprint(results));
     goals.push(growth(results));
     goals.extend(tiers(results));
+    goals.extend(texts(results));
     goals
 }
 
@@ -157,6 +158,26 @@ fn tiers(results: &Results) -> Vec<Goal> {
         hit(Tier::Sqlite, "p99", 0.99, 2.0),
         hit(Tier::Postgres, "p99", 0.99, 5.0),
         goal(storing, Bound::AtMost(50.0), kept, " µs", 0),
+    ]
+}
+
+fn texts(results: &Results) -> Vec<Goal> {
+    let texts = results.texts.as_ref();
+    let (half, known) = texts.map_or((None, None), |texts| texts.saved());
+    let many = texts.map_or(1_000, |texts| texts.many);
+    let vectors = results.vectors.as_ref();
+    let count = vectors.map_or(1_000_000, |vectors| vectors.many);
+    let size = vectors.map(|vectors| vectors.taken as f64 / vectors.raw as f64);
+    let over = |name: &str| format!("{many} texts on a real Ollama, {name}: times as fast as directly");
+    vec![
+        times(over("half of them known"), Bound::AtLeast(1.9), half),
+        times(over("all known"), Bound::AtLeast(100.0), known),
+        times(
+            format!("{many} texts over 8 upstreams that take 25 ms each: times as fast as one"),
+            Bound::AtLeast(7.5),
+            texts.and_then(|texts| texts.spread()),
+        ),
+        times(format!("memory of {count} vectors of 384 over their raw size"), Bound::AtMost(1.2), size),
     ]
 }
 

@@ -25,6 +25,7 @@ mod results;
 mod rounds;
 mod server;
 mod stub;
+mod texts;
 mod throughput;
 mod tiers;
 mod workload;
@@ -53,7 +54,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match options.role() {
-        Role::Stub { port, token_interval } => stub::run(port, token_interval),
+        Role::Stub { port, token_interval, item } => stub::run(port, token_interval, item),
         Role::Bare { port } => bare::run(port),
         Role::PassThrough { port, upstream } => passthrough::run(port, upstream),
         Role::Conductor => conduct(options),
@@ -88,6 +89,7 @@ fn conduct(options: Options) -> anyhow::Result<()> {
             Part::Footprint => footprint::measure(&ground, &mut results),
             Part::Growth => growth::measure(&ground, &mut results),
             Part::Tiers => tiers::measure(&ground, &mut results),
+            Part::Texts => texts::measure(&ground, &mut results),
         };
         if let Err(error) = outcome {
             results.fail(part.title(), &error);

@@ -45,6 +45,8 @@ pub struct Options {
     #[arg(long, hide = true, default_value_t = 0)]
     token_interval_ms: u64,
     #[arg(long, hide = true)]
+    item_ms: Option<u64>,
+    #[arg(long, hide = true)]
     bare: Option<u16>,
     #[arg(long, hide = true, requires = "upstream")]
     pass_through: Option<u16>,
@@ -55,7 +57,7 @@ pub struct Options {
 /// What this process is: the bench starts itself again for the servers it is made of.
 pub enum Role {
     Conductor,
-    Stub { port: u16, token_interval: Duration },
+    Stub { port: u16, token_interval: Duration, item: Option<Duration> },
     Bare { port: u16 },
     PassThrough { port: u16, upstream: u16 },
     Bystander,
@@ -72,6 +74,7 @@ pub enum Part {
     Footprint,
     Growth,
     Tiers,
+    Texts,
 }
 
 // === impl Options ===
@@ -79,7 +82,8 @@ pub enum Part {
 impl Options {
     pub fn role(&self) -> Role {
         if let Some(port) = self.stub {
-            Role::Stub { port, token_interval: Duration::from_millis(self.token_interval_ms) }
+            let token_interval = Duration::from_millis(self.token_interval_ms);
+            Role::Stub { port, token_interval, item: self.item_ms.map(Duration::from_millis) }
         } else if let Some(port) = self.bare {
             Role::Bare { port }
         } else if let (Some(port), Some(upstream)) = (self.pass_through, self.upstream) {
@@ -131,6 +135,7 @@ impl Part {
         Part::Footprint,
         Part::Growth,
         Part::Tiers,
+        Part::Texts,
     ];
 
     pub fn title(self) -> &'static str {
@@ -143,6 +148,7 @@ impl Part {
             Part::Footprint => "memory and start",
             Part::Growth => "a hit among many entries",
             Part::Tiers => "the tiers behind the memory",
+            Part::Texts => "a thousand texts",
         }
     }
 }

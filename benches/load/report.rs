@@ -75,6 +75,7 @@ fn page(ground: &Ground, results: &Results) -> String {
     page += &footprints(results);
     page += &growth(results);
     page += &tiers(results);
+    page += &texts(results);
     page += &failures(results);
     page += METHOD;
     page += &circumstances(ground);
@@ -247,6 +248,26 @@ fn tiers(results: &Results) -> String {
             "\nA miss takes {kept:.0} µs of processor time up to its answer's end where it is kept in memory, Redis \
              and SQLite, and {unkept:.0} µs where it is kept nowhere (`Cache-Control: no-store`)."
         );
+    }
+    text.push('\n');
+    text
+}
+
+fn texts(results: &Results) -> String {
+    let Some(texts) = &results.texts else { return String::new() };
+    let middle = |all: &[std::time::Duration]| median(all.iter().map(std::time::Duration::as_secs_f64));
+    let rows = [
+        ("a real Ollama, directly", middle(&texts.direct)),
+        ("a real Ollama, half of them known", middle(&texts.half)),
+        ("a real Ollama, all known", middle(&texts.known)),
+        ("one upstream that takes 25 ms a text", texts.one.map(|took| took.as_secs_f64())),
+        ("eight of them", texts.spread.map(|took| took.as_secs_f64())),
+    ];
+    let mut text =
+        format!("## {} texts in one request\n\n| | seconds |\n|---|--:|\n", thousands(texts.many as f64));
+    for (what, seconds) in rows {
+        let seconds = seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.3}"));
+        let _ = writeln!(text, "| {what} | {seconds} |");
     }
     text.push('\n');
     text

@@ -21,6 +21,8 @@ pub struct Results {
     pub with_tiers: Option<Table>,
     pub tier_hits: Vec<TierHits>,
     pub storing: Option<Storing>,
+    pub texts: Option<Texts>,
+    pub vectors: Option<Vectors>,
     pub failures: Vec<(String, String)>,
 }
 
@@ -98,6 +100,27 @@ pub struct Storing {
     pub unkept: Vec<Duration>,
 }
 
+/// How long so many texts take.
+#[derive(Default)]
+pub struct Texts {
+    pub many: u64,
+    /// On a real Ollama, each round: asked directly, through Pannier with half of them known, with all.
+    pub direct: Vec<Duration>,
+    pub half: Vec<Duration>,
+    pub known: Vec<Duration>,
+    /// Through Pannier to slow stubs: one of them, and several.
+    pub one: Option<Duration>,
+    pub spread: Option<Duration>,
+}
+
+/// What vectors take of a process's memory, and of what their numbers alone are.
+#[derive(Debug, Clone, Copy)]
+pub struct Vectors {
+    pub many: u64,
+    pub taken: u64,
+    pub raw: u64,
+}
+
 // === impl Results ===
 
 impl Results {
@@ -124,6 +147,28 @@ impl Tier {
             Tier::Redis => "pannier_dependency_up{dep=\"redis\"}",
             Tier::Sqlite | Tier::Postgres => "pannier_dependency_up{dep=\"database\"}",
         }
+    }
+}
+
+// === impl Texts ===
+
+impl Texts {
+    /// How many times as long it takes directly: with half of them known, and with all.
+    pub fn saved(&self) -> (Option<f64>, Option<f64>) {
+        let times = |other: &[Duration]| {
+            median(
+                self.direct
+                    .iter()
+                    .zip(other)
+                    .map(|(direct, other)| direct.as_secs_f64() / other.as_secs_f64()),
+            )
+        };
+        (times(&self.half), times(&self.known))
+    }
+
+    /// How many times as long one upstream takes.
+    pub fn spread(&self) -> Option<f64> {
+        Some(self.one?.as_secs_f64() / self.spread?.as_secs_f64())
     }
 }
 

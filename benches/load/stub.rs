@@ -32,6 +32,8 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 struct Stub {
     token_interval: Duration,
+    /// What a text takes where one is embedded after the other, as Ollama does it.
+    item: Option<tokio::sync::Mutex<Duration>>,
     counts: [AtomicU64; COUNTED.len()],
 }
 
@@ -51,8 +53,9 @@ struct Paced {
 }
 
 /// Serves until the process is ended.
-pub fn run(port: u16, token_interval: Duration) -> anyhow::Result<()> {
-    let stub = Arc::new(Stub { token_interval, counts: Default::default() });
+pub fn run(port: u16, token_interval: Duration, item: Option<Duration>) -> anyhow::Result<()> {
+    let item = item.map(tokio::sync::Mutex::new);
+    let stub = Arc::new(Stub { token_interval, item, counts: Default::default() });
     server::serve(port, move |request| {
         let stub = Arc::clone(&stub);
         async move { stub.answer(request).await }
@@ -74,7 +77,12 @@ impl Stub {
             (&Method::POST, "/v1/chat/completions") => self.openai_chat(body).await,
             (&Method::POST, "/api/embed") => {
                 drain(body).await;
-                whole(JSON, answers::EMBEDDING.clone())
+                let Some(item) = &self.item else { return whole(JSON, answers::EMBEDDING.clone()) };
+                let turn = item.lock().await;
+                if !turn.is_zero() {
+                    sleep(*turn).await;
+                }
+                whole(JSON, answers::TEXT.clone())
             }
             (&Method::POST, "/api/show") => {
                 drain(body).await;
