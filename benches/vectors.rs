@@ -1,7 +1,7 @@
 //! What a million vectors of 384 numbers take of real memory, and how fast they are found; fails where they
 //! take more than 1.2 times their own size.
 
-use pannier::cache::{CacheKey, Vectors};
+use pannier::cache::{CacheKey, Tag, Vectors};
 use pannier::domain::Embedding;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let before = resident();
     let begun = Instant::now();
     for (number, key) in keys.iter().enumerate() {
-        vectors.put(*key, &embedding(number), begun, Duration::from_secs(3600));
+        vectors.put(*key, &embedding(number), begun, Duration::from_secs(3600), Tag::default());
     }
     let (kept, took) = (vectors.entries(), begun.elapsed());
     let taken = resident() - before;

@@ -1,11 +1,10 @@
 //! What the cache holds, for those who look after it.
 
-use super::{Parts, problem};
+use super::{Parts, page, problem};
 use crate::cache::{Listing, Prefix, Selection};
 use crate::domain::{Error, Kind};
 use axum::extract::{Query, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -16,6 +15,9 @@ type Pairs = Query<Vec<(String, String)>>;
 const USUAL: usize = 20;
 /// ... and never more.
 const MOST: usize = 1000;
+
+/// What is said where a tier could not be asked.
+const REST: &str = "Not every tier could be asked; what is left is not used, and goes as soon as it can";
 
 /// What a query means.
 #[derive(Debug, Default, PartialEq)]
@@ -41,6 +43,47 @@ pub async fn top(State(parts): State<Parts>, Query(query): Pairs) -> Response {
     page(&json!({ "tiers": tiers.collect::<Vec<_>>() }))
 }
 
+/// `DELETE /analytics/cache`: removes what is meant from every tier, and answers as Simpleton does.
+pub async fn remove(State(parts): State<Parts>, Query(query): Pairs) -> Response {
+    let selection = match Wanted::read(&query, &["prefix", "model", "team", "expired"]) {
+        Ok(wanted) => wanted.selection,
+        Err(error) => return problem::response(&error),
+    };
+    let message = message(&selection);
+    let removed = parts.stock.remove(selection).await;
+    let deleted: u64 = removed.iter().filter_map(|(_, gone)| gone.as_ref().ok()).sum();
+    let is_done = removed.iter().all(|(_, gone)| gone.is_ok());
+    let tiers = removed.iter().map(|(tier, gone)| match gone {
+        Ok(gone) => json!({ "tier": tier.label(), "deleted": gone }),
+        Err(fault) => json!({ "tier": tier.label(), "fault": fault.to_string() }),
+    });
+    page(&json!({
+        "status": if is_done { "success" } else { "error" },
+        "message": if is_done { message } else { REST.to_owned() },
+        "deleted": deleted,
+        "tiers": tiers.collect::<Vec<_>>(),
+    }))
+}
+
+fn message(selection: &Selection) -> String {
+    let Selection { key, prefix, model, team, expired } = selection;
+    let key = key.map(|key| key.to_string());
+    let named = [
+        ("prefix", prefix.map(Prefix::label)),
+        ("model", model.as_deref()),
+        ("team", team.as_deref()),
+        ("key", key.as_deref()),
+    ];
+    let named = named.iter().filter_map(|(name, value)| Some(format!("{name}: {}", (*value)?)));
+    let named: Vec<String> = named.collect();
+    match (*expired, named.is_empty()) {
+        (false, true) => "Cleared all cache entries".to_owned(),
+        (false, false) => format!("Cleared cache entries with {}", named.join(", ")),
+        (true, true) => "Cleared expired cache entries".to_owned(),
+        (true, false) => format!("Cleared expired cache entries with {}", named.join(", ")),
+    }
+}
+
 impl Wanted {
     /// Only names in `known` may stand there, each once: with a slip of the pen in the name of what is meant,
     /// everything would be.
@@ -57,6 +100,10 @@ impl Wanted {
                 "model" => *model = Some(value.as_str().into()),
                 "team" => *team = Some(value.as_str().into()),
                 "most" => wanted.most = Some(value.parse().map_err(|_| bad("most is a number"))?),
+                "expired" => {
+                    let expired = value.parse().map_err(|_| bad("expired is true or false"))?;
+                    wanted.selection.expired = expired;
+                }
                 "by" if value == "hits" => {}
                 _ => return Err(bad("the only order is by=hits")),
             }
@@ -94,8 +141,4 @@ fn listing(entry: &Listing) -> Value {
 /// Since 1970.
 fn seconds(moment: SystemTime) -> u64 {
     moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn page(value: &Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }

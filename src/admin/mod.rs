@@ -4,6 +4,7 @@
 //! forwards them there.
 
 mod cache;
+mod figures;
 mod guard;
 mod health;
 mod listener;
@@ -16,7 +17,7 @@ pub use readiness::Readiness;
 pub use why::{Explain, Warm};
 
 use crate::auth::AdminKey;
-use crate::cache::Tiers;
+use crate::cache::{Stock, Tiers};
 use crate::domain::{Error, Kind};
 use crate::telemetry::{Exposition, Metrics};
 use axum::extract::State;
@@ -33,6 +34,9 @@ pub type KnowsHost = dyn Fn(&[u8]) -> bool + Send + Sync;
 /// The key that opens what is locked, if there is one.
 pub type AdminKeyInForce = dyn Fn() -> Option<AdminKey> + Send + Sync;
 
+/// Whether anything is kept, as the settings say now.
+pub type IsCaching = dyn Fn() -> bool + Send + Sync;
+
 /// What the house routes speak about.
 #[derive(Clone)]
 pub struct Parts {
@@ -41,6 +45,8 @@ pub struct Parts {
     pub knows_host: Arc<KnowsHost>,
     pub admin_key: Arc<AdminKeyInForce>,
     pub tiers: Arc<Tiers>,
+    pub stock: Arc<Stock>,
+    pub is_caching: Arc<IsCaching>,
     pub explain: Arc<Explain>,
     pub warm: Arc<Warm>,
 }
@@ -59,6 +65,7 @@ struct House {
 enum Verb {
     Get,
     Post,
+    Delete,
 }
 
 /// All of them: the router is built from this table, and the data port asks it what to forward. Whatever does
@@ -75,6 +82,24 @@ const HOUSE: &[House] = &[
     },
     // Kubernetes' old name for /livez.
     House { path: "/healthz", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, health::livez) },
+    House {
+        path: "/analytics/cache",
+        verb: Verb::Get,
+        access: Access::Open,
+        answer: |verb| on(verb, figures::analytics),
+    },
+    House {
+        path: "/api/cache/stats",
+        verb: Verb::Get,
+        access: Access::Open,
+        answer: |verb| on(verb, figures::stats),
+    },
+    House {
+        path: "/analytics/cache",
+        verb: Verb::Delete,
+        access: Access::Admin,
+        answer: |verb| on(verb, cache::remove),
+    },
     House {
         path: "/admin/cache/top",
         verb: Verb::Get,
@@ -144,6 +169,7 @@ impl Verb {
         match self {
             Verb::Get => MethodFilter::GET,
             Verb::Post => MethodFilter::POST,
+            Verb::Delete => MethodFilter::DELETE,
         }
     }
 
@@ -152,6 +178,7 @@ impl Verb {
         match self {
             Verb::Get => "GET",
             Verb::Post => "POST",
+            Verb::Delete => "DELETE",
         }
     }
 }
@@ -162,6 +189,11 @@ async fn metrics(State(parts): State<Parts>, headers: HeaderMap) -> Response {
     ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], page).into_response()
 }
 
+/// JSON, as an answer.
+fn page(value: &serde_json::Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
 async fn forbid_storing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -170,7 +202,7 @@ async fn forbid_storing(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Seal, Secret};
+    use crate::cache::{Memory, Seal, Secret, Vectors};
     use crate::domain::Hidden;
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, StatusCode, Version};
@@ -200,8 +232,13 @@ mod tests {
             let knows_host = Arc::new(|host: &[u8]| host.is_empty() || host == b"known");
             let metrics = Arc::new(Metrics::new());
             let seal = Seal::new(&Secret::of([0; 32]));
+            let tiers = Arc::new(Tiers::new(seal, [], 0, metrics.clone()));
+            let memory = Arc::new(Memory::new(1 << 20, metrics.clone()));
+            let vectors = Arc::new(Vectors::new(1 << 20, metrics.clone()));
             let parts = Parts {
-                tiers: Arc::new(Tiers::new(seal, [], 0, metrics.clone())),
+                stock: Arc::new(Stock::new(memory, vectors, tiers.clone())),
+                is_caching: Arc::new(|| true),
+                tiers,
                 metrics,
                 readiness: readiness.clone(),
                 knows_host,
@@ -267,12 +304,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_listed_as_open_is_locked() {
-        const OPEN: [(Verb, &str); 5] = [
+        const OPEN: [(Verb, &str); 7] = [
             (Verb::Get, "/metrics"),
             (Verb::Get, "/livez"),
             (Verb::Get, "/readyz"),
             (Verb::Get, "/startupz"),
             (Verb::Get, "/healthz"),
+            (Verb::Get, "/analytics/cache"),
+            (Verb::Get, "/api/cache/stats"),
         ];
         let face = Face::started();
         for house in HOUSE {

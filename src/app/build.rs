@@ -1,10 +1,10 @@
 //! Settings → parts. The one place that knows which part gets which.
 
 use super::below::Below;
-use super::why;
+use super::why::Asked;
 use crate::admin::{self, Readiness};
 use crate::auth::AdminKey;
-use crate::cache::{Memory, Vectors};
+use crate::cache::{Memory, Stock, Vectors};
 use crate::config::Config;
 use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
@@ -76,16 +76,13 @@ impl House {
         let desk = desk(&config.server, &gateway, &way, budget);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let warmer = Arc::new(Warmer::new(gateway.clone(), config.cache.warm));
-        let (explain, warm) = why::asked(&gateway, config.cache.warm.rate);
+        let asked = Asked { gateway: gateway.clone(), rate: config.cache.warm.rate };
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
         let front = Front { door, crowd, lane, desk, relay, proxy };
         let readiness = readiness(&way);
-        let knows_host = host_guard(Hosts::new(admin_listen), policy.clone());
-        let admin_key = admin_key_in(policy.clone());
-        let tiers = below.tiers.clone();
-        let seen = readiness.clone();
-        let admin = admin::Parts { metrics, readiness: seen, knows_host, admin_key, tiers, explain, warm };
+        let hosts = Hosts::new(admin_listen);
+        let admin = asked.parts(metrics, &way, &policy, readiness.clone(), hosts);
         let admin_bounds = admin_bounds(&config.server);
         let front = Arc::new(front);
         Ok(House { policy, way, front, below, warmer, log, readiness, draining, admin, admin_bounds })
@@ -155,15 +152,19 @@ fn way(
     let inventory = Inventory::new(client.clone(), config.upstream.inventory_refresh);
     let first = Vessel { client: client.clone(), inventory: inventory.clone() };
     let fleet = Fleet::new(first, &config.upstream, instance);
+    let room = config.memory.capacity - recall_share(config);
+    let memory = Arc::new(Memory::new(room as u64, metrics.clone()));
+    let vectors = Arc::new(Vectors::new(config.memory.vectors, metrics.clone()));
     Arc::new(Way {
         items: Items::new(&config.embeddings, limits(config), fleet.len()),
         fleet,
         inventory,
         origins: Origins::new(client.clone()),
-        memory: Memory::new((config.memory.capacity - recall_share(config)) as u64, metrics.clone()),
+        stock: Arc::new(Stock::new(memory.clone(), vectors.clone(), below.tiers.clone())),
+        memory,
         tiers: below.tiers.clone(),
         turns: below.turns.clone(),
-        vectors: Vectors::new(config.memory.vectors, metrics.clone()),
+        vectors,
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
         sinks: Sinks::new(sinks),
@@ -221,14 +222,6 @@ fn crowd(server: &proxy::Config, metrics: &Metrics) -> Arc<Crowd> {
     crowd
 }
 
-fn host_guard(hosts: Hosts, policy: Arc<ArcSwap<Policy>>) -> Arc<admin::KnowsHost> {
-    Arc::new(move |host| hosts.admit(host, &policy.load().allowed_hosts))
-}
-
-fn admin_key_in(policy: Arc<ArcSwap<Policy>>) -> Arc<admin::AdminKeyInForce> {
-    Arc::new(move || policy.load().keys.admin())
-}
-
 fn admin_bounds(server: &proxy::Config) -> admin::Bounds {
     let or_never = |limit: Duration| if limit.is_zero() { units::LONGEST } else { limit };
     admin::Bounds {
@@ -269,6 +262,7 @@ fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>) {
     show(Sampled::Size("flights"), |way| way.flights.len() as u64);
     show(Sampled::Size("vectors"), |way| way.vectors.entries());
     show(Sampled::Size("vector_bytes"), |way| way.vectors.bytes());
+    show(Sampled::Size("cache_labels"), |way| way.stock.labels() as u64);
     show(Sampled::Size("text_flights"), |way| way.items.flights.len() as u64);
     show(Sampled::Size("text_calls_waiting"), |way| way.items.batcher.waiting() as u64);
     show(Sampled::Size("text_calls_under_way"), |way| way.items.batcher.under_way() as u64);

@@ -1,14 +1,45 @@
-//! What the house routes ask of the gateway, which they do not know.
+//! What the house routes speak of and ask for: they know neither the gateway nor the settings.
 
-use crate::admin::{Explain, Warm};
+use crate::admin::{self, Explain, Readiness, Warm};
 use crate::domain::{Error, Kind};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Policy, Way};
+use crate::proxy::Hosts;
+use crate::telemetry::Metrics;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Explanations and warmings; these at `rate`, unless they say otherwise.
-pub fn asked(gateway: &Arc<Gateway>, rate: f64) -> (Arc<Explain>, Arc<Warm>) {
-    (explain(gateway.clone()), warm(gateway.clone(), rate))
+/// Whom they ask, and how many requests a second a warming asks unless it says otherwise.
+pub struct Asked {
+    pub gateway: Arc<Gateway>,
+    pub rate: f64,
+}
+
+impl Asked {
+    /// Of a house that is called by the names of `hosts`.
+    pub fn parts(
+        self,
+        metrics: Arc<Metrics>,
+        way: &Way,
+        policy: &Arc<ArcSwap<Policy>>,
+        readiness: Arc<Readiness>,
+        hosts: Hosts,
+    ) -> admin::Parts {
+        let Asked { gateway, rate } = self;
+        let named = policy.clone();
+        let (keyed, caching) = (policy.clone(), policy.clone());
+        admin::Parts {
+            metrics,
+            readiness,
+            knows_host: Arc::new(move |host| hosts.admit(host, &named.load().allowed_hosts)),
+            admin_key: Arc::new(move || keyed.load().keys.admin()),
+            tiers: way.tiers.clone(),
+            stock: way.stock.clone(),
+            is_caching: Arc::new(move || caching.load().cache.is_enabled()),
+            explain: explain(gateway.clone()),
+            warm: warm(gateway, rate),
+        }
+    }
 }
 
 fn explain(gateway: Arc<Gateway>) -> Arc<Explain> {

@@ -4,6 +4,8 @@ use super::Question;
 use crate::domain::Observed;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// An answer as the upstream gave it, and what making it had cost.
@@ -23,6 +25,18 @@ pub struct Entry {
     pub ttl: Duration,
     /// What it answers, where that is kept.
     pub question: Option<Box<Question>>,
+    /// From this process' memory.
+    pub hits: Hits,
+}
+
+/// How often something was of use.
+#[derive(Debug, Default)]
+pub struct Hits(AtomicU32);
+
+impl Hits {
+    pub fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed).into()
+    }
 }
 
 /// What an entry costs beside its bytes: its own struct, its key, and the map around both.
@@ -35,6 +49,12 @@ impl Entry {
 
     pub fn is_fresh(&self, now: Instant) -> bool {
         self.age(now) < self.ttl
+    }
+
+    /// It is of use.
+    pub(super) fn used(self: Arc<Self>) -> Arc<Self> {
+        self.hits.0.fetch_add(1, Ordering::Relaxed);
+        self
     }
 
     /// Bytes of memory, about.

@@ -15,9 +15,9 @@
 //!
 //! A change of this layout is a new [`super::seal::VERSION`].
 
-use super::Entry;
 use super::Question;
 use super::payload::{Moment, Payload, Vector};
+use super::{Entry, Hits};
 use crate::domain::{Durations, FinishReason, Observed, Scope, Source, Usage};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -144,7 +144,8 @@ fn finish_of(code: u8) -> Option<FinishReason> {
 impl Writer<'_> {
     /// Takes everything apart, so that the compiler stops whoever adds a field and forgets it here.
     fn answer(&mut self, entry: &Entry) -> Option<()> {
-        let Entry { body, frames, headers, model, observed, question, took: _, stored: _, ttl: _ } = entry;
+        let Entry { body, frames, headers, model, observed, question, took: _, stored: _, ttl: _, hits: _ } =
+            entry;
         self.observed(observed);
         self.text(model.as_bytes())?;
         self.length(headers.len())?;
@@ -232,7 +233,18 @@ impl<'a> Reader<'a> {
             None => true,
         };
         let Times { took, stored, ttl } = times;
-        let entry = Entry { body, frames, headers, model, observed, took, stored, ttl, question };
+        let entry = Entry {
+            body,
+            frames,
+            headers,
+            model,
+            observed,
+            took,
+            stored,
+            ttl,
+            question,
+            hits: Hits::default(),
+        };
         fits.then(|| Payload::Answer(Arc::new(entry)))
     }
 

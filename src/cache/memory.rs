@@ -1,6 +1,6 @@
 //! The first tier: in this process, bounded in bytes, concrete and synchronous.
 
-use super::{CacheKey, Entry, Settling};
+use super::{CacheKey, Entry, Settling, Tag};
 use crate::telemetry::{Eviction, Metrics};
 use moka::notification::RemovalCause;
 use std::sync::Arc;
@@ -15,9 +15,16 @@ pub enum Found {
     Nothing,
 }
 
+/// An answer, and where its label stands.
+#[derive(Clone)]
+pub struct Tagged {
+    pub entry: Arc<Entry>,
+    pub tag: Tag,
+}
+
 /// Finished answers in memory.
 pub struct Memory {
-    entries: moka::sync::Cache<CacheKey, Arc<Entry>>,
+    entries: moka::sync::Cache<CacheKey, Tagged>,
     settling: Settling,
     metrics: Arc<Metrics>,
 }
@@ -28,7 +35,7 @@ impl Memory {
         let count = metrics.clone();
         let entries = moka::sync::Cache::builder()
             .max_capacity(capacity)
-            .weigher(|_, entry: &Arc<Entry>| entry.weight())
+            .weigher(|_, tagged: &Tagged| tagged.entry.weight())
             .eviction_listener(move |_, _, cause| match cause {
                 RemovalCause::Size => count.evicted(Eviction::Size),
                 RemovalCause::Replaced => count.evicted(Eviction::Replaced),
@@ -41,13 +48,14 @@ impl Memory {
 
     /// The answer kept under `key`, while it may be used.
     pub fn get(&self, key: &CacheKey, now: Instant) -> Option<Arc<Entry>> {
-        self.entries.get(key).filter(|entry| entry.is_fresh(now))
+        let entry = self.entries.get(key)?.entry;
+        entry.is_fresh(now).then(|| entry.used())
     }
 
     /// The same, and whether there was one whose time is over: that one goes.
     pub fn find(&self, key: &CacheKey, now: Instant) -> Found {
         match self.entries.get(key) {
-            Some(entry) if entry.is_fresh(now) => Found::Fresh(entry),
+            Some(Tagged { entry, .. }) if entry.is_fresh(now) => Found::Fresh(entry.used()),
             Some(_) => {
                 self.entries.invalidate(key);
                 self.metrics.evicted(Eviction::Expired);
@@ -59,20 +67,39 @@ impl Memory {
 
     /// What stands under `key`, whether or not it may be used. What is over stays.
     pub fn look(&self, key: &CacheKey) -> Option<Arc<Entry>> {
-        self.entries.get(key)
+        self.entries.get(key).map(|tagged| tagged.entry)
     }
 
     /// Whatever there is, in no order, without a use of it being noted.
-    pub fn all(&self) -> impl Iterator<Item = (CacheKey, Arc<Entry>)> {
-        self.entries.iter().map(|(key, entry)| (*key, entry))
+    pub fn all(&self) -> impl Iterator<Item = (CacheKey, Tagged)> {
+        self.entries.iter().map(|(key, tagged)| (*key, tagged))
     }
 
-    pub fn put(&self, key: CacheKey, entry: Arc<Entry>) {
+    pub fn put(&self, key: CacheKey, entry: Arc<Entry>, tag: Tag) {
         let weight = u64::from(entry.weight());
-        self.entries.insert(key, entry);
+        self.entries.insert(key, Tagged { entry, tag });
         if self.settling.is_due(weight) {
             self.entries.run_pending_tasks();
         }
+    }
+
+    /// Takes out what is meant; returns how many that were.
+    pub fn remove(&self, is_meant: impl Fn(&CacheKey, &Tagged) -> bool) -> u64 {
+        let mut removed = 0;
+        for (key, tagged) in self.all() {
+            if is_meant(&key, &tagged) {
+                self.entries.invalidate(&key);
+                self.metrics.evicted(Eviction::Explicit);
+                removed += 1;
+            }
+        }
+        self.entries.run_pending_tasks();
+        removed
+    }
+
+    /// Bytes that it may take.
+    pub fn capacity(&self) -> u64 {
+        self.entries.policy().max_capacity().unwrap_or(u64::MAX)
     }
 
     pub fn entries(&self) -> u64 {
@@ -87,6 +114,7 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Hits;
     use super::*;
     use crate::domain::Observed;
     use bytes::Bytes;
@@ -103,6 +131,7 @@ mod tests {
             stored,
             ttl,
             question: None,
+            hits: Hits::default(),
         })
     }
 
@@ -110,7 +139,7 @@ mod tests {
     fn an_entry_is_found_until_its_time_is_over() {
         let memory = Memory::new(1 << 20, Arc::default());
         let now = Instant::now();
-        memory.put(CacheKey([1; 32]), entry(Duration::from_secs(10), now));
+        memory.put(CacheKey([1; 32]), entry(Duration::from_secs(10), now), Tag::default());
         assert!(memory.get(&CacheKey([1; 32]), now + Duration::from_secs(9)).is_some());
         assert!(memory.get(&CacheKey([2; 32]), now).is_none());
         assert!(matches!(memory.find(&CacheKey([1; 32]), now + Duration::from_secs(10)), Found::Over));
@@ -130,7 +159,7 @@ mod tests {
             };
             let large = Arc::new(large);
             held.push(Arc::downgrade(&large));
-            memory.put(CacheKey([n; 32]), large);
+            memory.put(CacheKey([n; 32]), large, Tag::default());
             let alive = held.iter().filter(|entry| entry.strong_count() > 0).count();
             // What was thrown out is given back a little later than that, when no other thread looks any more.
             assert!(alive <= 48, "{alive} of them after {n}");
@@ -144,7 +173,7 @@ mod tests {
         for n in 0..10_000u32 {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&n.to_le_bytes());
-            memory.put(CacheKey(key), entry(Duration::from_secs(10), now));
+            memory.put(CacheKey(key), entry(Duration::from_secs(10), now), Tag::default());
         }
         memory.entries.run_pending_tasks();
         assert!(memory.bytes() <= 64 << 10, "{}", memory.bytes());

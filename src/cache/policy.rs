@@ -44,6 +44,11 @@ impl Policy {
         &self.config.epoch
     }
 
+    /// Whether anything is kept, but for what the rules say.
+    pub fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
     /// Whether two keys that share answers may be under different rules.
     pub fn tells_keys_apart(&self) -> bool {
         self.tells_keys_apart

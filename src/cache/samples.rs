@@ -39,6 +39,7 @@ fn entry(body: Bytes, frames: &[u32]) -> Payload {
         stored: Instant::now() - Duration::from_secs(5),
         ttl: Duration::from_secs(3600),
         question: Some(question(r#"{"model":"llama3","prompt":"What is the capital of France?"}"#)),
+        hits: Default::default(),
     }))
 }
 

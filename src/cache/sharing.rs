@@ -1,7 +1,7 @@
 //! Identical look-ups under way at the same time are one. The first does it for all; should it be called
 //! off, the next goes on.
 
-use super::CacheKey;
+use super::{CacheKey, Era};
 use crate::domain::Scope;
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,7 +11,8 @@ use tokio::sync::OnceCell;
 /// Look-ups that are shared at once; one more is done alone.
 const MOST: usize = 4096;
 
-type Name = (CacheKey, Scope);
+/// What is looked for, and since when: what was found before a removal is nothing for those who come after it.
+type Name = (CacheKey, Scope, Era);
 
 /// The look-ups under way, and what each finds.
 pub(super) struct Sharing<T>(Mutex<HashMap<Name, Shared<T>>>);
@@ -36,17 +37,18 @@ impl<T: Clone> Sharing<T> {
         self: &Arc<Self>,
         key: &CacheKey,
         scope: &Scope,
+        era: Era,
         look_up: impl FnOnce() -> F,
     ) -> T {
-        match self.join(key, scope) {
+        match self.join(key, scope, era) {
             Some(seeker) => seeker.find(look_up).await,
             None => look_up().await,
         }
     }
 
     /// A place among those who look for `key`; `None` where too much is looked for.
-    pub fn join(self: &Arc<Self>, key: &CacheKey, scope: &Scope) -> Option<Seeker<T>> {
-        let name = (*key, *scope);
+    pub fn join(self: &Arc<Self>, key: &CacheKey, scope: &Scope, era: Era) -> Option<Seeker<T>> {
+        let name = (*key, *scope, era);
         let mut under_way = self.lock();
         if under_way.len() >= MOST && !under_way.contains_key(&name) {
             return None;
@@ -98,12 +100,16 @@ impl<T> Drop for Seeker<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{TierName, samples};
+    use crate::cache::{Eras, Selection, TierName, samples};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     const KEY: CacheKey = CacheKey([1; 32]);
     const SCOPE: Scope = Scope([1; 32]);
+
+    fn era() -> Era {
+        Eras::default().now()
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_crowd_looks_once_and_all_find_it() {
@@ -113,14 +119,30 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
             Some((samples::answer(), TierName::Redis))
         };
-        let seek = || sharing.find(&KEY, &SCOPE, look_up);
-        let elsewhere = sharing.find(&KEY, &Scope([2; 32]), look_up);
+        let seek = || sharing.find(&KEY, &SCOPE, era(), look_up);
+        let elsewhere = sharing.find(&KEY, &Scope([2; 32]), era(), look_up);
         let (a, b, c, d) = tokio::join!(seek(), seek(), seek(), elsewhere);
         assert!(a.is_some() && b.is_some() && c.is_some() && d.is_some());
         assert_eq!(looks.load(Ordering::Relaxed), 2, "another scope looks for itself");
         assert_eq!(sharing.len(), 0);
         assert!(seek().await.is_some());
         assert_eq!(looks.load(Ordering::Relaxed), 3, "what is over is not shared");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_after_a_removal_looks_for_himself() {
+        let (sharing, looks, eras) = (Arc::new(Sharing::default()), AtomicUsize::new(0), Eras::default());
+        let look_up = async || {
+            looks.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Some((samples::answer(), TierName::Redis))
+        };
+        let before = sharing.find(&KEY, &SCOPE, eras.now(), look_up);
+        drop(eras.begin(&Selection::default()));
+        let after = sharing.find(&KEY, &SCOPE, eras.now(), look_up);
+        let (before, after) = tokio::join!(before, after);
+        assert!(before.is_some() && after.is_some());
+        assert_eq!(looks.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -131,8 +153,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
             Some((samples::answer(), TierName::Redis))
         };
-        let leaver = tokio::time::timeout(Duration::from_millis(5), sharing.find(&KEY, &SCOPE, look_up));
-        let (left, stayed) = tokio::join!(leaver, sharing.find(&KEY, &SCOPE, look_up));
+        let leaver =
+            tokio::time::timeout(Duration::from_millis(5), sharing.find(&KEY, &SCOPE, era(), look_up));
+        let (left, stayed) = tokio::join!(leaver, sharing.find(&KEY, &SCOPE, era(), look_up));
         assert!(left.is_err() && stayed.is_some());
         assert_eq!((looks.load(Ordering::Relaxed), sharing.len()), (2, 0));
     }
@@ -145,11 +168,11 @@ mod tests {
             key[..8].copy_from_slice(&n.to_le_bytes());
             (CacheKey(key), SCOPE)
         };
-        let seekers: Vec<_> = (0..MOST).filter_map(|n| sharing.join(&name(n).0, &SCOPE)).collect();
+        let seekers: Vec<_> = (0..MOST).filter_map(|n| sharing.join(&name(n).0, &SCOPE, era())).collect();
         assert_eq!((seekers.len(), sharing.len()), (MOST, MOST));
-        assert!(sharing.join(&name(MOST).0, &SCOPE).is_none());
-        assert!(sharing.join(&name(0).0, &SCOPE).is_some());
-        assert!(sharing.find(&name(MOST).0, &SCOPE, async || None).await.is_none());
+        assert!(sharing.join(&name(MOST).0, &SCOPE, era()).is_none());
+        assert!(sharing.join(&name(0).0, &SCOPE, era()).is_some());
+        assert!(sharing.find(&name(MOST).0, &SCOPE, era(), async || None).await.is_none());
         drop(seekers);
         assert_eq!(sharing.len(), 0);
     }

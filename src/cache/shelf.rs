@@ -4,7 +4,7 @@
 //! A page is given back as a whole when nobody has used anything on it since the hand came by last and other
 //! lengths want its room: so the vectors of a model that has gone make way.
 
-use super::CacheKey;
+use super::{CacheKey, Tag};
 use std::collections::HashMap;
 
 /// Bytes of one page's numbers, just below a size in which the allocator deals: it would round up others.
@@ -37,6 +37,9 @@ pub struct Slot {
     pub tokens: u32,
     pub total: u32,
     pub load: u32,
+    pub tag: Tag,
+    /// How often it was found; no more than fit in here.
+    pub hits: u16,
 }
 
 /// What stands under a key.
@@ -118,6 +121,7 @@ impl Shelf {
             return Stored::Over;
         }
         row.state = State::Used;
+        row.slot.hits = row.slot.hits.saturating_add(1);
         let slot = row.slot;
         match &self.pages[place.page as usize] {
             Some(page) => Stored::Fresh(slot, page.numbers(place.row)),
@@ -131,6 +135,38 @@ impl Shelf {
         let page = self.pages.get(place.page as usize)?.as_ref()?;
         let row = page.rows.get(place.row as usize)?;
         (row.slot.key == *key && row.state != State::Empty).then_some(row.slot)
+    }
+
+    /// All that there is, each with the bytes that it takes.
+    pub fn all(&self) -> impl Iterator<Item = (&Slot, usize)> {
+        self.pages.iter().flatten().flat_map(|page| {
+            let bytes = row_bytes(page.length);
+            let taken = page.rows.iter().filter(|row| row.state != State::Empty);
+            taken.map(move |row| (&row.slot, bytes))
+        })
+    }
+
+    /// Takes out what is meant, for which `is_meant` is also told whether its time is over; returns how many that
+    /// were.
+    pub fn remove(&mut self, now: u64, is_meant: impl Fn(&Slot, bool) -> bool) -> usize {
+        let mut removed = 0;
+        for number in 0..self.pages.len() {
+            let rows = self.pages[number].as_ref().map_or(0, |page| page.rows.len());
+            for row in 0..rows {
+                let place = Place { page: number as u32, row: row as u32 };
+                let goes = self.row(place).is_some_and(|row| {
+                    row.state != State::Empty && is_meant(&row.slot, row.slot.is_over(now))
+                });
+                if goes {
+                    self.vacate(place);
+                    removed += 1;
+                }
+            }
+            if rows > 0 && self.pages[number].as_ref().is_some_and(|page| page.taken == 0) {
+                self.give_back(number as u32);
+            }
+        }
+        removed
     }
 
     /// Keeps a vector in place of whatever stood under its key.
@@ -261,7 +297,16 @@ impl Shelf {
 
 impl Page {
     fn new(length: usize, rows: usize) -> Self {
-        let nothing = Slot { key: CacheKey([0; 32]), stored: 0, lasts: 0, tokens: 0, total: 0, load: 0 };
+        let nothing = Slot {
+            key: CacheKey([0; 32]),
+            stored: 0,
+            lasts: 0,
+            tokens: 0,
+            total: 0,
+            load: 0,
+            tag: Tag::default(),
+            hits: 0,
+        };
         Page {
             length,
             numbers: vec![0.0; rows * length].into(),

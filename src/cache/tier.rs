@@ -125,6 +125,18 @@ pub trait Tier: Send + Sync {
     async fn probe(&self) -> Result<(), Fault>;
 }
 
+impl Selection {
+    /// Whether an entry with this label under `key` may be meant, be it over or not; a `key` that is `None` may be
+    /// any.
+    pub fn may_mean(&self, key: Option<&CacheKey>, label: &Label) -> bool {
+        let Selection { key: wanted, prefix, model, team, expired: _ } = self;
+        wanted.as_ref().is_none_or(|wanted| key.is_none_or(|key| key == wanted))
+            && prefix.is_none_or(|prefix| prefix == label.prefix)
+            && model.as_ref().is_none_or(|model| *model == label.model)
+            && team.as_ref().is_none_or(|team| *team == label.team)
+    }
+}
+
 impl TierName {
     /// As a label value.
     pub fn label(self) -> &'static str {

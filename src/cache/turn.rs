@@ -75,7 +75,7 @@ impl Turns {
         if limits.ttl(label.operation).is_none() {
             return Turn::alone();
         }
-        let Some(seeker) = waiting.join(key, scope) else { return Turn::alone() };
+        let Some(seeker) = waiting.join(key, scope, self.tiers.eras().now()) else { return Turn::alone() };
         match seeker.find(|| self.wait_for_all(leases, key, scope, label)).await {
             Shared::Found(payload, tier) => Turn::Found(payload, tier),
             Shared::Come(lease) => Turn::Come(Ticket { lease, _seeker: Some(seeker) }),

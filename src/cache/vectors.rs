@@ -5,7 +5,7 @@
 //! lie side by side in pages, and take 1.08 times their own size; `benches/vectors.rs` measures it.
 
 use super::shelf::{Shelf, Slot, Stored};
-use super::{CacheKey, Directives, Terms, shelf};
+use super::{CacheKey, Directives, Tag, Terms, shelf};
 use crate::domain::{Embedding, Reason};
 use crate::telemetry::{Eviction, Metrics};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ const OLDEST: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Vectors in memory.
 pub struct Vectors {
     shelves: Box<[Mutex<Shelf>]>,
+    capacity: usize,
     /// What times are counted from.
     born: Instant,
     metrics: Arc<Metrics>,
@@ -42,7 +43,7 @@ impl Vectors {
         let count = (capacity / SMALLEST_SHELF).clamp(1, MOST_SHELVES);
         let shelves = (0..count).map(|_| Mutex::new(Shelf::new(capacity / count))).collect();
         let now = Instant::now();
-        Vectors { shelves, born: now.checked_sub(OLDEST).unwrap_or(now), metrics }
+        Vectors { shelves, capacity, born: now.checked_sub(OLDEST).unwrap_or(now), metrics }
     }
 
     /// The vector kept under `key`, while it may be used.
@@ -78,7 +79,7 @@ impl Vectors {
 
     /// Keeps `embedding`, which was `stored` first, under `key` for `ttl` from then on. One that is too large to share the room with
     /// others is not kept.
-    pub fn put(&self, key: CacheKey, embedding: &Embedding, stored: Instant, ttl: Duration) {
+    pub fn put(&self, key: CacheKey, embedding: &Embedding, stored: Instant, ttl: Duration, tag: Tag) {
         let nanoseconds = |time: Duration| u32::try_from(time.as_nanos()).unwrap_or(u32::MAX);
         let slot = Slot {
             key,
@@ -87,6 +88,8 @@ impl Vectors {
             tokens: marked_tokens(embedding),
             total: nanoseconds(embedding.total),
             load: nanoseconds(embedding.load),
+            tag,
+            hits: 0,
         };
         let gone = self.shelf(&key).keep(slot, &embedding.numbers);
         let shelf::Gone { replaced, over, evicted } = gone;
@@ -95,6 +98,29 @@ impl Vectors {
         {
             (0..count).for_each(|_| self.metrics.evicted(cause));
         }
+    }
+
+    /// Shows `see` all that there is, each with the bytes that it takes. One part after the other: nobody who
+    /// looks something up waits long.
+    pub fn see_all(&self, mut see: impl FnMut(&Slot, usize)) {
+        for shelf in &self.shelves {
+            lock(shelf).all().for_each(|(slot, bytes)| see(slot, bytes));
+        }
+    }
+
+    /// Takes out what is meant, for which `is_meant` is also told whether its time is over; returns how many that
+    /// were.
+    pub fn remove(&self, now: Instant, is_meant: impl Fn(&Slot, bool) -> bool) -> u64 {
+        let moment = self.milliseconds(now);
+        let remove = |shelf| lock(shelf).remove(moment, &is_meant) as u64;
+        let removed = self.shelves.iter().map(remove).sum();
+        (0..removed).for_each(|_| self.metrics.evicted(Eviction::Explicit));
+        removed
+    }
+
+    /// Bytes that they may take.
+    pub fn capacity(&self) -> u64 {
+        self.capacity as u64
     }
 
     pub fn entries(&self) -> u64 {
@@ -166,7 +192,7 @@ mod tests {
         let vectors = Vectors::new(1 << 20, Arc::default());
         let now = vectors.born + MINUTE;
         let made = embedding(5, 384);
-        vectors.put(key(1), &made, now, MINUTE);
+        vectors.put(key(1), &made, now, MINUTE, Tag::default());
         let kept = vectors.get(&key(1), now + MINUTE - Duration::from_millis(1)).expect("there");
         assert_eq!((kept.embedding, kept.stored, kept.ttl), (made, now, MINUTE));
         assert!(vectors.get(&key(2), now).is_none());
@@ -179,9 +205,9 @@ mod tests {
         let capacity = 1 << 20;
         let vectors = Vectors::new(capacity, Arc::default());
         let now = vectors.born;
-        vectors.put(key(0), &embedding(0, 384), now, MINUTE);
+        vectors.put(key(0), &embedding(0, 384), now, MINUTE, Tag::default());
         for number in 1..5000 {
-            vectors.put(key(number), &embedding(number, 384), now, MINUTE);
+            vectors.put(key(number), &embedding(number, 384), now, MINUTE, Tag::default());
             assert!(vectors.get(&key(0), now).is_some(), "used all the time, and gone after {number}");
             assert!(vectors.bytes() <= capacity as u64, "{}", vectors.bytes());
         }
@@ -195,8 +221,12 @@ mod tests {
     fn vectors_of_another_length_take_the_room_of_those_that_nobody_uses() {
         let vectors = Vectors::new(1 << 20, Arc::default());
         let now = vectors.born;
-        (0..2000).for_each(|number| vectors.put(key(number), &embedding(number, 384), now, MINUTE));
-        (2000..4000).for_each(|number| vectors.put(key(number), &embedding(number, 768), now, MINUTE));
+        (0..2000).for_each(|number| {
+            vectors.put(key(number), &embedding(number, 384), now, MINUTE, Tag::default())
+        });
+        (2000..4000).for_each(|number| {
+            vectors.put(key(number), &embedding(number, 768), now, MINUTE, Tag::default())
+        });
         let of_these = (2000..4000).filter(|number| vectors.get(&key(*number), now).is_some()).count();
         assert!(of_these * 768 * 4 > (1 << 20) * 7 / 10, "{of_these}");
         assert!(vectors.bytes() <= 1 << 20);
@@ -205,7 +235,7 @@ mod tests {
     #[test]
     fn one_that_would_fill_the_room_is_not_kept() {
         let vectors = Vectors::new(64 << 10, Arc::default());
-        vectors.put(key(1), &embedding(1, 16_000), vectors.born, MINUTE);
+        vectors.put(key(1), &embedding(1, 16_000), vectors.born, MINUTE, Tag::default());
         assert_eq!((vectors.entries(), vectors.bytes()), (0, 0));
     }
 
@@ -235,7 +265,7 @@ mod tests {
             for (name, value, length, put) in steps {
                 if put {
                     let made = embedding(value, [1, 3, 64, 200][length]);
-                    vectors.put(key(name), &made, now, MINUTE);
+                    vectors.put(key(name), &made, now, MINUTE, Tag::default());
                     model.insert(name, made);
                 } else if let Some(kept) = vectors.get(&key(name), now) {
                     prop_assert_eq!(Some(&kept.embedding), model.get(&name));

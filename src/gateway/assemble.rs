@@ -4,9 +4,10 @@ use super::answer::Answer;
 use super::fetch::{Assembled, Fetched, Remembered};
 use super::order::Order;
 use super::{Body, Reply, Way, respond};
-use crate::cache::{CacheKey, Entry, Kept, TierName};
+use crate::cache::{CacheKey, Entry, Hits, Kept, Since, TierName};
 use crate::dialect::{Form, render_embeddings};
 use crate::domain::{CacheOutcome, Durations, Embedding, Observed, Reason, Source, Usage};
+use crate::upstream::Identity;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct Forwarded {
 pub fn hit(
     way: &Way,
     order: &Order<'_>,
-    whole: CacheKey,
+    (whole, identity): (CacheKey, &Identity),
     tier: TierName,
     known: &[Kept],
     each: &[Embedding],
@@ -43,7 +44,7 @@ pub fn hit(
     let entry = Arc::new(entry(order, each, stored, until.saturating_duration_since(stored)));
     let ttl = entry.ttl;
     if entry.body.len() <= LARGEST_WHOLE {
-        way.memory.put(whole, entry.clone());
+        remember(way, order, (whole, identity), &entry);
         return Fetched::Remembered(Remembered { key: whole, stored: entry.clone(), entry, tier, ttl });
     }
     let age = entry.age(now);
@@ -60,7 +61,7 @@ pub fn hit(
 pub fn forwarded(
     way: &Way,
     order: &Order<'_>,
-    whole: CacheKey,
+    (whole, identity): (CacheKey, &Identity),
     forwarded: Forwarded,
     each: &[Embedding],
 ) -> Fetched {
@@ -68,10 +69,15 @@ pub fn forwarded(
     let anew = !order.directives.may_look_up();
     if anew && entry.body.len() <= LARGEST_WHOLE {
         // Whatever is remembered of the whole is older.
-        way.memory.put(whole, entry.clone());
+        remember(way, order, (whole, identity), &entry);
     }
     let reply = reply(&entry, status(order.directives.forbids(), &forwarded, StatusCode::OK));
     assembled(reply, outcome(order, forwarded.all_joined), order.directives.forbids(), entry.observed)
+}
+
+fn remember(way: &Way, order: &Order<'_>, (whole, identity): (CacheKey, &Identity), entry: &Arc<Entry>) {
+    let label = order.label(identity);
+    way.stock.remember_whole(whole, entry.clone(), Since { label: &label, era: order.era });
 }
 
 /// An answer of the upstream's as it came.
@@ -137,6 +143,7 @@ fn entry(order: &Order<'_>, each: &[Embedding], stored: Instant, ttl: Duration) 
         ttl,
         // That of each text stands with its vector.
         question: None,
+        hits: Hits::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::fetch::{self, Fetched};
 use super::order::Order;
 use super::texts::Demand;
 use super::{Policy, Way};
-use crate::cache::{CacheKey, Kept, Payload, Question, Terms, TierName};
+use crate::cache::{CacheKey, Kept, Payload, Question, Since, Terms, TierName};
 use crate::dialect::ollama;
 use crate::domain::{Embedding, Error, Texts};
 use crate::upstream::Identity;
@@ -61,7 +61,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     }
     if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
         let each: Vec<_> = wanted.which.iter().map(|at| known[*at].embedding.clone()).collect();
-        return Ok(Some(assemble::hit(way, order, whole, tier, &known, &each)));
+        return Ok(Some(assemble::hit(way, order, (whole, identity), tier, &known, &each)));
     }
     if order.directives.only_if_cached {
         return Ok(None);
@@ -75,7 +75,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
             let each: Option<Vec<_>> = wanted.which.iter().map(|at| found[*at].clone()).collect();
             let all_joined = joined == wanted.each.len() - came;
             let forwarded = Forwarded { known: came, of: wanted.each.len(), all_joined, ttl: terms.ttl };
-            Ok(each.map(|each| assemble::forwarded(way, order, whole, forwarded, &each)))
+            Ok(each.map(|each| assemble::forwarded(way, order, (whole, identity), forwarded, &each)))
         }
     }
 }
@@ -126,7 +126,8 @@ pub async fn look_below(
     for ((at, key), found) in missing.into_iter().zip(keys).zip(found) {
         let Some((Payload::Vector(vector), tier)) = found else { continue };
         let Some(embedding) = vector.embedding() else { continue };
-        way.vectors.put(key, &embedding, vector.stored, vector.ttl);
+        let since = Since { label: &label, era: order.era };
+        way.stock.remember_vector(key, &embedding, (vector.stored, vector.ttl), since);
         let kept = Kept { embedding, stored: vector.stored, ttl: vector.ttl };
         known[at] = kept.fit_for(&order.directives, terms, now).ok();
         lowest = lowest.max(tier);

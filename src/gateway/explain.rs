@@ -57,10 +57,10 @@ impl Gateway {
         let identified = self.way.inventory.identify(&call.model).await;
         let unreachable = identified.is_err();
         let identity = identified.unwrap_or_default();
-        let directives = Directives::read(request.headers)?;
+        let (directives, era) = (Directives::read(request.headers)?, self.way.stock.era());
         let facts = CallFacts::new(&call, identity.as_ref().map_or("other".into(), |one| one.name.clone()));
         let (plain, replay) = (opened.plain, policy.replay);
-        let order = Order { request: &request, call, plain, facts, identity, directives, replay };
+        let order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
         let mut told = Explanation::of(&order, &self.way, &policy);
         if unreachable {
             told.because.push(UNREACHABLE.into());

@@ -4,7 +4,7 @@ use super::order::Order;
 use super::plan::{FlightKey, Keep};
 use super::trip::{self, TripHead};
 use super::{Policy, Reply, Way};
-use crate::cache::{CacheKey, Entry, Found, Payload, Subject, Terms, Ticket, TierName, Turn};
+use crate::cache::{CacheKey, Entry, Found, Payload, Since, Subject, Terms, Ticket, TierName, Turn};
 use crate::domain::{CacheOutcome, Error, Kind, Observed, Reason};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
@@ -126,13 +126,15 @@ async fn turn(
 ) -> Result<Ticket, Remembered> {
     match way.turns.wait(&keep.key, &keep.scope, &keep.label).await {
         Turn::Come(ticket) => Ok(ticket),
-        Turn::Found(payload, tier) => match found(way, order, keep.key, keep.terms, payload, tier) {
-            Ok(remembered) => Err(remembered),
-            Err(unfit) => {
-                *why = unfit.or(*why);
-                Ok(Ticket::default())
+        Turn::Found(payload, tier) => {
+            match found(way, order, (keep.key, keep.since()), keep.terms, payload, tier) {
+                Ok(remembered) => Err(remembered),
+                Err(unfit) => {
+                    *why = unfit.or(*why);
+                    Ok(Ticket::default())
+                }
             }
-        },
+        }
     }
 }
 
@@ -149,7 +151,8 @@ async fn below(
 ) -> Result<Remembered, Option<Reason>> {
     let (scope, label) = (order.request.consumer.scope, order.label(identity));
     let (payload, tier) = way.tiers.find(&key, &scope, &label).await.ok_or(None)?;
-    found(way, order, key, terms, payload, tier)
+    let since = Since { label: &label, era: order.era };
+    found(way, order, (key, since), terms, payload, tier)
 }
 
 /// What a tier behind the memory had, if it may be used; it is then remembered here as well.
@@ -159,7 +162,7 @@ async fn below(
 fn found(
     way: &Way,
     order: &Order<'_>,
-    key: CacheKey,
+    (key, since): (CacheKey, Since<'_>),
     terms: Terms,
     payload: Payload,
     tier: TierName,
@@ -169,7 +172,7 @@ fn found(
     if !order.can_show(&remembered.entry) {
         return Err(None);
     }
-    way.memory.put(key, remembered.stored.clone());
+    way.stock.remember(key, remembered.stored.clone(), since);
     Ok(remembered)
 }
 

@@ -94,7 +94,7 @@ pub async fn fly(
     let lease = match turn {
         Turn::Come(ticket) => ticket.lease(),
         Turn::Found(Payload::Vector(vector), _) if let Some(embedding) = vector.embedding() => {
-            way.vectors.put(key, &embedding, vector.stored, vector.ttl);
+            way.stock.remember_vector(key, &embedding, (vector.stored, vector.ttl), demand.since());
             recorder.head(Landed::Kept(Kept { embedding, stored: vector.stored, ttl: vector.ttl }));
             return recorder.seal();
         }
@@ -147,12 +147,12 @@ async fn remember(
         return Err("the model may have changed meanwhile");
     }
     let now = Instant::now();
-    way.vectors.put(key, embedding, now, terms.ttl);
+    way.stock.remember_vector(key, embedding, (now, terms.ttl), demand.since());
     if !way.tiers.is_empty() {
         let mut vector = Vector::of(embedding, now, terms.ttl);
         vector.question = demand.question(item).map(Question::packed);
         let payload = Payload::Vector(Arc::new(vector));
-        way.tiers.keep(key, demand.scope, demand.label.clone(), payload, lease);
+        way.stock.keep_below(key, demand.scope, payload, demand.since(), lease);
     }
     Ok(())
 }

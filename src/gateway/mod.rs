@@ -15,6 +15,7 @@ mod fetch;
 mod inquiry;
 mod items;
 mod live;
+mod metronome;
 mod mode;
 mod nearest;
 mod order;
@@ -44,7 +45,7 @@ pub use rendition::Fresh;
 pub use respond::{Body, Reply};
 pub use warmer::Warmer;
 
-use crate::cache::{Directives, Memory, Tiers, Turns, Vectors};
+use crate::cache::{Directives, Memory, Stock, Tiers, Turns, Vectors};
 use crate::dialect::encoding::{self, Opened};
 use crate::dialect::{self, Form};
 use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
@@ -80,12 +81,14 @@ pub struct Way {
     pub origins: Origins,
     /// Where texts to be embedded go.
     pub fleet: Fleet,
-    pub memory: Memory,
+    pub memory: Arc<Memory>,
     /// The tiers behind it.
     pub tiers: Arc<Tiers>,
+    /// Where what is new is put away.
+    pub stock: Arc<Stock>,
     /// Whose turn it is to ask, among those who share one.
     pub turns: Arc<Turns>,
-    pub vectors: Vectors,
+    pub vectors: Arc<Vectors>,
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
     pub items: Items,
     pub metrics: Arc<Metrics>,
@@ -132,7 +135,7 @@ impl Gateway {
     /// # Errors
     /// What is to be said to the client instead of an answer.
     pub async fn answer(&self, request: Request<'_>, record: &mut Record) -> Result<Reply, Error> {
-        let policy = self.policy.load_full();
+        let (policy, era) = (self.policy.load_full(), self.way.stock.era());
         let directives = Directives::read(request.headers)?;
         let verdict = self.way.verdict(&request).await?;
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
@@ -146,9 +149,8 @@ impl Gateway {
         record.call = Some(facts.clone());
         call.body = opened.seal(&call.body)?;
 
-        let plain = opened.plain;
-        let order =
-            Order { request: &request, call, plain, facts, identity, directives, replay: policy.replay };
+        let (plain, replay) = (opened.plain, policy.replay);
+        let order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
         let fetched = match embedding::fetch(&self.way, &policy, &order).await? {
             Some(fetched) => fetched,
             None => fetch::fetch(&self.way, &policy, &order).await?,

@@ -1,7 +1,7 @@
 //! A kept answer in the mode that a request asks for: whole or streamed, whichever way it was given first.
 
 use super::order::Order;
-use crate::cache::Entry;
+use crate::cache::{Entry, Hits};
 use crate::dialect;
 use crate::domain::Operation;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ impl Order<'_> {
             stored: stored.stored,
             ttl: stored.ttl,
             question: None,
+            hits: Hits::default(),
         }))
     }
 

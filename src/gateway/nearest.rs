@@ -70,7 +70,7 @@ fn in_memory(way: &Way, sought: &Sought<'_>) -> Vec<Candidate> {
                     .is_some_and(|form| Prefix::of(form.operation()) == Prefix::of(sought.operation))
         })
     };
-    let all = way.memory.all().take(PASSED).map(|(key, entry)| (key, Payload::Answer(entry)));
+    let all = way.memory.all().take(PASSED).map(|(key, tagged)| (key, Payload::Answer(tagged.entry)));
     let fit = all.filter(|(_, payload)| fits(payload)).take(COMPARED);
     fit.map(|(key, payload)| Candidate { tier: TierName::Memory, key, payload }).collect()
 }

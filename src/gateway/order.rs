@@ -3,7 +3,7 @@
 use super::fetch::Remembered;
 use super::plan::{Keep, Plan};
 use super::{Pace, Policy, ReplayConfig, Request, Way, query};
-use crate::cache::{CacheKey, Directives, Entry, Label, Parts, Prefix, Question, Terms, TierName};
+use crate::cache::{CacheKey, Directives, Entry, Era, Label, Parts, Prefix, Question, Terms, TierName};
 use crate::domain::{Call, CallFacts, Fingerprint, Reason, Scope, Template};
 use crate::upstream::Identity;
 use bytes::Bytes;
@@ -23,6 +23,8 @@ pub struct Order<'a> {
     pub identity: Option<Identity>,
     pub directives: Directives,
     pub replay: ReplayConfig,
+    /// When it set out.
+    pub era: Era,
 }
 
 impl Order<'_> {
@@ -79,6 +81,7 @@ impl Order<'_> {
             key,
             scope: self.request.consumer.scope,
             label: self.label(identity),
+            era: self.era,
             identity: identity.clone(),
             terms,
             question: Question::of(self.plain.clone(), terms.max_question, &asked),

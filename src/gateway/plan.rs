@@ -1,6 +1,6 @@
 //! What a trip upstream is for, and who may share it.
 
-use crate::cache::{CacheKey, Label, Lease, Question, Terms};
+use crate::cache::{CacheKey, Era, Label, Lease, Question, Since, Terms};
 use crate::dialect::Form;
 use crate::domain::{CallFacts, Route, Scope};
 use crate::upstream::Identity;
@@ -36,7 +36,14 @@ pub struct Keep {
     pub key: CacheKey,
     pub scope: Scope,
     pub label: Label,
+    pub era: Era,
     pub identity: Identity,
     pub terms: Terms,
     pub question: Option<Box<Question>>,
+}
+
+impl Keep {
+    pub fn since(&self) -> Since<'_> {
+        Since { label: &self.label, era: self.era }
+    }
 }

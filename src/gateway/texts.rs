@@ -7,7 +7,7 @@ use super::order::Order;
 use super::plan::Plan;
 use super::trip;
 use crate::batch::{Joint, Party, Places};
-use crate::cache::{Directives, Label, Question, Terms};
+use crate::cache::{Directives, Era, Label, Question, Since, Terms};
 use crate::domain::{CallFacts, Error, Kind, Route, Scope, Texts};
 use crate::upstream::{Head, Identity, UpstreamCall};
 use bytes::{Bytes, BytesMut};
@@ -39,6 +39,7 @@ pub struct Demand {
     /// Who may share the vectors, and what an operator finds them by.
     pub scope: Scope,
     pub label: Label,
+    pub era: Era,
     /// What all their questions have in common.
     pub asked: Question,
     /// Where the calls may go, what the model is there, and in whose turn they do.
@@ -76,6 +77,7 @@ impl Demand {
             keeps: true,
             scope: order.request.consumer.scope,
             label: order.label(identity),
+            era: order.era,
             asked,
             places: Places::of(homes.iter().map(|(place, _)| *place)),
             homes,
@@ -85,6 +87,10 @@ impl Demand {
             plain: order.plain.clone(),
             whole,
         }
+    }
+
+    pub fn since(&self) -> Since<'_> {
+        Since { label: &self.label, era: self.era }
     }
 
     /// Of what reaches the upstream beside the text: who asks.

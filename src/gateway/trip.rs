@@ -6,7 +6,7 @@
 use super::Way;
 use super::books::Books;
 use super::plan::{FlightKey, Keep, Plan};
-use crate::cache::{Entry, Payload, Question};
+use crate::cache::{Entry, Hits, Payload, Question};
 use crate::dialect::{self, Form, frame};
 use crate::domain::{Error, Kind, Observed};
 use crate::flight::Recorder;
@@ -135,8 +135,8 @@ async fn remember(way: &Way, plan: &mut Plan, arrived: Arrived) -> Result<(), &'
         return Err("the model may have changed meanwhile");
     }
     let entry = Arc::new(entry);
-    way.memory.put(keep.key, entry.clone());
-    way.tiers.keep(keep.key, keep.scope, keep.label.clone(), Payload::Answer(entry), plan.lease.take());
+    way.stock.remember(keep.key, entry.clone(), keep.since());
+    way.stock.keep_below(keep.key, keep.scope, Payload::Answer(entry), keep.since(), plan.lease.take());
     Ok(())
 }
 
@@ -177,6 +177,7 @@ fn entry(plan: &Plan, keep: &Keep, arrived: Arrived) -> Option<Entry> {
         stored: Instant::now(),
         ttl: keep.terms.ttl,
         question: keep.question.clone().map(Question::packed),
+        hits: Hits::default(),
     };
     // What cannot be made fresh cannot be replayed.
     dialect::cut(plan.form, head.streamed, &entry.pieces(), &plan.model)?;

@@ -5,14 +5,16 @@ use super::embedding::Wanted;
 use super::fetch;
 use super::inquiry::Inquiry;
 use super::order::Order;
+use super::metronome::Metronome;
 use super::{Gateway, Policy, Way};
-use crate::cache::{CacheKey, Directives, Listing, Payload, Question, Selection, Sight, Told};
+use crate::cache::{
+    CacheKey, Directives, Era, Label, Listing, Payload, Question, Selection, Sight, Since, Told,
+};
 use crate::domain::{CallFacts, Consumer, Error, Scope};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How a warming is done.
 #[derive(Debug, Clone, Copy)]
@@ -60,12 +62,9 @@ pub enum Outcome {
 /// Where an answer is.
 enum Place {
     Memory,
-    Below(Vec<(CacheKey, Payload)>),
+    Below(Vec<(CacheKey, Payload)>, Label, Era),
     Nowhere,
 }
-
-/// Lets through so many a second.
-struct Pace(Option<tokio::sync::Mutex<Interval>>);
 
 /// Scopes in which one entry is looked for: those of its team's keys.
 const SCOPES: usize = 64;
@@ -74,7 +73,7 @@ impl Gateway {
     /// Grants `wishes`, a few at a time, and tells what became of each. Ends early when nobody hears any more.
     pub async fn warm(&self, wishes: Vec<Wish>, manner: Manner, heard: &mpsc::Sender<Warmed>) {
         let waiting = Mutex::new(wishes.into_iter().enumerate());
-        let pace = Pace::of(manner.rate);
+        let pace = Metronome::of(manner.rate);
         let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = async || {
             while let Some((n, wish)) = next() {
@@ -97,7 +96,7 @@ impl Gateway {
         Some(listed.into_iter().map(|listing| Wish::Kept(Box::new(listing))).collect())
     }
 
-    async fn grant(&self, wish: Wish, manner: Manner, pace: &Pace) -> Result<Outcome, (Outcome, String)> {
+    async fn grant(&self, wish: Wish, manner: Manner, pace: &Metronome) -> Result<Outcome, (Outcome, String)> {
         let listing = match wish {
             Wish::Asked(inquiry) => {
                 let inquiry = inquiry.map_err(|error| (Outcome::Unfit, error.message))?;
@@ -105,7 +104,7 @@ impl Gateway {
             }
             Wish::Kept(listing) => listing,
         };
-        let policy = self.policy.load_full();
+        let (policy, era) = (self.policy.load_full(), self.way.stock.era());
         let sharers = sharers(&policy, &listing);
         let scopes: Vec<Scope> = sharers.iter().map(|consumer| consumer.scope).collect();
         let sights = self.way.tiers.open_listed(std::slice::from_ref(&*listing), |_| scopes.clone()).await;
@@ -115,7 +114,8 @@ impl Gateway {
         match inquiry(payload.question(), &sharers) {
             Some(inquiry) => self.grant_question(&inquiry, manner, pace).await,
             None if payload.is_fresh(Instant::now()) => {
-                self.load(vec![(listing.key, payload)], manner);
+                let since = Since { label: &listing.label, era };
+                self.load(vec![(listing.key, payload)], since, manner);
                 Ok(Outcome::Loaded)
             }
             None => Err((Outcome::Unfit, "it is over, and its question was not kept".into())),
@@ -126,13 +126,13 @@ impl Gateway {
         &self,
         inquiry: &Inquiry,
         manner: Manner,
-        pace: &Pace,
+        pace: &Metronome,
     ) -> Result<Outcome, (Outcome, String)> {
         let policy = self.policy.load_full();
         match self.find(inquiry, &policy).await.map_err(|why| (Outcome::Unfit, why))? {
             Place::Memory => return Ok(Outcome::Known),
-            Place::Below(found) => {
-                self.load(found, manner);
+            Place::Below(found, label, era) => {
+                self.load(found, Since { label: &label, era }, manner);
                 return Ok(Outcome::Loaded);
             }
             Place::Nowhere if manner.dry => return Ok(Outcome::Unknown),
@@ -149,13 +149,13 @@ impl Gateway {
     /// # Errors
     /// Why its answer is not kept.
     async fn find(&self, inquiry: &Inquiry, policy: &Policy) -> Result<Place, String> {
-        let request = inquiry.request();
+        let (request, era) = (inquiry.request(), self.way.stock.era());
         let (opened, call) = self.read(&request).await.map_err(|error| error.message)?;
         let identity = self.way.inventory.identify(&call.model).await.map_err(|error| error.message)?;
         let facts = CallFacts::new(&call, "other".into());
         let directives = Directives::default();
         let (plain, replay) = (opened.plain, policy.replay);
-        let order = Order { request: &request, call, plain, facts, identity, directives, replay };
+        let order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
         let (identity, _) = fetch::terms(policy, &order).map_err(|why| why.label().to_owned())?;
         let way = &*self.way;
         let keys = match order.call.texts.as_ref().filter(|_| !way.items.is_opaque(identity)) {
@@ -165,20 +165,21 @@ impl Gateway {
             }
             None => vec![order.key(way, policy, identity)],
         };
-        Ok(find_all(way, &order, keys).await)
+        Ok(find_all(way, &order, keys, order.label(identity)).await)
     }
 
     /// What was found below, for the memory.
-    fn load(&self, found: Vec<(CacheKey, Payload)>, manner: Manner) {
+    fn load(&self, found: Vec<(CacheKey, Payload)>, since: Since<'_>, manner: Manner) {
         if manner.dry {
             return;
         }
         for (key, payload) in found {
             match payload {
-                Payload::Answer(entry) => self.way.memory.put(key, entry),
+                Payload::Answer(entry) => self.way.stock.remember(key, entry, since),
                 Payload::Vector(vector) => {
                     if let Some(embedding) = vector.embedding() {
-                        self.way.vectors.put(key, &embedding, vector.stored, vector.ttl);
+                        let life = (vector.stored, vector.ttl);
+                        self.way.stock.remember_vector(key, &embedding, life, since);
                     }
                 }
             }
@@ -187,7 +188,7 @@ impl Gateway {
 }
 
 /// Where the answers under `keys` are; nowhere, where one of them is.
-async fn find_all(way: &Way, order: &Order<'_>, keys: Vec<CacheKey>) -> Place {
+async fn find_all(way: &Way, order: &Order<'_>, keys: Vec<CacheKey>, label: Label) -> Place {
     let now = Instant::now();
     let in_memory = |key: &CacheKey| {
         let vector = || way.vectors.look(key).is_some_and(|(stored, ttl)| now < stored + ttl);
@@ -210,7 +211,8 @@ async fn find_all(way: &Way, order: &Order<'_>, keys: Vec<CacheKey>) -> Place {
         }
     }
     let found = missing.into_iter().zip(found).map(|(key, found)| Some((key, found?)));
-    found.collect::<Option<_>>().map_or(Place::Nowhere, Place::Below)
+    let found = found.collect::<Option<_>>();
+    found.map_or(Place::Nowhere, |found| Place::Below(found, label, order.era))
 }
 
 /// Those in whose scope an entry may be: one for each.
@@ -229,21 +231,4 @@ fn inquiry(question: Option<&Question>, sharers: &[Arc<Consumer>]) -> Option<Inq
     let question = question?;
     let consumer = sharers.iter().find(|consumer| consumer.scope == question.scope)?;
     Inquiry::of(question.target.clone(), http::HeaderMap::new(), consumer.clone(), question.body()?).ok()
-}
-
-impl Pace {
-    fn of(rate: f64) -> Self {
-        let each = (rate > 0.0).then(|| Duration::try_from_secs_f64(rate.recip()).ok()).flatten();
-        Pace(each.filter(|each| !each.is_zero()).map(|each| {
-            let mut turns = interval(each);
-            turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            tokio::sync::Mutex::new(turns)
-        }))
-    }
-
-    async fn wait(&self) {
-        if let Some(turns) = &self.0 {
-            turns.lock().await.tick().await;
-        }
-    }
 }

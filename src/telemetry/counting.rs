@@ -34,6 +34,7 @@ struct HttpHandles {
 #[derive(Debug, Clone)]
 struct CallHandles {
     cache: IntCounter,
+    cache_of_model: IntCounter,
     llm: IntCounter,
 }
 
@@ -68,6 +69,7 @@ impl HttpHandles {
 impl CallHandles {
     fn count(&self) {
         self.cache.inc();
+        self.cache_of_model.inc();
         self.llm.inc();
     }
 }
@@ -118,9 +120,12 @@ impl Metrics {
             CacheOutcome::Miss | CacheOutcome::Joined | CacheOutcome::HitBelow => "miss",
             CacheOutcome::Bypass => "bypass",
         };
-        let llm = [operation, self.model_label(&call.model), route.dialect, stream, finish.label()];
+        let model = self.model_label(&call.model);
+        let llm = [operation, model, route.dialect, stream, finish.label()];
+        let of_model = [operation, model, had(cache)];
         CallHandles {
             cache: self.families.cache_requests.with_label_values(&[MEMORY, result, operation]),
+            cache_of_model: self.families.cache_calls.with_label_values(&of_model),
             llm: self.families.llm_requests.with_label_values(&llm),
         }
     }
@@ -227,6 +232,14 @@ impl RecordSink for Metrics {
         self.count_tokens(trip);
         self.time_tokens(trip);
         self.time_phases(trip);
+    }
+}
+
+/// What the whole cache had for a call: the label `result`.
+pub(super) fn had(cache: CacheOutcome) -> &'static str {
+    match cache {
+        CacheOutcome::HitBelow => "hit_below",
+        other => other.label(),
     }
 }
 

@@ -156,6 +156,8 @@ families! {
     /// Calls, by what the cache had for them.
     cache_requests: IntCounterVec =
         "pannier_cache_requests_total", ["tier", "result", "operation"], NONE;
+    /// Calls of each model, by what the whole cache had for them.
+    cache_calls: IntCounterVec = "pannier_cache_calls_total", ["operation", "model", "result"], NONE;
     /// Calls that were not simply answered from the memory, by the reason, where there is more to say than that
     /// nothing was kept.
     cache_reasons: IntCounterVec = "pannier_cache_reasons_total", ["reason", "operation"], NONE;

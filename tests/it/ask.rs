@@ -104,9 +104,13 @@ async fn the_key_stays_here() {
 }
 
 /// What `pannier` with these arguments says, and its exit code, with the settings of `pannier`.
-async fn command(pannier: &Pannier, arguments: &[&str]) -> (i32, String, String) {
+pub async fn command(pannier: &Pannier, arguments: &[&str]) -> (i32, String, String) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pannier"));
-    command.env_clear().args(arguments).args(["--admin-listen", &pannier.admin.to_string()]);
+    command
+        .stdin(std::process::Stdio::null())
+        .env_clear()
+        .args(arguments)
+        .args(["--admin-listen", &pannier.admin.to_string()]);
     command.arg("--data-dir").arg(&pannier.data_dir);
     let output = within("the command's end", command.output()).await.expect("run pannier");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -14,8 +14,8 @@ mod servers;
 
 use bytes::Bytes;
 use pannier::cache::{
-    CacheKey, Entry, Label, Limits, Payload, Prefix, Redis, RedisConfig, Seal, Secret, Standing, Tier, Tiers,
-    Vector,
+    CacheKey, Entry, Hits, Label, Limits, Payload, Prefix, Redis, RedisConfig, Seal, Secret, Standing, Tier,
+    Tiers, Vector,
 };
 use pannier::domain::{Hidden, Observed, Operation, Scope, Source};
 use pannier::telemetry::{Exposition, Metrics};
@@ -190,6 +190,7 @@ fn answer_of(model: &str, body: impl Into<Bytes>) -> Payload {
         stored: Instant::now(),
         ttl: Duration::from_secs(3600),
         question: None,
+        hits: Hits::default(),
     }))
 }
 

@@ -163,11 +163,7 @@ impl Redis {
 
 /// Whether an entry that shows this is one that is meant. None is there whose time is over.
 fn is_meant(selection: &Selection, shown: &Shown) -> bool {
-    let Selection { key: _, prefix, model, team, expired } = selection;
-    !expired
-        && prefix.is_none_or(|prefix| prefix == shown.label.prefix)
-        && model.as_ref().is_none_or(|model| *model == shown.label.model)
-        && team.as_ref().is_none_or(|team| *team == shown.label.team)
+    !selection.expired && selection.may_mean(None, &shown.label)
 }
 
 /// What the entries of these names show, and the size of what is sealed in them.

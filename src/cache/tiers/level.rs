@@ -1,6 +1,7 @@
 //! One tier with what is set about it: how long things stay there, how long it may take, and whether it is
 //! asked at all just now. Whatever it does is timed and counted here.
 
+use super::removal::Owed;
 use crate::cache::breaker::{Breaker, Pass, Standing};
 use crate::cache::{CacheKey, Fault, Parcel, Selection, Tier, TierName};
 use crate::domain::Operation;
@@ -51,6 +52,7 @@ pub(super) struct Level {
     fault: Mutex<Option<Fault>>,
     /// Whether it has been said that something could not be opened.
     told: AtomicBool,
+    pub(super) owed: Owed,
     metrics: Arc<Metrics>,
 }
 
@@ -80,6 +82,7 @@ impl Level {
             writing,
             fault: Mutex::new(None),
             told: AtomicBool::new(false),
+            owed: Owed::default(),
             metrics,
         }
     }
@@ -165,6 +168,11 @@ impl Level {
             return;
         }
         self.judge(pass, &self.reading, &probed);
+    }
+
+    /// Whether it has failed of late.
+    pub fn is_left_out(&self) -> bool {
+        self.reading.standing() == Standing::Open
     }
 
     pub fn count(&self, result: TierResult, operation: Operation, number: u64) {

@@ -4,6 +4,7 @@
 mod level;
 mod look;
 mod queue;
+mod removal;
 
 pub use level::{Limits, TierState};
 pub use look::{Look, Sight, Told};
@@ -12,7 +13,10 @@ use super::join::join_all;
 use super::payload::{Moment, Payload};
 use super::sharing::Sharing;
 use super::stop::stopped;
-use super::{CacheKey, Fault, Label, Lease, Listing, Parcel, Seal, Selection, Tally, Tier, TierName};
+use super::{
+    CacheKey, Era, Eras, Fault, Label, Lease, Listing, Parcel, Seal, Selection, Standing, Tally, Tier,
+    TierName,
+};
 use crate::domain::Scope;
 use crate::telemetry::{Metrics, Sampled, TierResult, WriteLoss};
 use bytes::Bytes;
@@ -45,6 +49,7 @@ pub struct Tiers {
     seal: Seal,
     queue: Arc<Queue>,
     sharing: Arc<Sharing<Found>>,
+    eras: Eras,
     /// Held while a group is written.
     writing: tokio::sync::Mutex<()>,
     metrics: Arc<Metrics>,
@@ -70,12 +75,17 @@ impl Tiers {
             let bytes = queue.clone();
             metrics.gauge_source(Sampled::Size("cache_write_bytes"), move || bytes.size().1 as i64);
         }
-        Tiers { levels, seal, queue, sharing, writing: Default::default(), metrics }
+        Tiers { levels, seal, queue, sharing, eras: Eras::default(), writing: Default::default(), metrics }
     }
 
     /// Whether there is any tier at all.
     pub fn is_empty(&self) -> bool {
         self.levels.is_empty()
+    }
+
+    /// What has been removed, and when.
+    pub fn eras(&self) -> &Eras {
+        &self.eras
     }
 
     /// What stands under `key`, and which tier had it, so that it can be put into the memory. Takes no longer
@@ -86,7 +96,7 @@ impl Tiers {
             return None;
         }
         let look_up = async || self.find_many(std::slice::from_ref(key), scope, label).await.pop().flatten();
-        self.sharing.find(key, scope, look_up).await
+        self.sharing.find(key, scope, self.eras.now(), look_up).await
     }
 
     /// As [`Tiers::find`] for each of `keys`, in their order, with few questions. A tier that fails is not
@@ -98,15 +108,19 @@ impl Tiers {
         label: &Label,
     ) -> Vec<Option<(Payload, TierName)>> {
         let mut found = vec![None; keys.len()];
+        let era = self.eras.now();
         for (depth, level) in self.levels.iter().enumerate() {
             let Some(ttl) = level.limits.ttl(label.operation) else { continue };
             let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
             for chunk in missing.chunks(CHUNK) {
                 let wanted: Vec<CacheKey> = chunk.iter().map(|at| keys[*at]).collect();
+                if level.still_has_removed(&wanted, label) {
+                    break;
+                }
                 let Some(sealed) = level.find(&wanted, label.operation).await else { break };
                 for (at, sealed) in chunk.iter().zip(sealed) {
-                    let opened =
-                        sealed.and_then(|sealed| self.open(depth, &keys[*at], scope, label, ttl, sealed));
+                    let open = |sealed| self.open(depth, &keys[*at], scope, (label, era), ttl, sealed);
+                    let opened = sealed.and_then(open);
                     let result = if opened.is_some() { TierResult::Hit } else { TierResult::Miss };
                     level.count(result, label.operation, 1);
                     found[*at] = opened.map(|payload| (payload, level.name()));
@@ -123,7 +137,7 @@ impl Tiers {
         depth: usize,
         key: &CacheKey,
         scope: &Scope,
-        label: &Label,
+        (label, era): (&Label, Era),
         ttl: Duration,
         sealed: Bytes,
     ) -> Option<Payload> {
@@ -138,16 +152,18 @@ impl Tiers {
         }
         let (stored, life) = (payload.stored(), payload.ttl());
         if depth > 0 {
-            self.queue.put(Errand::Keep(Box::new(Keeping {
+            let (load, label_kept) = (Load::Sealed(sealed), label.clone());
+            let keeping = Keeping {
                 key: *key,
                 scope: *scope,
-                label: label.clone(),
-                load: Load::Sealed(sealed),
+                label: label_kept,
+                load,
                 stored,
                 ttl: life,
                 depth,
                 lease: None,
-            })));
+            };
+            self.eras.during(Some(key), label, era, || self.queue.put(Errand::Keep(Box::new(keeping))));
         }
         Some(payload)
     }
@@ -166,7 +182,8 @@ impl Tiers {
 
     /// Writes what waits, and looks whether tiers are there, until `stop`; then writes for a few seconds more.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
-        tokio::join!(self.watch_over(stop.clone()), self.write_behind(stop));
+        let (watching, removing) = (self.watch_over(stop.clone()), self.remove_rest(stop.clone()));
+        tokio::join!(watching, removing, self.write_behind(stop));
         let rest = async {
             while self.queue.size().0 > 0 {
                 self.write_group().await;
@@ -255,20 +272,14 @@ impl Tiers {
         sealed
     }
 
-    /// Removes what is meant from every tier, and from what is still to be written: how many each had, as far
-    /// as it could be asked.
-    pub async fn remove(&self, selection: &Selection) -> Vec<(TierName, Result<u64, Fault>)> {
-        {
-            // What is being written now is written first, so that it is removed as well.
-            let _writing = self.writing.lock().await;
-            self.queue.forget(selection);
-        }
-        self.ask("remove", |tier| tier.remove(selection)).await
-    }
-
-    /// What each tier holds, by kind, largest first.
+    /// What each tier holds, by kind, largest first. One that is left out for now is not asked.
     pub async fn tally(&self) -> Vec<(TierName, Result<Vec<Tally>, Fault>)> {
-        self.ask("tally", |tier| tier.tally()).await
+        let tally = async |level: &Level| match level.state() {
+            TierState { reading: Standing::Open, fault, .. } => Err(fault.unwrap_or(Fault::Unreachable)),
+            _ => level.survey("tally", level.tier.tally()).await,
+        };
+        let tallies = join_all(self.levels.iter().map(tally)).await;
+        self.levels.iter().map(Level::name).zip(tallies).collect()
     }
 
     /// The `most` entries of each tier that were used most often, of those that are meant.

@@ -142,13 +142,8 @@ impl Errand {
 
 impl Keeping {
     fn is_meant(&self, selection: &Selection) -> bool {
-        let Selection { key, prefix, model, team, expired } = selection;
         let over = || self.stored.elapsed() >= self.ttl;
-        key.is_none_or(|key| key == self.key)
-            && prefix.is_none_or(|prefix| prefix == self.label.prefix)
-            && model.as_ref().is_none_or(|model| *model == self.label.model)
-            && team.as_ref().is_none_or(|team| *team == self.label.team)
-            && (!expired || over())
+        selection.may_mean(Some(&self.key), &self.label) && (!selection.expired || over())
     }
 }
 

@@ -1,6 +1,8 @@
 //! `pannier cache`: what a running Pannier keeps, one file a subcommand.
 
+mod clear;
 mod explain;
+mod stats;
 mod top;
 mod warm;
 
@@ -24,12 +26,16 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// How many hits and misses there were, and how much is kept
+    Stats,
     /// The entries that were used most often
     Top(top::Options),
     /// Why a request would be a miss, or would not: nobody is asked, and nothing counted
     Explain(explain::Options),
     /// Put answers into the memory before anybody asks
     Warm(warm::Options),
+    /// Remove entries from every tier
+    Clear(clear::Options),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,9 +62,11 @@ impl Options {
         let house = House::of(config, self.key)?;
         wait_for(async {
             match self.command {
+                Command::Stats => stats::run(&house, self.format, out).await,
                 Command::Top(options) => options.run(&house, self.format, out).await,
                 Command::Explain(options) => options.run(&house, self.format, out).await,
                 Command::Warm(options) => options.run(&house, self.format, out).await,
+                Command::Clear(options) => options.run(&house, self.format, out).await,
             }
         })
     }

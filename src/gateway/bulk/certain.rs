@@ -7,7 +7,7 @@ use crate::gateway::Way;
 use crate::gateway::answer::Answer;
 use crate::gateway::fan::{Fan, Found};
 use crate::upstream::Identity;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,12 +34,15 @@ pub struct Certain {
     model: String,
     /// Where nobody knows what the model's name means, every answer is taken for what it is.
     identity: Option<Identity>,
-    /// In their order; with the upstream that must still have the model.
-    came: VecDeque<(Fate, Option<usize>)>,
+    /// In their order; with the upstream that must have had the model all the time, and what it was there.
+    came: VecDeque<(Fate, Option<Home>)>,
     /// So many of them from the first are certain.
     certain: usize,
     asking: Option<Asking>,
 }
+
+/// An upstream's number, and what the model was there.
+type Home = (usize, Identity);
 
 /// Whether the upstreams still have the model.
 struct Asking {
@@ -85,10 +88,10 @@ impl Certain {
     }
 
     fn take_certain(&mut self) -> Option<Fate> {
-        let (_, place) = self.came.front()?;
+        let (_, home) = self.came.front()?;
         if self.certain > 0 {
             self.certain -= 1;
-        } else if place.is_some() {
+        } else if home.is_some() {
             return None;
         } else if let Some(asking) = &mut self.asking {
             asking.texts = asking.texts.saturating_sub(1);
@@ -102,10 +105,13 @@ impl Certain {
         if self.asking.is_some() || self.came.is_empty() {
             return;
         }
-        let places: BTreeSet<usize> = self.came.iter().filter_map(|(_, place)| *place).chain([0]).collect();
-        let (way, model, identity) = (self.way.clone(), self.model.clone(), identity.clone());
+        let first = (0, identity.clone());
+        let homes = self.came.iter().filter_map(|(_, home)| home.as_ref()).chain([&first]);
+        let homes: BTreeMap<_, _> =
+            homes.map(|(place, then)| ((*place, then.since), then.clone())).collect();
+        let (way, model) = (self.way.clone(), self.model.clone());
         let answer = Box::pin(async move {
-            for place in places {
+            for ((place, _), identity) in homes {
                 if !way.fleet.confirm(place, &model, &identity).await {
                     return false;
                 }
@@ -119,13 +125,13 @@ impl Certain {
         let Some(Asking { texts, .. }) = self.asking.take() else { return };
         self.certain = texts;
         if !still {
-            for (fate, _) in self.came.iter_mut().take(texts).filter(|(_, place)| place.is_some()) {
+            for (fate, _) in self.came.iter_mut().take(texts).filter(|(_, home)| home.is_some()) {
                 *fate = Err(failure("model_changed", "the model may have changed meanwhile", 502));
             }
         }
     }
 
-    fn judge(&self, news: Result<Found, Error>) -> (Fate, Option<usize>) {
+    fn judge(&self, news: Result<Found, Error>) -> (Fate, Option<Home>) {
         match news {
             Ok(Found::Kept(kept)) => (Ok(Vector { embedding: kept.embedding, known: true }), None),
             Ok(Found::Unfit) => {
@@ -134,8 +140,8 @@ impl Certain {
             Ok(Found::Answered { answer, .. }) if !answer.is_fine() => (Err(refused(&answer)), None),
             Ok(Found::Answered { answer, nth, .. }) => match answer.embedding_at_all(nth) {
                 Some(embedding) => {
-                    let place = self.identity.is_some().then_some(answer.place);
-                    (Ok(Vector { embedding, known: false }), place)
+                    let home = self.identity.is_some().then(|| (answer.place, answer.identity.clone()));
+                    (Ok(Vector { embedding, known: false }), home)
                 }
                 None => (Err(failure("unreadable", "the upstream's answer cannot be read", 502)), None),
             },

@@ -214,6 +214,12 @@ impl Pannier {
         Wire::open(self.admin).await.exchange(&Ask::get(target)).await
     }
 
+    /// The same with the admin key.
+    pub async fn administer(&self, ask: Ask) -> Reply {
+        let ask = ask.with("X-API-Key", &self.admin_key());
+        Wire::open(self.admin).await.exchange(&ask).await
+    }
+
     pub async fn metrics(&self) -> Samples {
         Samples::parse(self.house("/metrics").await.fine().text())
     }
