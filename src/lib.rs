@@ -8,9 +8,9 @@
 //!                  │                                       │
 //!               gateway  ── the life of a request ──       │                 the conductor
 //!                  │                                       │
-//!      ┌───────┬───┴───┬────────┬─────────┐                │
-//!     auth   cache   flight   batch   upstream             │                 capabilities: strangers to each other
-//!      └───────┴───┬───┴────────┴─────────┘                │
+//!      ┌────────┬────────┬─────┴──┬────────┬─────────┐     │
+//!     auth  metering   cache   flight   batch   upstream   │                 capabilities: strangers to each other
+//!      └────────┴────────┴─┬──────┴────────┴─────────┘     │
 //!               dialect   store   telemetry ───────────────┘                 formats, tables, instruments
 //!                  └────────┴───────┘
 //!                       domain                                               the nouns
@@ -29,6 +29,7 @@ pub mod auth;
 pub mod batch;
 pub mod cache;
 pub mod flight;
+pub mod metering;
 pub mod upstream;
 
 pub mod gateway;

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("gateway", &["auth", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other
     ("auth", &["store"]),
+    ("metering", &["store", "telemetry"]),
     ("cache", &["store", "telemetry"]),
     ("flight", &[]),
     ("batch", &[]),

@@ -47,6 +47,28 @@ pub struct Durations {
     pub eval: Duration,
 }
 
+impl Durations {
+    /// As books are kept of them. A server that only says how long it took in all (Ollama of an embedding) has
+    /// spent what is left after the load on the question.
+    pub fn spent(self) -> Self {
+        match self.prompt_eval + self.eval {
+            Duration::ZERO => Durations { prompt_eval: self.total.saturating_sub(self.load), ..self },
+            _ => self,
+        }
+    }
+
+    /// How long the model's hardware was at work for the answer: loading, reading, writing.
+    pub fn gpu(self) -> Duration {
+        let Durations { load, prompt_eval, eval, .. } = self.spent();
+        load.saturating_add(prompt_eval).saturating_add(eval)
+    }
+
+    /// How long the question waited there: what the server says nothing else of.
+    pub fn queue(self) -> Duration {
+        self.total.saturating_sub(self.gpu())
+    }
+}
+
 /// Why the model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub enum FinishReason {

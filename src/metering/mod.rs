@@ -1,0 +1,13 @@
+//! What requests cost, and the books that are kept of them.
+//!
+//! Money is whole billionths, and never a float. Knows neither sockets nor dialects.
+
+mod bill;
+mod config;
+mod price;
+mod prices;
+
+pub use bill::{Charge, Cost, Matter, Saved, Settlement};
+pub use config::{LedgerConfig, Per, PriceConfig, PriceEntry, Sync, Unknown, WhenFull};
+pub use price::{Rates, Used};
+pub use prices::{InvalidPrices, Price, Prices};
