@@ -4,8 +4,8 @@
 use super::embedding::Wanted;
 use super::fetch;
 use super::inquiry::Inquiry;
-use super::order::Order;
 use super::metronome::Metronome;
+use super::order::Order;
 use super::{Gateway, Policy, Way};
 use crate::cache::{
     CacheKey, Directives, Era, Label, Listing, Payload, Question, Selection, Sight, Since, Told,
@@ -96,7 +96,12 @@ impl Gateway {
         Some(listed.into_iter().map(|listing| Wish::Kept(Box::new(listing))).collect())
     }
 
-    async fn grant(&self, wish: Wish, manner: Manner, pace: &Metronome) -> Result<Outcome, (Outcome, String)> {
+    async fn grant(
+        &self,
+        wish: Wish,
+        manner: Manner,
+        pace: &Metronome,
+    ) -> Result<Outcome, (Outcome, String)> {
         let listing = match wish {
             Wish::Asked(inquiry) => {
                 let inquiry = inquiry.map_err(|error| (Outcome::Unfit, error.message))?;

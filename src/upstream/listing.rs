@@ -25,6 +25,13 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of a model that nobody knows.
+    pub fn nobody() -> Self {
+        let nothing = Arc::<str>::from("");
+        let (digest, version) = (nothing.clone(), nothing);
+        Identity { name: "other".into(), digest, version, remote: false, epoch: 0, since: 0 }
+    }
+
     /// Whether that is the same model of the same server, wherever and since when that is so.
     pub fn is_twin_of(&self, other: &Identity) -> bool {
         (&self.digest, &self.version) == (&other.digest, &other.version)

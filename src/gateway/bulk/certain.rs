@@ -107,8 +107,7 @@ impl Certain {
         }
         let first = (0, identity.clone());
         let homes = self.came.iter().filter_map(|(_, home)| home.as_ref()).chain([&first]);
-        let homes: BTreeMap<_, _> =
-            homes.map(|(place, then)| ((*place, then.since), then.clone())).collect();
+        let homes: BTreeMap<_, _> = homes.map(|(place, then)| ((*place, then.since), then.clone())).collect();
         let (way, model) = (self.way.clone(), self.model.clone());
         let answer = Box::pin(async move {
             for ((place, _), identity) in homes {

@@ -16,7 +16,6 @@ use super::fetch;
 use super::order::Order;
 use super::texts::Demand;
 use super::{Body, Gateway, LONG_READ, Policy, Reply, Request, Way, respond};
-use crate::batch::Places;
 use crate::cache::{Directives, Kept, Terms, TierName};
 use crate::dialect::native::{self, Batch, Failure, Teller};
 use crate::dialect::{Form, encoding};
@@ -47,7 +46,7 @@ impl Gateway {
     /// # Errors
     /// What is to be said to the client instead of an answer.
     pub async fn embed_many(&self, request: Request<'_>, record: &mut Record) -> Result<Reply, Error> {
-        let policy = self.policy.load_full();
+        let (policy, era) = (self.policy.load_full(), self.way.stock.era());
         let directives = Directives::read(request.headers)?;
         let verdict = self.way.verdict(&request).await?;
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
@@ -65,7 +64,8 @@ impl Gateway {
         let single = Request { target, content_encoding: None, body: call.body.clone(), ..request };
         let digest = identity.as_ref().map(|identity| &*identity.digest);
         let teller = Teller::new(&call.model, digest, call.streamed, base64);
-        let order = Order { request: &single, plain: call.body.clone(), call, facts, identity, directives };
+        let (plain, replay) = (call.body.clone(), policy.replay);
+        let order = Order { request: &single, call, plain, facts, identity, directives, era, replay };
         let mut job = Job::new(teller, order.call.streamed, places, started, came);
         let mut headers = fields(order.call.streamed);
         if let Some(texts) = &order.call.texts {
@@ -175,8 +175,8 @@ impl Outlook {
             return job.leave_out(Failure::of(&why));
         }
         let (model, identity) = (&order.call.model, identity(order));
-        let places = Places::of(way.fleet.with(model, &identity).await);
-        let mut demand = Demand::new(order, texts, &identity, terms, places, wanted.asked);
+        let homes = way.fleet.with(model, &identity).await;
+        let mut demand = Demand::new(order, texts, &identity, terms, homes, wanted.asked);
         demand.keeps = keeps;
         // What may not be kept is nobody else's either.
         demand.directives.no_store |= !keeps;
@@ -187,9 +187,7 @@ impl Outlook {
 
 /// What the model's name means; nothing is kept or looked up where nobody knows it.
 fn identity(order: &Order<'_>) -> Identity {
-    let nobody =
-        || Identity { name: "other".into(), digest: "".into(), version: "".into(), remote: false, epoch: 0 };
-    order.identity.clone().unwrap_or_else(nobody)
+    order.identity.clone().unwrap_or_else(Identity::nobody)
 }
 
 fn fields(streamed: bool) -> HeaderMap {
