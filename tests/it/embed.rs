@@ -250,7 +250,7 @@ async fn memory_is_flat_over_a_long_input() {
         loop {
             let line = std::fs::read_to_string(&status).unwrap_or_default();
             let line =
-                line.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default().to_owned();
+                line.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default().to_owned();
             most = most.max(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0));
             if line.is_empty() {
                 return most;

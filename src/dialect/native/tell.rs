@@ -195,7 +195,7 @@ mod tests {
                 "model": "m", "digest": "d", "embeddings": [[0.5, -1], null, [0.5, -1]],
                 "count": 3, "succeeded": 2, "failed": 1, "known": 1, "prompt_eval_count": 6,
                 "errors": [{ "index": 1, "error": "no \"a\"", "code": "refused", "status": 400 }],
-                "total_duration": 500_000_000, "embeddings_per_second": 4.0,
+                "total_duration": 500_000_000, "embeddings_per_second": 4,
             })
         );
         let base64: Value = serde_json::from_str(&told(false, true)).expect("JSON");

@@ -321,11 +321,11 @@ async fn one_of_two_loses_it() {
     let other = launch(&scene.upstream, &scene.server.url()).start().await;
     let others = loaded(&scene.upstream, &other, "redis").await;
     scene.detour.swallow(true);
-    endures(&other, &others).await;
+    endures_within(LIMIT_OF_A_LEASE, &other, &others).await;
     is_back(&others).await;
     is_up(&other, "redis", true).await;
     let seen = scene.load.seen();
-    assert!(seen.waited < LIMIT, "{seen:?}");
+    assert!(seen.waited < LIMIT_OF_A_LEASE, "{seen:?}");
     scene.detour.swallow(false);
     scene.is_back().await;
     others.end().await;
