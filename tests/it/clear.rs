@@ -77,6 +77,13 @@ impl Below {
     }
 }
 
+/// One whose file is open: before that it could not be told to forget anything.
+async fn open(launch: Launch) -> Pannier {
+    let pannier = launch.set("cache.database.timeout", "5s").start().await;
+    pannier.counts("pannier_dependency_up", &[("dep", "database")], 1.0).await;
+    pannier
+}
+
 async fn upstream() -> Upstream {
     let upstream = Upstream::start().await;
     for (_, path) in KINDS {
@@ -168,7 +175,7 @@ async fn a_model_and_a_team_go_alone() {
     let upstream = upstream().await;
     let settings = "[[auth.keys]]\nname = \"a\"\nteam = \"red\"\nkey = \"key-of-a\"\n\
                     [[auth.keys]]\nname = \"b\"\nteam = \"blue\"\nkey = \"key-of-b\"\n";
-    let pannier = Launch::before(&upstream).file(settings).set("cache.database.timeout", "5s").start().await;
+    let pannier = open(Launch::before(&upstream).file(settings)).await;
     let ask = |key: &str, path: &str| route(path).ask(false).with("Authorization", &format!("Bearer {key}"));
     let of = |key: &str| [ask(key, CHAT), ask(key, EMBED)];
     let all = async || {
@@ -204,7 +211,7 @@ async fn a_model_and_a_team_go_alone() {
 #[tokio::test]
 async fn only_what_is_over_goes_where_that_is_wanted() {
     let upstream = upstream().await;
-    let pannier = Launch::before(&upstream).start().await;
+    let pannier = open(Launch::before(&upstream)).await;
     let (short, long) = (route(CHAT).ask(false), route(EMBED).ask(false));
     pannier.ask(&short.clone().with("X-Pannier-Cache-TTL", "1s")).await.fine();
     pannier.ask(&long).await.fine();
@@ -254,7 +261,7 @@ async fn what_was_under_way_does_not_come_back() {
 #[tokio::test]
 async fn who_is_not_meant_is_not_disturbed() {
     let upstream = upstream().await;
-    let pannier = Pannier::start(&upstream).await;
+    let pannier = open(Launch::before(&upstream)).await;
     let (gate, chat) = (Gate::closed(), route(CHAT));
     let mut acts = chat.acts(false);
     acts.insert(0, Act::Wait(gate.clone()));
