@@ -40,6 +40,7 @@ class City(BaseModel):
 
 
 MESSAGES = [{"role": "user", "content": QUESTION}]
+LETTERS = [{"role": "user", "content": 'Repeat: 😀 é 中文 "quoted" <b>&amp;</b> \\\\ \u2028'}]
 CITY = [{"role": "user", "content": "Name a city as JSON."}]
 WEATHER_MESSAGES = [{"role": "user", "content": WEATHER_QUESTION}]
 THINKING_MESSAGES = [{"role": "user", "content": THINKING_QUESTION}]
@@ -68,6 +69,8 @@ def together(parts):
 
 OLLAMA_CHATS = {
     "text": {"model": TEXT, "messages": MESSAGES, "options": GREEDY},
+    "letters": {"model": TEXT, "messages": LETTERS, "options": GREEDY | {"num_predict": 40}},
+    "cut_off": {"model": TEXT, "messages": MESSAGES, "options": GREEDY | {"num_predict": 1}},
     "logprobs": {"model": TEXT, "messages": MESSAGES, "options": GREEDY, "logprobs": True, "top_logprobs": 2},
     "schema": {"model": TEXT, "messages": CITY, "options": GREEDY | {"num_predict": 60}, "format": SCHEMA},
     "thinking": {"model": THINKING, "messages": THINKING_MESSAGES, "think": True},
@@ -103,6 +106,8 @@ def ollama_generate_streamed(url, question):
 _STRICT = {**WEATHER, "strict": True, "parameters": {**WEATHER["parameters"], "additionalProperties": False}}
 OPENAI_CHATS = {
     "text": {"model": TEXT, "messages": MESSAGES, **V1},
+    # Of which Ollama makes one.
+    "many": {"model": TEXT, "messages": MESSAGES, **V1, "n": 2},
     "logprobs": {"model": TEXT, "messages": MESSAGES, **V1, "logprobs": True, "top_logprobs": 2},
     "schema": {"model": TEXT, "messages": CITY, **V1, "max_tokens": 60, "response_format": City},
     "reasoning": {"model": THINKING, "messages": THINKING_MESSAGES, **V1, "reasoning_effort": "high"},
@@ -184,6 +189,7 @@ _ANTHROPIC_TOOL = {
 _GREEDY_MESSAGE = {"max_tokens": 24, "extra_body": {"temperature": 0}}
 ANTHROPIC = {
     "text": {"model": TEXT, "messages": MESSAGES, **_GREEDY_MESSAGE},
+    "stopped": {"model": TEXT, "messages": MESSAGES, **_GREEDY_MESSAGE, "stop_sequences": ["France"]},
     "thinking": {
         "model": THINKING,
         "messages": THINKING_MESSAGES,
