@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import httpx
-import pytest
+import numpy
 
 from models import EMBEDDING
 from pannier import REPOSITORY
@@ -81,7 +81,6 @@ def test_the_command_writes_the_same_vectors(own, ollama_url):
 
 
 def test_numpy_reads_what_the_command_writes(own, ollama_url, tmp_path):
-    numpy = pytest.importorskip("numpy")
     vectors = [direct(ollama_url, [text])["embeddings"][0] for text in TEXTS]
     text = "\n".join(TEXTS) + "\n"
     path = tmp_path / "vectors.npy"
