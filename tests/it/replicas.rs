@@ -370,9 +370,11 @@ async fn each_text_is_embedded_once() {
         let [one, other] = ground.two(&upstream).await;
         let texts: Vec<String> = (0..60).map(|n| format!("text {n}")).collect();
         let reversed: Vec<String> = texts.iter().rev().cloned().collect();
-        let ask = |texts: &[String]| Ask::post("/api/embed", &json!({ "model": model, "input": texts }));
-        let (forwards, backwards) =
-            tokio::join!(replies(crowd(&one, &ask(&texts), 2)), replies(crowd(&other, &ask(&reversed), 2)),);
+        let ask = |path: &str, texts: &[String]| Ask::post(path, &json!({ "model": model, "input": texts }));
+        let (forwards, backwards) = tokio::join!(
+            replies(crowd(&one, &ask("/api/embed", &texts), 2)),
+            replies(crowd(&other, &ask("/embeddings/batch", &reversed), 2)),
+        );
         for (replies, texts) in [(forwards, &texts), (backwards, &reversed)] {
             for reply in replies {
                 let told = embedder::read(&reply.fine().json());
@@ -387,6 +389,34 @@ async fn each_text_is_embedded_once() {
         asked.sort();
         asked.dedup();
         assert_eq!((all, asked.len()), (60, 60), "{}", ground.dep());
+    }
+}
+
+/// Whoever wants a fresh vector asks for it, whatever another is on the way to fetch.
+#[tokio::test]
+async fn a_text_that_is_wanted_anew_waits_for_nobody() {
+    for ground in Ground::all() {
+        let upstream = Upstream::start().await;
+        let (model, digest) = MODELS[1];
+        let gate = Gate::closed();
+        let held = gate.clone();
+        upstream.on("/api/embed", move |visit| {
+            [vec![Act::Wait(held.clone())], embedder::embeds(visit, digest)].concat()
+        });
+        let [one, other] = ground.two(&upstream).await;
+        for (round, path) in ["/api/embed", "/embeddings/batch"].into_iter().enumerate() {
+            let texts = ["one", "other"].map(|name| format!("{name} by {path}"));
+            let ask = Ask::post(path, &json!({ "model": model, "input": texts }));
+            let held = crowd(&one, &ask, 1);
+            upstream.visit("/api/embed", round * 4 + 1).await;
+            let anew = crowd(&other, &ask.with("Cache-Control", "no-cache"), 1);
+            upstream.visit("/api/embed", round * 4 + 3).await;
+            gate.pass(4);
+            for reply in replies(held).await.into_iter().chain(replies(anew).await) {
+                let meant = texts.each_ref().map(|text| embedder::vector(text, digest, None));
+                assert_eq!(embedder::read(&reply.fine().json()), meant);
+            }
+        }
     }
 }
 
