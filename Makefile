@@ -41,7 +41,7 @@ supply-chain: ## licences, bans and known holes of what is built in, where cargo
 
 bench: ## every benchmark, written into docs/benchmarks.md
 	@deploy/prerequisites.sh bench
-	cargo bench --locked --bench '*'
+	PATH=$$PATH:/usr/sbin:/sbin cargo bench --locked --bench '*'
 
 fmt: ## format everything
 	cargo fmt

@@ -19,6 +19,7 @@ present() {
   gcc) command -v cc >/dev/null ;;
   promtool) command -v promtool >/dev/null || [ -x "$tools/promtool" ] ;;
   postgresql) command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
+  util-linux) command -v taskset >/dev/null && command -v setpriv >/dev/null && command -v prlimit >/dev/null ;;
   wrk | nginx | pgbouncer) PATH=$PATH:/usr/sbin command -v "$1" >/dev/null ;;
   *) command -v "$1" >/dev/null ;;
   esac
@@ -76,10 +77,10 @@ case "${1:-build}" in
 build) ;;
 ollama) need g++ curl python3 python3-venv ;;
 test)
-  need g++ curl python3 python3-venv postgresql pgbouncer
+  need g++ curl python3 python3-venv redis-server postgresql pgbouncer
   need_promtool
   ;;
-bench) need nginx wrk postgresql ;;
+bench) need nginx wrk util-linux redis-server postgresql ;;
 *) sed -n '2,8p' "$0"; exit 2 ;;
 esac
 

@@ -81,7 +81,7 @@ impl Contender {
         let dir = ground.dir().join(format!("{kind:?}-{port}"));
         std::fs::create_dir_all(&dir)?;
         let (program, args) = command(ground, kind, port, &dir)?;
-        let env = if kind.is_pannier() { pannier_env(settings) } else { Vec::new() };
+        let env = if kind.is_pannier() { pannier_env(kind, settings) } else { Vec::new() };
         // Pannier's own answer counts as its first one; the others can only pass one on.
         let ready = if kind.is_pannier() { "/livez" } else { "/api/version" };
         // Workers outlive an nginx that is killed; everything else has none.
@@ -159,7 +159,7 @@ fn command(ground: &Ground, kind: Kind, port: u16, dir: &Path) -> anyhow::Result
 }
 
 /// One worker, as the rivals have, and some known keys, so that there is something to look up.
-pub fn pannier_env(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+pub fn pannier_env(kind: Kind, settings: &[(&str, &str)]) -> Vec<(String, String)> {
     let keys = format!(
         "[{{name=\"alice\",team=\"lab\",key=\"sk-bench-alice\"}},\
           {{name=\"bench\",team=\"lab\",key=\"{API_KEY}\"}},\
@@ -169,6 +169,9 @@ pub fn pannier_env(settings: &[(&str, &str)]) -> Vec<(String, String)> {
         ("PANNIER__SERVER__THREADS".to_owned(), "1".to_owned()),
         ("PANNIER__AUTH__KEYS".to_owned(), keys),
     ];
+    if kind == Kind::PannierMemory {
+        env.push(("PANNIER__CACHE__DATABASE__ENABLED".to_owned(), "false".to_owned()));
+    }
     env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     env
 }

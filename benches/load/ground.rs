@@ -34,10 +34,7 @@ pub struct Ground {
 impl Ground {
     /// Checks the tools, settles this process on the load generator's core, and starts the stub there.
     pub fn prepare(options: Options) -> anyhow::Result<Ground> {
-        for (tool, package) in [("wrk", "wrk"), ("nginx", "nginx"), ("taskset", "util-linux")] {
-            let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output()?;
-            ensure!(found.status.success(), "{tool} is missing: apt-get install {package}");
-        }
+        look_for_tools()?;
         settle(options.load_core)?;
         let dir = scratch()?;
         leave_nothing_behind(dir.path());
@@ -56,6 +53,21 @@ impl Ground {
     pub fn fresh(&self, many: u64) -> u64 {
         self.fresh.replace(self.fresh.get() + many)
     }
+}
+
+/// # Errors
+/// Without a tool that every part needs: all that are missing are named.
+fn look_for_tools() -> anyhow::Result<()> {
+    let is_missing = |tool: &str| {
+        let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output();
+        !found.is_ok_and(|found| found.status.success())
+    };
+    let needed = [("wrk", "wrk"), ("nginx", "nginx-light"), ("taskset", "util-linux")];
+    let missing: Vec<&str> =
+        needed.into_iter().filter(|(tool, _)| is_missing(tool)).map(|(_, package)| package).collect();
+    let packages = missing.join(" ");
+    ensure!(missing.is_empty(), "not installed: {packages} (Debian: apt-get install {packages})");
+    Ok(())
 }
 
 /// A stub upstream on `core`.

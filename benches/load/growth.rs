@@ -24,7 +24,8 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
         (false, false) => &[1_000, 10_000, 100_000],
         (false, true) => &[1_000, 10_000, 100_000, 1_000_000],
     };
-    let (mut contenders, failed) = Contender::start_all(ground, &[Kind::Bare, Kind::Pannier], &[MEMORY]);
+    let (mut contenders, failed) =
+        Contender::start_all(ground, &[Kind::Bare, Kind::PannierMemory], &[MEMORY]);
     results.failures.extend(failed.into_iter().map(|(kind, why)| (kind.label().to_owned(), why)));
     let workload = Workload::small();
     let mut filled = 0;
@@ -54,22 +55,20 @@ fn step(contenders: &[Contender], entries: u64, standing: Standing) -> Step {
     Step { entries, standing, resident_bytes }
 }
 
-/// Asks for each number from `from` to `to`; the first thousand twice, for the sake of those that came
-/// before the model's digest was known.
-pub fn fill(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
+/// Asks for each number from `from` to `to`: once to be remembered, once to be known by its very bytes.
+fn fill(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
     eprintln!("  {}: filling up to {to}", contender.kind.label());
-    // Once to be remembered, once to be known by its very bytes.
     for _ in 0..2 {
         for start in (from..to).step_by(AT_ONCE) {
-            contender.process.trim_log()?;
-            fill_slice(contender, workload, start, to.min(start + AT_ONCE as u64))?;
+            ask_once(contender, workload, start, to.min(start + AT_ONCE as u64))?;
         }
     }
     Ok(())
 }
 
-/// By several clients at once.
-fn fill_slice(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
+/// Asks once for each number from `from` to `to`, by several clients at the same time.
+pub fn ask_once(contender: &Contender, workload: &Workload, from: u64, to: u64) -> anyhow::Result<()> {
+    contender.process.trim_log()?;
     std::thread::scope(|scope| {
         let fillers: Vec<_> = (0..FILLERS)
             .map(|first| (from + first as u64..to).step_by(FILLERS))

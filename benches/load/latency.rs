@@ -31,7 +31,7 @@ struct Way {
 /// core: on an idle machine it is the waking of the other core that takes the time, and no real server sits
 /// on its client's. The stub that the contenders ask, which does, is there to show the difference.
 pub fn added(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
-    let kinds = [Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::Pannier];
+    let kinds = [Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::PannierMemory, Kind::Pannier];
     let (contenders, failed) = Contender::start_all(ground, &kinds, &[]);
     results.failures.extend(failed.into_iter().map(|(kind, why)| (kind.label().to_owned(), why)));
     let answers = ground.options.scaled(ANSWERS);

@@ -28,6 +28,7 @@ mod stub;
 mod texts;
 mod throughput;
 mod tiers;
+mod toll;
 mod workload;
 mod wrk;
 

@@ -12,7 +12,7 @@ use crate::contender::Kind;
 use crate::goals;
 use crate::ground::Ground;
 use crate::machine;
-use crate::results::{Results, Sample, Series, Table, added_us, median};
+use crate::results::{Results, Sample, Series, Table, Toll, added_us, median};
 use crate::wrk::CONNECTIONS;
 
 const HEAD: &str = "# Benchmarks\n\n\
@@ -242,11 +242,28 @@ fn tiers(results: &Results) -> String {
         let (tier, entries) = (hits.tier.label(), thousands(hits.entries as f64));
         let _ = writeln!(text, "| {tier} | {entries} | {:.0} | {:.0} | {:.0} |", at(0.5), at(0.9), at(0.99));
     }
-    if let Some((kept, unkept)) = results.storing.as_ref().and_then(|storing| storing.medians_us()) {
+    text += &tolls(results);
+    text
+}
+
+fn tolls(results: &Results) -> String {
+    let mut text = "\nA miss, up to its answer's last byte: one client, every request new.\n\n\
+                    | behind the memory | p50 µs | p99 µs | added p50 | CPU µs | added CPU |\n\
+                    |---|--:|--:|--:|--:|--:|\n"
+        .to_owned();
+    let at = |series: &Series, part| series.quantile_us(part).unwrap_or(f64::NAN);
+    let first = results.tolls.first();
+    for toll in &results.tolls {
+        let (p50, cpu) = (at(&toll.series, 0.5), at(&toll.cpu, 0.5));
+        let added =
+            |figure: f64, of: fn(&Toll) -> &Series| figure - first.map_or(f64::NAN, |it| at(of(it), 0.5));
         let _ = writeln!(
             text,
-            "\nA miss takes {kept:.0} µs of processor time up to its answer's end where it is kept in memory, Redis \
-             and SQLite, and {unkept:.0} µs where it is kept nowhere (`Cache-Control: no-store`)."
+            "| {} | {p50:.0} | {:.0} | {:.0} | {cpu:.0} | {:.0} |",
+            toll.behind.label(),
+            at(&toll.series, 0.99),
+            added(p50, |toll| &toll.series),
+            added(cpu, |toll| &toll.cpu)
         );
     }
     text.push('\n');

@@ -20,7 +20,7 @@ pub struct Results {
     /// Hits in memory, without tiers behind it and with all of them.
     pub with_tiers: Option<Table>,
     pub tier_hits: Vec<TierHits>,
-    pub storing: Option<Storing>,
+    pub tolls: Vec<Toll>,
     pub texts: Option<Texts>,
     pub vectors: Option<Vectors>,
     pub failures: Vec<(String, String)>,
@@ -93,11 +93,25 @@ pub struct TierHits {
     pub series: Series,
 }
 
-/// Processor time of misses up to their answers' last byte.
-#[derive(Default)]
-pub struct Storing {
-    pub kept: Vec<Duration>,
-    pub unkept: Vec<Duration>,
+/// What stands behind the memory while misses are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    Nothing,
+    Redis,
+    Sqlite,
+    Postgres,
+    /// Redis and SQLite.
+    All,
+    /// The same, while answers are too large to be kept.
+    AllUnkept,
+}
+
+/// Misses up to their answers' last byte.
+pub struct Toll {
+    pub behind: Behind,
+    pub series: Series,
+    /// The server's processor time for each, in the same form.
+    pub cpu: Series,
 }
 
 /// How long so many texts take.
@@ -172,13 +186,31 @@ impl Texts {
     }
 }
 
-// === impl Storing ===
+// === impl Behind ===
 
-impl Storing {
-    /// The medians of those that are kept and of those that are not, in microseconds.
-    pub fn medians_us(&self) -> Option<(f64, f64)> {
-        let micros = |taken: &[Duration]| median(taken.iter().map(|time| time.as_secs_f64() * 1e6));
-        Some((micros(&self.kept)?, micros(&self.unkept)?))
+impl Behind {
+    pub const ALL: [Behind; 6] =
+        [Behind::Nothing, Behind::Redis, Behind::Sqlite, Behind::Postgres, Behind::All, Behind::AllUnkept];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Behind::Nothing => "nothing",
+            Behind::Redis => "Redis",
+            Behind::Sqlite => "SQLite",
+            Behind::Postgres => "PostgreSQL",
+            Behind::All => "Redis and SQLite",
+            Behind::AllUnkept => "Redis and SQLite, nothing kept",
+        }
+    }
+
+    pub fn tiers(self) -> &'static [Tier] {
+        match self {
+            Behind::Nothing => &[],
+            Behind::Redis => &[Tier::Redis],
+            Behind::Sqlite => &[Tier::Sqlite],
+            Behind::Postgres => &[Tier::Postgres],
+            Behind::All | Behind::AllUnkept => &[Tier::Redis, Tier::Sqlite],
+        }
     }
 }
 

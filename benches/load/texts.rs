@@ -166,7 +166,7 @@ fn start(ground: &Ground, upstream: &str, settings: &[(&str, &str)]) -> anyhow::
         name: "Pannier for texts",
         program: &std::path::absolute(&ground.options.pannier)?,
         args,
-        env: contender::pannier_env(settings),
+        env: contender::pannier_env(Kind::Pannier, settings),
         core: ground.options.server_core,
         port,
         ready: "/livez",

@@ -12,6 +12,9 @@ use crate::wrk::Picking;
 const ASKED: u64 = 500;
 /// Those that let a request through which they do not know.
 const THROUGH: [Kind; 4] = [Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::Pannier];
+/// The same, where it matters what stands behind Pannier's memory.
+const MISSING: [Kind; 5] =
+    [Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::PannierMemory, Kind::Pannier];
 
 /// What is already in memory, in three sizes.
 pub fn hits(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
@@ -32,7 +35,7 @@ pub fn forwarded(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
 
 /// A route that is read, with a body that was never seen before: decoded, keyed, fetched, recorded, kept.
 pub fn misses(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
-    results.misses = Some(table(ground, &THROUGH, Workload::small(), Picking::Fresh, results));
+    results.misses = Some(table(ground, &MISSING, Workload::small(), Picking::Fresh, results));
     Ok(())
 }
 

@@ -1,5 +1,4 @@
-//! The tiers behind the memory: what they cost a hit in memory, what a hit in each of them takes, and what a miss
-//! pays, while its client waits, for being kept in all of them.
+//! The tiers behind the memory: what they cost a hit in memory, and what a hit in each of them takes.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +9,10 @@ use crate::contender::{Contender, Kind};
 use crate::ground::Ground;
 use crate::growth;
 use crate::postgres::Postgres;
-use crate::results::{Results, Series, Storing, Table, Tier, TierHits};
+use crate::results::{Results, Series, Table, Tier, TierHits};
 use crate::rounds;
 use crate::servers::RedisServer;
+use crate::toll;
 use crate::workload::Workload;
 use crate::wrk::Picking;
 
@@ -22,26 +22,31 @@ const ASKED: u64 = 500;
 const HITS: usize = 5_000;
 /// Hits before any counts.
 const WARM_UP: usize = 100;
-/// Misses, of which every second is kept.
-const MISSES: usize = 2_000;
-/// Until what follows an answer is done: a miss must not pay for the one before it.
-const SETTLED: Duration = Duration::from_millis(3);
+/// Before the model's digest is known nothing is kept: these are asked for twice.
+const FIRST: u64 = 1_000;
+/// Entries between two looks at whether all of them are written: fewer than may wait.
+const SLICE: u64 = 20_000;
 
 /// How long a tier may take to be opened, or to write down what it is filled with.
 const WITHIN: Duration = Duration::from_secs(600);
+/// A group of entries is written by then, or lost.
+const LAST_GROUP: Duration = Duration::from_secs(1);
 
-const SECRET: (&str, &str) =
+pub const SECRET: (&str, &str) =
     ("PANNIER__CACHE__TIERS__SECRET", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
-/// Entries come faster than a database takes them; none may be dropped while a tier is filled.
-const QUEUE: (&str, &str) = ("PANNIER__CACHE__TIERS__QUEUE", "4GiB");
-const NO_DATABASE: (&str, &str) = ("PANNIER__CACHE__DATABASE__ENABLED", "false");
+/// A slice of entries fits into it.
+const QUEUE: (&str, &str) = ("PANNIER__CACHE__TIERS__QUEUE", "1GiB");
+pub const NO_DATABASE: (&str, &str) = ("PANNIER__CACHE__DATABASE__ENABLED", "false");
+pub const REDIS_URL: &str = "PANNIER__CACHE__REDIS__URL";
+pub const DATABASE_URL: &str = "PANNIER__CACHE__DATABASE__URL";
 /// Entries that wait to be written into the tiers.
 const WAITING: &str = "pannier_internal_size{what=\"cache_writes\"}";
-const REDIS_URL: &str = "PANNIER__CACHE__REDIS__URL";
-const DATABASE_URL: &str = "PANNIER__CACHE__DATABASE__URL";
+/// Entries that were not written, by cause.
+const LOST: &str = "pannier_cache_writes_lost_total{cause=\"";
 
 pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
-    let redis = RedisServer::start(&[]).context("no redis-server is installed");
+    let redis =
+        RedisServer::start(&[]).context("not installed: redis-server (Debian: apt-get install redis-server)");
     match &redis {
         Ok(redis) => beside_memory(ground, results, &redis.url()),
         Err(error) => results.fail("all tiers", error),
@@ -58,20 +63,22 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     }
     tier(ground, results, Tier::Sqlite, many, &[(DATABASE_URL, &file)]);
     let settings = ["shared_buffers=256MB", "max_wal_size=4GB"];
-    match Postgres::start_with(&settings).context("no PostgreSQL is installed") {
+    let postgres = Postgres::start_with(&settings)
+        .context("not installed: postgresql (Debian: apt-get install postgresql)");
+    match &postgres {
         Ok(postgres) => tier(ground, results, Tier::Postgres, many, &[(DATABASE_URL, &postgres.url())]),
-        Err(error) => results.fail(Tier::Postgres.label(), &error),
+        Err(error) => results.fail(Tier::Postgres.label(), error),
     }
-    if let Ok(redis) = &redis {
-        results.storing = Some(storing(ground, &redis.url())?);
-    }
-    Ok(())
+    // The servers run until they are dropped.
+    let redis_url = redis.as_ref().ok().map(RedisServer::url);
+    let postgres_url = postgres.as_ref().ok().map(Postgres::url);
+    toll::measure(ground, results, redis_url.as_deref(), postgres_url.as_deref())
 }
 
 /// Hits in memory, without tiers behind it and with all of them.
 fn beside_memory(ground: &Ground, results: &mut Results, redis: &str) {
     let ways: [(Kind, &[(&str, &str)]); 2] =
-        [(Kind::PannierMemory, &[NO_DATABASE]), (Kind::PannierTiers, &[SECRET, (REDIS_URL, redis)])];
+        [(Kind::PannierMemory, &[]), (Kind::PannierTiers, &[SECRET, (REDIS_URL, redis)])];
     let mut contenders = Vec::new();
     for (kind, settings) in ways {
         match Contender::start(ground, kind, settings) {
@@ -101,8 +108,8 @@ fn hits(ground: &Ground, tier: Tier, entries: u64, settings: &[(&str, &str)]) ->
     let workload = Workload::small();
     let filling = Contender::start(ground, Kind::PannierTiers, &settings)?;
     await_figure(&filling, tier.up(), "1")?;
-    growth::fill(&filling, &workload, 0, entries)?;
-    await_figure(&filling, WAITING, "0")?;
+    fill(&filling, &workload, entries)?;
+    let lost = lost(&filling)?;
     drop(filling);
 
     let contender = Contender::start(ground, Kind::PannierTiers, &settings)?;
@@ -129,19 +136,36 @@ fn hits(ground: &Ground, tier: Tier, entries: u64, settings: &[(&str, &str)]) ->
     let before = ground.stub.calls(workload.path)?;
     let latencies = ask(hits)?;
     let missed = ground.stub.calls(workload.path)? - before;
-    ensure!(missed * 100 < hits as u64, "{missed} of {hits} were not there");
+    ensure!(missed * 100 < hits as u64, "{missed} of {hits} were not there; never written: {lost:?}");
     let series = Series::new(contender.kind, latencies);
     eprintln!("  {}: p99 {:.0} µs", tier.label(), series.quantile_us(0.99).unwrap_or_default());
     Ok(TierHits { tier, entries, series })
 }
 
+/// Puts that many entries behind the memory, no faster than they are written.
+fn fill(contender: &Contender, workload: &Workload, entries: u64) -> anyhow::Result<()> {
+    eprintln!("  {}: filling up to {entries}", contender.kind.label());
+    growth::ask_once(contender, workload, 0, FIRST.min(entries))?;
+    for start in (0..entries).step_by(SLICE as usize) {
+        growth::ask_once(contender, workload, start, entries.min(start + SLICE))?;
+        await_figure(contender, WAITING, "0")?;
+    }
+    std::thread::sleep(LAST_GROUP);
+    Ok(())
+}
+
+/// Why entries were not written, and how many.
+fn lost(contender: &Contender) -> anyhow::Result<Vec<String>> {
+    let page = metrics(contender)?;
+    let causes = page.lines().filter_map(|line| line.strip_prefix(LOST));
+    Ok(causes.filter(|line| !line.ends_with(" 0")).map(|line| line.replace("\"}", ":")).collect())
+}
+
 /// Waits until what `contender` says of itself under `metric` is `wanted`.
-fn await_figure(contender: &Contender, metric: &str, wanted: &str) -> anyhow::Result<()> {
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", contender.port);
-    let mut connection = Connection::open(contender.port)?;
+pub fn await_figure(contender: &Contender, metric: &str, wanted: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
-        let page = String::from_utf8(connection.exchange(request.as_bytes())?.body)?;
+        let page = metrics(contender)?;
         let figure = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
         if figure == Some(wanted) {
             return Ok(());
@@ -151,34 +175,7 @@ fn await_figure(contender: &Contender, metric: &str, wanted: &str) -> anyhow::Re
     }
 }
 
-/// The processor time that a miss takes up to its answer's last byte, kept in all tiers and kept nowhere, in turn.
-fn storing(ground: &Ground, redis: &str) -> anyhow::Result<Storing> {
-    let contender = Contender::start(ground, Kind::PannierTiers, &[SECRET, (REDIS_URL, redis)])?;
-    for tier in [Tier::Redis, Tier::Sqlite] {
-        await_figure(&contender, tier.up(), "1")?;
-    }
-    let workload = Workload::small();
-    let mut connection = Connection::open(contender.port)?;
-    let mut ask = |is_kept: bool| -> anyhow::Result<Duration> {
-        let mut request = workload.request(contender.kind, contender.port, ground.fresh(1));
-        if !is_kept {
-            request =
-                String::from_utf8(request)?.replacen("\r\n", "\r\nCache-Control: no-store\r\n", 1).into();
-        }
-        std::thread::sleep(SETTLED);
-        let before = contender.process.precise_time()?;
-        let answer = connection.exchange(&request)?;
-        let after = contender.process.precise_time()?;
-        ensure!(answer.status == 200, "status {}", answer.status);
-        Ok(after.saturating_sub(before))
-    };
-    for turn in 0..WARM_UP {
-        ask(turn % 2 == 0)?;
-    }
-    let mut storing = Storing::default();
-    for _ in 0..ground.options.scaled(MISSES) {
-        storing.kept.push(ask(true)?);
-        storing.unkept.push(ask(false)?);
-    }
-    Ok(storing)
+fn metrics(contender: &Contender) -> anyhow::Result<String> {
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", contender.port);
+    Ok(String::from_utf8(Connection::open(contender.port)?.exchange(request.as_bytes())?.body)?)
 }
