@@ -53,6 +53,8 @@ pub async fn travel(way: Arc<Way>, mut plan: Plan, call: UpstreamCall, recorder:
             // The readers have their answer; whether it may be remembered is found out behind their
             // backs. Until the recorder goes, whoever asks the same thing gets this very recording.
             drop(books);
+            // They come first: on a thread of their own they have gone on already, on this one they do now.
+            tokio::task::yield_now().await;
             if let Err(why) = remember(&way, &mut plan, arrived).await {
                 tracing::debug!(route = plan.route.template, why, "an answer is not kept");
             }
