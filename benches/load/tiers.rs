@@ -20,8 +20,12 @@ use crate::wrk::Picking;
 const ASKED: u64 = 500;
 /// Hits in a tier, one after the other.
 const HITS: usize = 5_000;
-/// Hits before any counts.
+/// Hits before any counts, and how often they are tried: a tier that is slow at its first connections is left alone
+/// for a moment.
 const WARM_UP: usize = 100;
+const WARM_UPS: usize = 5;
+/// It is left alone no longer.
+const LEFT_ALONE: Duration = Duration::from_secs(2);
 /// Before the model's digest is known nothing is kept: these are asked for twice.
 const FIRST: u64 = 1_000;
 /// Entries between two looks at whether all of them are written: fewer than may wait.
@@ -116,7 +120,7 @@ fn hits(ground: &Ground, tier: Tier, entries: u64, settings: &[(&str, &str)]) ->
     await_figure(&contender, tier.up(), "1")?;
     let mut connection = Connection::open(contender.port)?;
     // Of any neighbour of the last one asked for, nothing is at hand.
-    let stride = entries / (ground.options.scaled(HITS) as u64 + WARM_UP as u64);
+    let stride = entries / (ground.options.scaled(HITS) + WARM_UPS * WARM_UP) as u64;
     ensure!(stride > 0, "{entries} entries are too few");
     let mut numbers = (0..).map(|turn| turn * stride);
     let mut ask = |many: usize| -> anyhow::Result<Vec<Duration>> {
@@ -131,7 +135,14 @@ fn hits(ground: &Ground, tier: Tier, entries: u64, settings: &[(&str, &str)]) ->
             })
             .collect()
     };
-    ask(WARM_UP)?;
+    for _ in 0..WARM_UPS {
+        let before = ground.stub.calls(workload.path)?;
+        ask(WARM_UP)?;
+        if ground.stub.calls(workload.path)? == before {
+            break;
+        }
+        std::thread::sleep(LEFT_ALONE);
+    }
     let hits = ground.options.scaled(HITS);
     let before = ground.stub.calls(workload.path)?;
     let latencies = ask(hits)?;
