@@ -39,7 +39,7 @@ impl ReplayConfig {
 
 impl Pace {
     /// When the next frame is due; `None` where that is never.
-    pub fn next(&mut self) -> Option<Instant> {
+    pub fn next_due(&mut self) -> Option<Instant> {
         let due = self.due;
         self.due = due.checked_add(self.step)?;
         Some(due)
@@ -57,8 +57,8 @@ mod tests {
     /// From the first frame to the last of so many.
     fn lasts(rate: f64, tokens: u64, frames: usize) -> Option<Duration> {
         let mut pace = ReplayConfig { tokens_per_second: rate }.pace(usage(tokens), frames)?;
-        let first = pace.next()?;
-        let last = (1..frames).filter_map(|_| pace.next()).last();
+        let first = pace.next_due()?;
+        let last = (1..frames).filter_map(|_| pace.next_due()).last();
         Some(last.unwrap_or(first) - first)
     }
 

@@ -145,7 +145,7 @@ async fn replay(client: &mut Downstream, mut pour: Pour, mut pace: Option<Pace>)
     let mut from = 0;
     for end in ends.into_iter().map(|end| end as usize) {
         if let Some(pace) = &mut pace {
-            until(client, pace.next()).await?;
+            until(client, pace.next_due()).await?;
         }
         client.open_chunk(end - from);
         loop {
