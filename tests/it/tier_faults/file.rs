@@ -98,8 +98,10 @@ fn overwrite(path: &Path, from: u64, with: &[u8]) {
     file.write_all(with).expect("write");
 }
 
-/// Ways to spoil a file.
-const DAMAGES: [(&str, fn(&Path)); 5] = [
+/// A way to spoil a file, by its name.
+type Damage = (&'static str, fn(&Path));
+
+const DAMAGES: [Damage; 5] = [
     ("another beginning", |path| overwrite(path, 0, &[0xa5; 100])),
     ("bits that are others", |path| {
         let bytes = fs::read(path).expect("read");
