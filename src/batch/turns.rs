@@ -282,6 +282,13 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_more_are_at_work_than_there_are_workers() {
         use std::sync::atomic::{AtomicUsize, Ordering};
+        /// Goes before the turn does, also where the task is called off.
+        struct AtWork<'a>(&'a AtomicUsize);
+        impl Drop for AtWork<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
         let (turns, at_work) = (Turns::new(2, 3), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
         let party = Arc::new(Party::default());
         let mut tasks = tokio::task::JoinSet::new();
@@ -291,8 +298,8 @@ mod tests {
                 let turn = turns.take(&party, Places::of(0..2), 1).await;
                 let here = &at_work[turn.place()];
                 assert!(here.fetch_add(1, Ordering::SeqCst) < 3);
+                let _working = AtWork(here);
                 tokio::task::yield_now().await;
-                here.fetch_sub(1, Ordering::SeqCst);
             });
             if number % 7 == 0 {
                 task.abort();
