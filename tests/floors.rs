@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", ALL_BELOW),
     // faces: each knows a framework
     ("proxy", &["gateway", "dialect", "upstream", "telemetry"]),
-    ("admin", &["auth", "cache", "upstream", "telemetry"]),
+    ("admin", &["auth", "cache", "upstream", "store", "telemetry"]),
     // the conductor
     ("gateway", &["auth", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other

@@ -1,7 +1,8 @@
 //! Who may ask: the host's name for all, the admin key for what is locked.
 
 use super::{Parts, problem};
-use crate::domain::{Error, Kind};
+use crate::auth::Lock;
+use crate::domain::{Error, Kind, bearer};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Version, header};
@@ -75,15 +76,18 @@ fn admit(parts: &Parts, headers: &HeaderMap) -> Result<(), Error> {
     if is_foreign(headers) {
         return Err(Error::new(Kind::Forbidden, "a page of another site may not ask for this"));
     }
-    let Some(key) = (parts.admin_key)() else {
-        return Err(Error::new(
+    let mut keys = presented(headers);
+    let key = keys.next().unwrap_or_default();
+    if keys.any(|other| other != key) {
+        return Err(Error::new(Kind::Unauthenticated, "the request presents two different keys"));
+    }
+    match (parts.unlocks)(key) {
+        Lock::Opens => Ok(()),
+        Lock::NoKey => Err(Error::new(
             Kind::Forbidden,
             "this Pannier has no admin key: its data directory cannot be used, and auth.admin_key is not set",
-        ));
-    };
-    match presented(headers).any(|presented| key.is(presented)) {
-        true => Ok(()),
-        false => Err(Error::new(
+        )),
+        Lock::Shut => Err(Error::new(
             Kind::Unauthenticated,
             "the admin key is wanted, as Authorization: Bearer or X-API-Key; it stands in admin.key in \
              Pannier's data directory",
@@ -93,15 +97,8 @@ fn admit(parts: &Parts, headers: &HeaderMap) -> Result<(), Error> {
 
 /// Every key that is presented; never one from the query, which would stand in other people's logs.
 fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let bearer = |value: &HeaderValue| {
-        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.len())
-    };
-    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(move |value| {
-        let key = value.as_bytes();
-        Some(key[key.len() - bearer(value)?..].trim_ascii())
-    });
-    bearers.chain(headers.get_all(X_API_KEY).iter().map(HeaderValue::as_bytes))
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(|field| bearer(field.as_bytes()));
+    bearers.chain(headers.get_all(X_API_KEY).iter().map(HeaderValue::as_bytes).filter(|key| !key.is_empty()))
 }
 
 /// Whether a page asks that is not of this house: browsers say so. Programs say nothing of the kind.

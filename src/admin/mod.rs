@@ -7,6 +7,7 @@ mod cache;
 mod figures;
 mod guard;
 mod health;
+mod keys;
 mod listener;
 mod problem;
 mod readiness;
@@ -16,7 +17,7 @@ pub use listener::Bounds;
 pub use readiness::Readiness;
 pub use why::{Explain, Warm};
 
-use crate::auth::AdminKey;
+use crate::auth::{Lock, Register};
 use crate::cache::{Stock, Tiers};
 use crate::domain::{Error, Kind};
 use crate::telemetry::{Exposition, Metrics};
@@ -31,8 +32,8 @@ use tokio::net::TcpListener;
 
 /// The guard against DNS rebinding: whether a listener may be called by a name (a `Host` field).
 pub type KnowsHost = dyn Fn(&[u8]) -> bool + Send + Sync;
-/// The key that opens what is locked, if there is one.
-pub type AdminKeyInForce = dyn Fn() -> Option<AdminKey> + Send + Sync;
+/// Whether a presented key opens what is locked.
+pub type Unlocks = dyn Fn(&[u8]) -> Lock + Send + Sync;
 
 /// Whether anything is kept, as the settings say now.
 pub type IsCaching = dyn Fn() -> bool + Send + Sync;
@@ -43,7 +44,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     pub knows_host: Arc<KnowsHost>,
-    pub admin_key: Arc<AdminKeyInForce>,
+    pub unlocks: Arc<Unlocks>,
+    pub keys: Arc<Register>,
     pub tiers: Arc<Tiers>,
     pub stock: Arc<Stock>,
     pub is_caching: Arc<IsCaching>,
@@ -65,8 +67,12 @@ struct House {
 enum Verb {
     Get,
     Post,
+    Patch,
     Delete,
 }
+
+const KEYS: &str = "/admin/keys";
+const ONE_KEY: &str = "/admin/keys/{id}";
 
 /// All of them: the router is built from this table, and the data port asks it what to forward. Whatever does
 /// not stand here as open is locked.
@@ -117,6 +123,17 @@ const HOUSE: &[House] = &[
         verb: Verb::Post,
         access: Access::Admin,
         answer: |verb| on(verb, why::warm),
+    },
+    House { path: KEYS, verb: Verb::Get, access: Access::Admin, answer: |verb| on(verb, keys::list) },
+    House { path: KEYS, verb: Verb::Post, access: Access::Admin, answer: |verb| on(verb, keys::create) },
+    House { path: ONE_KEY, verb: Verb::Get, access: Access::Admin, answer: |verb| on(verb, keys::show) },
+    House { path: ONE_KEY, verb: Verb::Patch, access: Access::Admin, answer: |verb| on(verb, keys::edit) },
+    House { path: ONE_KEY, verb: Verb::Delete, access: Access::Admin, answer: |verb| on(verb, keys::remove) },
+    House {
+        path: "/admin/keys/{id}/rotate",
+        verb: Verb::Post,
+        access: Access::Admin,
+        answer: |verb| on(verb, keys::rotate),
     },
 ];
 
@@ -169,6 +186,7 @@ impl Verb {
         match self {
             Verb::Get => MethodFilter::GET,
             Verb::Post => MethodFilter::POST,
+            Verb::Patch => MethodFilter::PATCH,
             Verb::Delete => MethodFilter::DELETE,
         }
     }
@@ -178,6 +196,7 @@ impl Verb {
         match self {
             Verb::Get => "GET",
             Verb::Post => "POST",
+            Verb::Patch => "PATCH",
             Verb::Delete => "DELETE",
         }
     }
@@ -202,11 +221,15 @@ async fn forbid_storing(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{self, Mode, Sharing};
     use crate::cache::{Memory, Seal, Secret, Vectors};
     use crate::domain::Hidden;
+    use crate::store::keys::Keys;
+    use crate::store::{Damaged, Options, Place, Shared, Start};
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, StatusCode, Version};
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
     use tower::ServiceExt;
 
     const KEY: &str = "an-admin-key-that-is-long-enough";
@@ -222,6 +245,28 @@ mod tests {
         status: StatusCode,
         head: HeaderMap,
         body: String,
+    }
+
+    /// With a database that is never there.
+    fn no_keys() -> Register {
+        let options = Options {
+            readers: 1,
+            patience: Duration::from_millis(1),
+            durable: false,
+            largest_file: None,
+            start: Start::AsItIs,
+            damaged: Damaged::Refuse,
+        };
+        let nowhere = Shared::new(Place::File("/dev/null/nowhere".into()), options, Vec::new());
+        let config = auth::Config {
+            mode: Mode::Open,
+            scope: Sharing::Team,
+            keys: Vec::new(),
+            teams: Vec::new(),
+            management: Vec::new(),
+            admin_key: Hidden::default(),
+        };
+        Register::new(Keys::new(Arc::new(nowhere)), None, &config)
     }
 
     impl Face {
@@ -242,7 +287,8 @@ mod tests {
                 metrics,
                 readiness: readiness.clone(),
                 knows_host,
-                admin_key: Arc::new(|| Some(AdminKey::of(&Hidden::new(KEY)))),
+                unlocks: Arc::new(|key| if key == KEY.as_bytes() { Lock::Opens } else { Lock::Shut }),
+                keys: Arc::new(no_keys()),
                 explain: Arc::new(|_| Box::pin(async { Ok(Default::default()) })),
                 warm: Arc::new(|_, _| Box::pin(async { Ok(()) })),
             };
@@ -366,7 +412,7 @@ mod tests {
     #[tokio::test]
     async fn without_an_admin_key_nobody_may() {
         let mut face = Face::started();
-        face.parts.admin_key = Arc::new(|| None);
+        face.parts.unlocks = Arc::new(|_| Lock::NoKey);
         face.router = router(face.parts.clone());
         let request = Request::builder().uri("/admin/cache/top").header("host", "known");
         let answer = face.answer(request.header("x-api-key", KEY), "/admin/cache/top").await;

@@ -1,6 +1,6 @@
 //! Errors of the house routes, as RFC 9457 problem details.
 
-use crate::domain::{Error, Kind};
+use crate::domain::Error;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -13,7 +13,7 @@ const PROBLEM: &str = "application/problem+json";
 pub fn response(error: &Error) -> Response {
     let head = [(header::CONTENT_TYPE, PROBLEM), (PANNIER_ERROR, error.kind.code())];
     let mut response = (status(error), head, body(error)).into_response();
-    if error.kind == Kind::Unauthenticated {
+    if error.kind.status() == StatusCode::UNAUTHORIZED.as_u16() {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response

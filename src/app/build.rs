@@ -1,9 +1,10 @@
 //! Settings → parts. The one place that knows which part gets which.
 
 use super::below::Below;
+use super::books;
 use super::why::Asked;
 use crate::admin::{self, Readiness};
-use crate::auth::AdminKey;
+use crate::auth::{AdminKey, Directory, Pepper, Register};
 use crate::cache::{Memory, Stock, Vectors};
 use crate::config::Config;
 use crate::dialect::DIALECTS;
@@ -26,6 +27,7 @@ use std::time::Duration;
 /// Everything that serves.
 pub struct House {
     pub policy: Arc<ArcSwap<Policy>>,
+    pub keys: Arc<Register>,
     pub way: Arc<Way>,
     pub front: Arc<Front>,
     pub below: Below,
@@ -46,7 +48,8 @@ impl House {
         admin_listen: SocketAddr,
     ) -> anyhow::Result<Self> {
         let instance = format!("pannier-{:016x}", fastrand::u64(..));
-        let policy = Arc::new(ArcSwap::from_pointee(policy(config, 0)));
+        let keys = Arc::new(books::keys(config)?);
+        let policy = Arc::new(ArcSwap::from_pointee(policy(config, &keys, 0)));
         let draining = Arc::new(AtomicBool::new(false));
         let log = AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())?;
         let log = Arc::new(log);
@@ -56,27 +59,16 @@ impl House {
         let recall = recall_share(config) as u64;
         let gateway = Arc::new(Gateway::new(policy.clone(), way.clone(), recall));
         show_sizes(&metrics, &way, &gateway);
+        show_keys(&metrics, &keys);
 
-        let door = Arc::new(Door {
-            policy: policy.clone(),
-            hosts: Hosts::new(listen),
-            instance: instance.clone(),
-            is_house: admin::is_house,
-            head_limits: head_limits(&config.server),
-            head_patience: HeadPatience::new(&config.server),
-            patience: patience(&config.server),
-            upstream_patience: way.client.timeouts().first_byte,
-            metrics: metrics.clone(),
-            sinks: way.sinks.clone(),
-            draining: draining.clone(),
-        });
+        let door = door(config, &policy, &way, listen, &instance, &draining);
         let road = road(&way, &gateway, reachable(admin_listen), instance, draining.clone());
         let budget = budget(&config.server, &metrics);
         let relay = relay(&way, &gateway, &budget);
         let desk = desk(&config.server, &gateway, &way, budget);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let warmer = Arc::new(Warmer::new(gateway.clone(), config.cache.warm));
-        let asked = Asked { gateway: gateway.clone(), rate: config.cache.warm.rate };
+        let asked = Asked { gateway: gateway.clone(), keys: keys.clone(), rate: config.cache.warm.rate };
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
         let front = Front { door, crowd, lane, desk, relay, proxy };
@@ -85,8 +77,32 @@ impl House {
         let admin = asked.parts(metrics, &way, &policy, readiness.clone(), hosts);
         let admin_bounds = admin_bounds(&config.server);
         let front = Arc::new(front);
-        Ok(House { policy, way, front, below, warmer, log, readiness, draining, admin, admin_bounds })
+        Ok(House { policy, keys, way, front, below, warmer, log, readiness, draining, admin, admin_bounds })
     }
+}
+
+/// Where it is judged who comes in.
+fn door(
+    config: &Config,
+    policy: &Arc<ArcSwap<Policy>>,
+    way: &Way,
+    listen: SocketAddr,
+    instance: &str,
+    draining: &Arc<AtomicBool>,
+) -> Arc<Door> {
+    Arc::new(Door {
+        policy: policy.clone(),
+        hosts: Hosts::new(listen),
+        instance: instance.to_owned(),
+        is_house: admin::is_house,
+        head_limits: head_limits(&config.server),
+        head_patience: HeadPatience::new(&config.server),
+        patience: patience(&config.server),
+        upstream_patience: way.client.timeouts().first_byte,
+        metrics: way.metrics.clone(),
+        sinks: way.sinks.clone(),
+        draining: draining.clone(),
+    })
 }
 
 fn readiness(way: &Way) -> Arc<Readiness> {
@@ -187,7 +203,7 @@ fn pingora(config: &Config) -> ServerConf {
 }
 
 /// What a reload replaces.
-pub fn policy(config: &Config, generation: u64) -> Policy {
+pub fn policy(config: &Config, keys: &Register, generation: u64) -> Policy {
     let admin = AdminKey::kept(&config.auth, &config.server.data_dir).map_err(anyhow::Error::from);
     let admin = admin.inspect_err(|error| {
         tracing::warn!(
@@ -195,8 +211,11 @@ pub fn policy(config: &Config, generation: u64) -> Policy {
             "there is no admin key: nobody can ask for what needs it"
         );
     });
+    keys.heed(&config.auth);
+    let pepper = keys.pepper_or_else(|| Pepper::of(std::array::from_fn(|_| fastrand::u8(..))));
+    let directory = Directory::new(&config.auth, admin.ok(), pepper, keys.stored());
     let allowed_hosts = &config.access.allowed_hosts;
-    Policy::new(&config.auth, admin.ok(), &config.cache, config.replay, allowed_hosts, generation)
+    Policy::new(directory, &config.cache, config.replay, allowed_hosts, generation)
 }
 
 fn limits(config: &Config) -> Limits {
@@ -220,6 +239,13 @@ fn crowd(server: &proxy::Config, metrics: &Metrics) -> Arc<Crowd> {
     let here = crowd.clone();
     metrics.gauge_source(Sampled::Size("client_addresses"), move || here.addresses() as i64);
     crowd
+}
+
+fn show_keys(metrics: &Metrics, keys: &Arc<Register>) {
+    let seen = keys.clone();
+    metrics.gauge_source(Sampled::DependencyUp("store"), move || seen.is_up().into());
+    let seen = keys.clone();
+    metrics.gauge_source(Sampled::Size("keys"), move || seen.len() as i64);
 }
 
 fn admin_bounds(server: &proxy::Config) -> admin::Bounds {

@@ -44,6 +44,8 @@ pub async fn serve(
     let (connections, quiet) = (entrance.connections.clone(), entrance.quiet.clone());
     let accepting = tokio::spawn(entrance.accept(data));
     let below = tokio::spawn(house.below.clone().run(stopped.clone()));
+    let (keys, stop_keys) = (house.keys.clone(), stopped.clone());
+    let keys = tokio::spawn(async move { keys.run(stop_keys).await });
     start_background(&house, admin, reload, stopped);
     house.readiness.start();
 
@@ -71,7 +73,7 @@ pub async fn serve(
     }
     let _ = stop.send(true);
     // What still waits to be kept is written; each tier bounds how long that takes.
-    let _ = tokio::time::timeout(LAST_WRITES, below).await;
+    let _ = tokio::time::timeout(LAST_WRITES, async { tokio::join!(below, keys) }).await;
     tracing::info!("stopped");
     house.log.close();
     Ok(())

@@ -1,6 +1,7 @@
 //! The composition root: from settings to parts, from parts to services, and the order in which they end.
 
 mod below;
+mod books;
 mod build;
 mod drain;
 mod entrance;
@@ -14,12 +15,16 @@ use anyhow::Context;
 use build::House;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that may wait to be accepted; the system's own limit applies.
 const BACKLOG: u32 = 4096;
 /// Descriptors that are not for clients and their trips upstream.
 const SPARE_DESCRIPTORS: usize = 64;
+
+/// The keys of the database have this long to be read before the first client is let in.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// A port that could not be had: exit code 3.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +78,13 @@ async fn serve(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let admin = bind(server.admin_listen).await?;
     let (listen, admin_listen) = (data.local_addr()?, admin.local_addr()?);
     let house = House::build(&loaded.config, metrics, listen, admin_listen)?;
+    house.keys.begin(FIRST_LOOK).await;
     // For people and scripts; everything else that is said goes to the log.
     eprintln!(
         "pannier: listening on http://{listen} (admin http://{admin_listen}, upstream {})",
         house.way.client.target().url()
     );
-    let reload = reload::Reload::new(loaded.clone(), house.policy.clone(), watch);
+    let reload = reload::Reload::new(loaded.clone(), house.policy.clone(), house.keys.clone(), watch);
     drain::serve(house, data, admin, reload, server).await
 }
 

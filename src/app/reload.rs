@@ -2,6 +2,7 @@
 //! are reported and change nothing.
 
 use super::build;
+use crate::auth::Register;
 use crate::config::{self, Loaded, Watch};
 use crate::gateway::Policy;
 use arc_swap::ArcSwap;
@@ -12,22 +13,23 @@ use tokio::sync::{mpsc, watch};
 pub struct Reload {
     loaded: Loaded,
     policy: Arc<ArcSwap<Policy>>,
+    keys: Arc<Register>,
     watch: Watch,
 }
 
 impl Reload {
-    pub fn new(loaded: Loaded, policy: Arc<ArcSwap<Policy>>, watch: Watch) -> Self {
-        Reload { loaded, policy, watch }
+    pub fn new(loaded: Loaded, policy: Arc<ArcSwap<Policy>>, keys: Arc<Register>, watch: Watch) -> Self {
+        Reload { loaded, policy, keys, watch }
     }
 
     /// Reloads whenever there is cause, until `stopped`.
     pub async fn run(self, mut stopped: watch::Receiver<bool>) {
-        let Reload { mut loaded, policy, watch } = self;
+        let Reload { mut loaded, policy, keys, watch } = self;
         let (causes, mut heard) = mpsc::channel(1);
         let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
         tokio::spawn(watch.run(shutdown, causes));
         while let Some(cause) = heard.recv().await {
-            match apply(&loaded, &policy) {
+            match apply(&loaded, &policy, &keys) {
                 Ok(Some((new, live))) => {
                     tracing::info!(?cause, changed = live.join(", "), "settings reloaded");
                     loaded = new;
@@ -40,7 +42,11 @@ impl Reload {
 }
 
 /// Puts what the sources say now in force. Returns it with the names of what has changed.
-fn apply(old: &Loaded, policy: &ArcSwap<Policy>) -> Result<Option<(Loaded, Vec<String>)>, String> {
+fn apply(
+    old: &Loaded,
+    policy: &ArcSwap<Policy>,
+    keys: &Register,
+) -> Result<Option<(Loaded, Vec<String>)>, String> {
     let new = old.sources.load().map_err(|problems| problems.to_string())?;
     let difference = config::difference(old, &new);
     if !difference.boot.is_empty() {
@@ -50,6 +56,6 @@ fn apply(old: &Loaded, policy: &ArcSwap<Policy>) -> Result<Option<(Loaded, Vec<S
         return Ok(None);
     }
     let generation = policy.load().generation + 1;
-    policy.store(Arc::new(build::policy(&new.config, generation)));
+    policy.store(Arc::new(build::policy(&new.config, keys, generation)));
     Ok(Some((new, difference.live)))
 }

@@ -1,6 +1,7 @@
 //! What the house routes speak of and ask for: they know neither the gateway nor the settings.
 
 use crate::admin::{self, Explain, Readiness, Warm};
+use crate::auth::Register;
 use crate::domain::{Error, Kind};
 use crate::gateway::{Gateway, Policy, Way};
 use crate::proxy::Hosts;
@@ -9,9 +10,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Whom they ask, and how many requests a second a warming asks unless it says otherwise.
+/// Whom they ask, the keys that they look after, and how many requests a second a warming asks unless it says otherwise.
 pub struct Asked {
     pub gateway: Arc<Gateway>,
+    pub keys: Arc<Register>,
     pub rate: f64,
 }
 
@@ -25,14 +27,15 @@ impl Asked {
         readiness: Arc<Readiness>,
         hosts: Hosts,
     ) -> admin::Parts {
-        let Asked { gateway, rate } = self;
+        let Asked { gateway, keys, rate } = self;
         let named = policy.clone();
         let (keyed, caching) = (policy.clone(), policy.clone());
         admin::Parts {
             metrics,
             readiness,
             knows_host: Arc::new(move |host| hosts.admit(host, &named.load().allowed_hosts)),
-            admin_key: Arc::new(move || keyed.load().keys.admin()),
+            unlocks: Arc::new(move |presented| keyed.load().keys.unlocks(presented)),
+            keys,
             tiers: way.tiers.clone(),
             stock: way.stock.clone(),
             is_caching: Arc::new(move || caching.load().cache.is_enabled()),

@@ -78,12 +78,14 @@ fn checked(key: String, file: &Private) -> Result<Hidden, AdminKeyError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Sharing;
+    use super::super::{Mode, Sharing};
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
     fn config(admin_key: &str) -> Config {
-        Config { scope: Sharing::Team, keys: Vec::new(), admin_key: Hidden::new(admin_key) }
+        let (keys, teams, management) = (Vec::new(), Vec::new(), Vec::new());
+        let admin_key = Hidden::new(admin_key);
+        Config { mode: Mode::Open, scope: Sharing::Team, keys, teams, management, admin_key }
     }
 
     #[test]

@@ -1,16 +1,30 @@
-//! API keys that are known by name, and who shares answers.
+//! API keys that are known by name, who needs one, and who shares answers.
 
-use crate::domain::Hidden;
+use crate::domain::{Hidden, Limits};
 use serde::Deserialize;
 
 /// `[auth]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    pub mode: Mode,
     pub scope: Sharing,
     pub keys: Vec<Key>,
+    pub teams: Vec<Team>,
+    /// Names of the keys that may manage models; all, where there are none.
+    pub management: Vec<String>,
     /// Empty for the one in the data directory.
     pub admin_key: Hidden,
+}
+
+/// Who needs a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Nobody: whoever has none is anonymous.
+    Open,
+    /// Everybody.
+    Required,
 }
 
 /// Who shares answers.
@@ -34,4 +48,33 @@ pub struct Key {
     /// Without one: `default`.
     pub team: Option<String>,
     pub key: Hidden,
+    /// Patterns; none for all.
+    #[serde(default)]
+    pub models: Vec<String>,
+    #[serde(default)]
+    pub routes: Vec<String>,
+}
+
+/// What all of a team may use.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Team {
+    pub name: String,
+    /// Patterns; none for all.
+    #[serde(default)]
+    pub models: Vec<String>,
+    #[serde(default)]
+    pub routes: Vec<String>,
+}
+
+impl Key {
+    pub fn limits(&self) -> Limits {
+        Limits { models: self.models.clone(), routes: self.routes.clone() }
+    }
+}
+
+impl Team {
+    pub fn limits(&self) -> Limits {
+        Limits { models: self.models.clone(), routes: self.routes.clone() }
+    }
 }

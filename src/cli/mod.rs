@@ -6,6 +6,7 @@ mod config;
 mod embed;
 mod healthcheck;
 mod house;
+mod keys;
 mod serve;
 mod table;
 mod version;
@@ -55,6 +56,8 @@ enum Command {
     Cache(cache::Options),
     /// Have a running Pannier make vectors of many texts
     Embed(embed::Options),
+    /// Make, list, change and remove the API keys of a running Pannier
+    Keys(keys::Options),
     /// Ask a running Pannier with the same settings whether it lives: exit code 0 or 1
     Healthcheck,
     /// Print the version, the revision and the compiler it was built with
@@ -97,6 +100,7 @@ impl Cli {
             Command::Config(options) => options.run(&sources, out),
             Command::Cache(options) => options.run(&load(&sources)?.config, out),
             Command::Embed(options) => options.run(&load(&sources)?.config, out),
+            Command::Keys(options) => options.run(&load(&sources)?.config, out),
             Command::Healthcheck => healthcheck::run(load(&sources)?.config.server.admin_listen),
             Command::Version => version::run(out),
         }
@@ -177,6 +181,7 @@ mod tests {
             "  130  stopped by Ctrl-C",
             "cache",
             "embed",
+            "keys",
             "serve",
             "check",
             "config",

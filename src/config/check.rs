@@ -3,7 +3,7 @@
 use super::Config;
 use super::nearest::suggestion;
 use crate::batch::Places;
-use crate::{auth, cache, proxy, telemetry};
+use crate::{auth, cache, proxy, store, telemetry};
 use std::collections::HashSet;
 
 /// A setting's path, and what is wrong with its value.
@@ -23,6 +23,8 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
     check_server(&config.server, &mut found);
     check_access(&config.access, &mut found);
     check_auth(&config.auth, &mut found);
+    check_rights(&config.auth, &mut found);
+    check_store(&config.store, &mut found);
     if config.upstream.inventory_refresh.is_zero() {
         found.push(("upstream.inventory_refresh", "must be more than 0".to_owned()));
     }
@@ -147,6 +149,36 @@ fn check_auth(auth: &auth::Config, found: &mut Vec<Finding>) {
         fault(format!("must be of at least {SHORTEST_ADMIN_KEY} visible ASCII characters"));
     } else if secrets.contains(admin) {
         fault("must be none of auth.keys".to_owned());
+    }
+}
+
+fn check_rights(auth: &auth::Config, found: &mut Vec<Finding>) {
+    let mut names = HashSet::new();
+    for team in &auth.teams {
+        if team.name.is_empty() || !names.insert(&team.name) {
+            found
+                .push(("auth.teams", format!("`{}` must be the name of one team, and not empty", team.name)));
+        }
+    }
+    let keys = auth.keys.iter().map(|key| ("auth.keys", &key.name, [&key.models, &key.routes]));
+    let teams = auth.teams.iter().map(|team| ("auth.teams", &team.name, [&team.models, &team.routes]));
+    for (path, name, patterns) in keys.chain(teams) {
+        if let Some(wrong) = patterns.into_iter().flatten().find(|pattern| !auth::is_pattern(pattern)) {
+            found.push((path, format!("`{wrong}` of `{name}` is no pattern of models or routes")));
+        }
+    }
+}
+
+fn check_store(store: &store::Config, found: &mut Vec<Finding>) {
+    let (database, pepper) = (store.database.expose(), store.pepper.expose());
+    if !database.is_empty()
+        && let Err(error) = store::Place::parse(database)
+    {
+        found.push(("store.database", error.to_string()));
+    }
+    if !pepper.is_empty() && auth::Pepper::from_hex(pepper).is_none() {
+        let message = "must be 64 hexadecimal digits: `openssl rand -hex 32` makes some";
+        found.push(("store.pepper", message.to_owned()));
     }
 }
 

@@ -33,8 +33,15 @@ pub const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// The settings in which secrets stand.
-pub(super) const SECRETS: [&str; 5] =
-    ["auth.keys", "auth.admin_key", "cache.tiers.secret", "cache.redis.url", "cache.database.url"];
+pub(super) const SECRETS: [&str; 7] = [
+    "auth.keys",
+    "auth.admin_key",
+    "store.database",
+    "store.pepper",
+    "cache.tiers.secret",
+    "cache.redis.url",
+    "cache.database.url",
+];
 
 /// Where settings are read from. Has no `Debug`: the environment may hold keys.
 #[derive(Clone, Default)]

@@ -22,7 +22,7 @@ pub use layers::{ALIASES, FILE_VARIABLE, Flag, Setting, Sources};
 pub use problem::{Origin, Problem, Problems};
 pub use watch::{Cause, Watch};
 
-use crate::{auth, batch, cache, flight, gateway, proxy, telemetry, upstream};
+use crate::{auth, batch, cache, flight, gateway, proxy, store, telemetry, upstream};
 use serde::Deserialize;
 
 /// One field a section of `config/default.toml`.
@@ -32,6 +32,7 @@ pub struct Config {
     pub server: proxy::Config,
     pub access: proxy::Access,
     pub auth: auth::Config,
+    pub store: store::Config,
     pub upstream: upstream::Config,
     pub memory: cache::MemoryConfig,
     pub cache: cache::Config,

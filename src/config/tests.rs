@@ -203,7 +203,7 @@ rules = [
     assert_eq!(
         problems(file.load()),
         [
-            "pannier.toml:6:1: auth.keys: unknown field `nam`, expected one of `name`, `team`, `key`; \
+            "pannier.toml:6:1: auth.keys: unknown field `nam`, expected one of `name`, `team`, `key`, `models`, `routes`; \
              did you mean `name`?",
             "pannier.toml:12:17: cache.rules: unknown variant `embed`, expected one of `chat`, `text_completion`, \
              `embeddings`; did you mean `embeddings`?",

@@ -10,6 +10,7 @@ pub mod encoding;
 mod escaped;
 pub mod fields;
 pub mod frame;
+mod listing;
 pub mod native;
 mod numbers;
 mod observe;
@@ -22,6 +23,7 @@ mod stencil;
 mod vectors;
 
 pub use escaped::Grain;
+pub use listing::Listing;
 pub use question::{Counted, Difference, Outline, Part};
 pub use routes::{Form, Handling, RouteSpec, find};
 pub use vectors::{Looks, Vectors, read_embeddings, read_embeddings_at_all, render_embeddings};

@@ -1,5 +1,6 @@
 //! Who asks.
 
+use super::Rights;
 use std::sync::Arc;
 
 /// Inside one scope answers are shared; across scopes never.
@@ -15,4 +16,6 @@ pub struct Consumer {
     pub name: Arc<str>,
     pub team: Arc<str>,
     pub scope: Scope,
+    /// What they may use.
+    pub rights: Rights,
 }

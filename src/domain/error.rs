@@ -7,6 +7,10 @@ use std::time::Duration;
 pub enum Kind {
     BadRequest,
     Unauthenticated,
+    /// A key that was good once.
+    KeyExpired,
+    /// A key that is not to be used for the time being.
+    KeyDisabled,
     Forbidden,
     NotFound,
     /// The method is never served here: `TRACE`, `CONNECT`.
@@ -36,9 +40,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 22] = [
         Kind::BadRequest,
         Kind::Unauthenticated,
+        Kind::KeyExpired,
+        Kind::KeyDisabled,
         Kind::Forbidden,
         Kind::NotFound,
         Kind::MethodNotAllowed,
@@ -63,7 +69,7 @@ impl Kind {
     pub fn status(self) -> u16 {
         match self {
             Kind::BadRequest => 400,
-            Kind::Unauthenticated => 401,
+            Kind::Unauthenticated | Kind::KeyExpired | Kind::KeyDisabled => 401,
             Kind::Forbidden => 403,
             Kind::NotFound => 404,
             Kind::MethodNotAllowed => 405,
@@ -87,6 +93,8 @@ impl Kind {
         match self {
             Kind::BadRequest => "bad_request",
             Kind::Unauthenticated => "unauthenticated",
+            Kind::KeyExpired => "key_expired",
+            Kind::KeyDisabled => "key_disabled",
             Kind::Forbidden => "forbidden",
             Kind::NotFound => "not_found",
             Kind::MethodNotAllowed => "method_not_allowed",

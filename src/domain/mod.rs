@@ -4,23 +4,27 @@
 
 mod call;
 mod consumer;
+mod credential;
 mod embedding;
 mod error;
 mod hidden;
 mod money;
 mod reason;
 mod record;
+mod rights;
 mod template;
 pub mod units;
 mod usage;
 
 pub use call::{Call, Certainty, Fingerprint, Operation, Storable};
 pub use consumer::{Consumer, Scope};
+pub use credential::bearer;
 pub use embedding::{Embedding, Item, Texts};
 pub use error::{Error, Kind};
 pub use hidden::Hidden;
 pub use money::{InvalidMoney, Money};
 pub use reason::Reason;
 pub use record::{CacheOutcome, CallFacts, Ending, Record, RequestId, Route, Trip};
+pub use rights::{Limits, Rights};
 pub use template::{Pour, Slot, SlotKind, Template};
 pub use usage::{Durations, FinishReason, Observed, Source, Usage};

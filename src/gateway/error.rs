@@ -16,7 +16,7 @@ pub fn refuse(error: &Error, route: Route, id: RequestId) -> Reply {
     if let Some(after) = error.retry_after {
         headers.insert(header::RETRY_AFTER, after.as_secs().max(1).into());
     }
-    if error.kind == Kind::Unauthenticated {
+    if error.kind.status() == StatusCode::UNAUTHORIZED.as_u16() {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if error.kind == Kind::MethodNotAllowed {

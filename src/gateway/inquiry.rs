@@ -114,14 +114,14 @@ impl Inquiry {
 
 /// Who is meant: the owner of a key, or whoever shares a team's answers.
 fn whose(policy: &Policy, key_name: Option<&str>, team: Option<&str>) -> Result<Arc<Consumer>, Error> {
-    let is_meant = |consumer: &&Arc<Consumer>| {
+    let is_meant = |consumer: &Arc<Consumer>| {
         key_name.is_none_or(|name| *consumer.name == *name) && team.is_none_or(|team| *consumer.team == *team)
     };
     let found = match (key_name, team) {
-        (None, None) => Some(policy.keys.identify(None)),
-        _ => policy.keys.everybody().filter(is_meant).min_by_key(|consumer| &consumer.name),
+        (None, None) => Some(policy.keys.anonymous().clone()),
+        _ => policy.keys.everybody().filter(is_meant).min_by(|one, other| one.name.cmp(&other.name)),
     };
-    found.cloned().ok_or_else(|| wrong("nobody of that name, or of that team, has a key"))
+    found.ok_or_else(|| wrong("nobody of that name, or of that team, has a key"))
 }
 
 fn wrong(why: impl Into<String>) -> Error {

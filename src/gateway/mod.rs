@@ -5,6 +5,7 @@ mod answer;
 mod assemble;
 mod books;
 mod bulk;
+mod clearance;
 mod embedding;
 mod errand;
 mod error;
@@ -34,6 +35,7 @@ mod warmer;
 mod warming;
 
 pub use bulk::Told;
+pub use clearance::{Caller, Clearance, Limited, Peek, clear, holds_key};
 pub use error::{frame, refuse};
 pub use explanation::Explanation;
 pub use items::Items;
@@ -144,6 +146,7 @@ impl Gateway {
         let (opened, mut call) = self.read(&request).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
         let identity = self.way.inventory.identify(&call.model).await?;
+        clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;
         let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
         let facts = CallFacts::new(&call, model);
         record.call = Some(facts.clone());

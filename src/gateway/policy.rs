@@ -1,7 +1,7 @@
 //! What a reload replaces: immutable, compiled from the configuration, behind one pointer.
 
 use super::ReplayConfig;
-use crate::auth::{self, AdminKey, Directory};
+use crate::auth::Directory;
 use crate::cache;
 
 /// Each field is its owner's own policy.
@@ -16,19 +16,13 @@ pub struct Policy {
 
 impl Policy {
     pub fn new(
-        keys: &auth::Config,
-        admin: Option<AdminKey>,
+        keys: Directory,
         cache: &cache::Config,
         replay: ReplayConfig,
         allowed_hosts: &[String],
         generation: u64,
     ) -> Self {
-        Policy {
-            keys: Directory::new(keys, admin),
-            cache: cache::Policy::new(cache),
-            replay,
-            allowed_hosts: allowed_hosts.to_vec(),
-            generation,
-        }
+        let (cache, allowed_hosts) = (cache::Policy::new(cache), allowed_hosts.to_vec());
+        Policy { keys, cache, replay, allowed_hosts, generation }
     }
 }

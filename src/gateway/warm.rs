@@ -225,7 +225,7 @@ fn sharers(policy: &Policy, listing: &Listing) -> Vec<Arc<Consumer>> {
     let mut sharers: Vec<Arc<Consumer>> = Vec::new();
     for consumer in policy.keys.everybody().filter(|consumer| consumer.team == listing.label.team) {
         if sharers.len() < SCOPES && sharers.iter().all(|other| other.scope != consumer.scope) {
-            sharers.push(consumer.clone());
+            sharers.push(consumer);
         }
     }
     sharers

@@ -2,7 +2,7 @@
 //! the memory knows is answered on the spot; every other one takes the ordinary road through Pingora.
 
 use super::crowd::{Crowd, Presence, TooMany};
-use super::desk::{Asking, Desk, POURED};
+use super::desk::{Asking, Desk, POURED, Question};
 use super::door::{Arrival, Door, Errand, HeadPatience};
 use super::downstream::Downstream;
 use super::edge::Edge;
@@ -13,7 +13,7 @@ use super::relay::{Passing, Relay};
 use super::road::Road;
 use super::vigil::Vigil;
 use super::wire::{Trouble, Wire};
-use crate::dialect::{Form, Handling};
+use crate::dialect::Handling;
 use crate::domain::{Error, Kind, Pour};
 use crate::telemetry::Listener;
 use bytes::{Bytes, BytesMut};
@@ -291,8 +291,11 @@ impl Connection {
         };
         let own = head.len + of_body;
         match arrival.errand {
-            Errand::Upstream(Handling::Answer(form)) => self.ask(arrival, form, own, edge).await,
-            Errand::Upstream(Handling::Batch) => self.ask(arrival, Form::Embed, own, edge).await,
+            Errand::Upstream(Handling::Answer(form)) => {
+                self.ask(arrival, Question::Form(form), own, edge).await
+            }
+            Errand::Upstream(Handling::Batch) => self.ask(arrival, Question::Batch, own, edge).await,
+            Errand::Limited(limited) => self.ask(arrival, Question::Limited(limited), own, edge).await,
             Errand::Upstream(_) if head.terms.are_light() => {
                 let up = self.front.relay.head(&head, &self.read, arrival.own_key)?;
                 let (terms, len) = (head.terms, head.len);
@@ -304,7 +307,7 @@ impl Connection {
     }
 
     /// A request for an answer. Its head and `own` bytes in all have been read.
-    async fn ask(self, arrival: Arrival, form: Form, own: usize, edge: Edge) -> Option<Self> {
+    async fn ask(self, arrival: Arrival, question: Question, own: usize, edge: Edge) -> Option<Self> {
         let Ok(Reading::Head(head)) = Head::read(&self.read, 0, self.front.door.head_limits) else {
             return None;
         };
@@ -315,7 +318,7 @@ impl Connection {
         let _ = read.split_to(len);
         let wire = Wire::new(io, read, own - len, edge, front.door.patience);
         let client = Downstream::new(wire, terms, front.door.draining.clone());
-        let asking = Asking { arrival, form, target, headers };
+        let asking = Asking { arrival, question, target, headers };
         let (io, read) = front.desk.serve(client, asking).await?;
         Some(Connection { front, io, presence, read, out, shutdown })
     }

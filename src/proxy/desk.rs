@@ -1,16 +1,16 @@
 //! Where requests for an answer are answered: the body is read, the gateway asked, its reply written as it
 //! comes, and exactly one record left.
 
-use super::door::{Arrival, Errand};
+use super::door::Arrival;
 use super::downstream::Downstream;
 use super::hold::Budget;
 use super::visit::Visit;
-use crate::dialect::{Form, Handling};
+use crate::dialect::Form;
 use crate::domain::{Error, Kind, Observed, Pour};
-use crate::gateway::{self, Body, Gateway, Live, Pace, Piece, Reply, Request, Told};
+use crate::gateway::{self, Body, Gateway, Limited, Live, Pace, Peek, Piece, Reply, Request, Told};
 use crate::telemetry::{Metrics, Sinks};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,9 +33,20 @@ pub struct Desk {
 /// Who asks, and what is known from the head.
 pub struct Asking {
     pub arrival: Arrival,
-    pub form: Form,
+    pub question: Question,
     pub target: Bytes,
     pub headers: HeaderMap,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Question {
+    /// For an answer of a model's.
+    Form(Form),
+    /// For vectors of many texts.
+    Batch,
+    /// For what the upstream says of its models.
+    Limited(Limited),
 }
 
 impl Desk {
@@ -61,14 +72,7 @@ impl Desk {
             Err(error) => return refuse(client, visit, error).await,
         };
         // Boxed: the room that it takes is given back before the answer streams.
-        let is_batch = asking.arrival.errand == Errand::Upstream(Handling::Batch);
-        let request = asking.request(body);
-        let answering = Box::pin(async {
-            match is_batch {
-                true => self.gateway.embed_many(request, &mut visit.record).await,
-                false => self.gateway.answer(request, &mut visit.record).await,
-            }
-        });
+        let answering = Box::pin(self.look_up(&asking, body, visit));
         let answered = tokio::select! {
             answered = answering => answered,
             gone = client.gone() => Err(gone),
@@ -89,17 +93,48 @@ impl Desk {
     }
 }
 
+impl Desk {
+    async fn look_up(&self, asking: &Asking, body: Bytes, visit: &mut Visit) -> Result<Reply, Error> {
+        match asking.question {
+            Question::Form(form) => self.gateway.answer(asking.request(form, body), &mut visit.record).await,
+            Question::Batch => {
+                let request = asking.request(Form::Embed, body);
+                self.gateway.embed_many(request, &mut visit.record).await
+            }
+            Question::Limited(what) => self.gateway.peek(asking.peek(what, body)).await,
+        }
+    }
+}
+
 impl Asking {
-    fn request(&self, body: Bytes) -> Request<'_> {
+    fn peek(&self, what: Limited, body: Bytes) -> Peek<'_> {
+        Peek {
+            what,
+            method: self.arrival.method,
+            target: self.target.clone(),
+            headers: &self.headers,
+            consumer: &self.arrival.consumer,
+            own_key: self.arrival.own_key,
+            origin: self.origin(),
+            body,
+        }
+    }
+
+    /// Where it is not this server's own.
+    fn origin(&self) -> Option<HeaderValue> {
+        self.headers.get(header::ORIGIN).filter(|_| !is_same_origin(&self.headers)).cloned()
+    }
+
+    fn request(&self, form: Form, body: Bytes) -> Request<'_> {
         Request {
             id: self.arrival.id,
             started: self.arrival.started,
-            form: self.form,
+            form,
             route: self.arrival.route,
             target: self.target.clone(),
             consumer: self.arrival.consumer.clone(),
             own_key: self.arrival.own_key,
-            origin: self.headers.get(header::ORIGIN).filter(|_| !is_same_origin(&self.headers)).cloned(),
+            origin: self.origin(),
             content_encoding: encoding(&self.headers),
             headers: &self.headers,
             body,

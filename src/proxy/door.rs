@@ -10,7 +10,7 @@ use super::visit::REQUEST_ID;
 use super::wire::{Patience, Troubles};
 use crate::dialect::{self, Handling};
 use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route};
-use crate::gateway::{self, Body, Policy, Reply};
+use crate::gateway::{self, Body, Caller, Clearance, Limited, Policy, Reply, clear, holds_key};
 use crate::telemetry::{Metrics, Sinks};
 use arc_swap::ArcSwap;
 use http::{HeaderValue, header};
@@ -83,6 +83,8 @@ impl Arrival {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errand {
     Upstream(Handling),
+    /// Of the upstream, and read, because the consumer may not see all of it.
+    Limited(Limited),
     House,
 }
 
@@ -110,7 +112,8 @@ impl Door {
     /// `read` begins with the head's own bytes.
     ///
     /// # Errors
-    /// `Forbidden` for a foreign host's name, `Loop` for a request that has been here before.
+    /// `Forbidden` for a foreign host's name, `Loop` for a request that has been here before, and whatever its key
+    /// is not good for.
     pub fn admit(&self, head: &Head<'_>, read: &[u8], started: Instant) -> Result<Arrival, Error> {
         let policy = self.policy.load();
         if !self.knows_host(head.host, &policy) {
@@ -128,6 +131,8 @@ impl Door {
         }
         let now = SystemTime::now();
         let (route, errand) = self.route(head);
+        let Caller { consumer, own_key } = caller(head, errand, &policy)?;
+        let errand = cleared(head, route, errand, &consumer, &policy)?;
         Ok(Arrival {
             id: RequestId::new(now),
             at: now,
@@ -135,8 +140,8 @@ impl Door {
             method: method_label(head.method),
             route,
             errand,
-            consumer: policy.keys.identify(head.key).clone(),
-            own_key: head.keys().any(|key| policy.keys.knows(key)),
+            consumer,
+            own_key,
             troubles: Troubles::default(),
             vigil: None,
             request_id: head
@@ -209,6 +214,42 @@ impl Door {
         });
         answer
     }
+}
+
+/// Who asks. The house judges keys itself; and a browser asks by `OPTIONS` what it may before it shows any.
+fn caller(head: &Head<'_>, errand: Errand, policy: &Policy) -> Result<Caller, Error> {
+    let keys = &policy.keys;
+    if errand == Errand::House {
+        let consumer = keys.identify(head.key).unwrap_or_else(|| keys.anonymous().clone());
+        return Ok(Caller { consumer, own_key: true });
+    }
+    let unfit = |why| Err(Error::new(Kind::Unauthenticated, why));
+    if head.odd_credentials.iter().any(|credential| keys.owns(credential)) {
+        return unfit("an API key is presented as Authorization: Bearer or X-API-Key");
+    }
+    if holds_key(head.query().as_bytes()) {
+        return unfit("an API key must not stand in the address");
+    }
+    let is_preflight = head.method == "OPTIONS" && head.has_origin && head.keys().next().is_none();
+    if is_preflight {
+        return Ok(Caller { consumer: keys.anonymous().clone(), own_key: false });
+    }
+    keys.judge(head.keys())
+}
+
+/// What is done with the request, where `consumer` may have it done at all.
+fn cleared(
+    head: &Head<'_>,
+    route: Route,
+    errand: Errand,
+    consumer: &Consumer,
+    policy: &Policy,
+) -> Result<Errand, Error> {
+    let Errand::Upstream(handling) = errand else { return Ok(errand) };
+    Ok(match clear(head.method, route, handling, consumer, policy)? {
+        Clearance::Usual => errand,
+        Clearance::Limited(limited) => Errand::Limited(limited),
+    })
 }
 
 /// The last answer on a connection, on the wire; and the bytes of its body.

@@ -1,7 +1,7 @@
 //! A request's head, judged before anybody acts on it: what Pannier takes the request for must be what
 //! the upstream will take it for, or there is no request.
 
-use crate::domain::{Error, Kind};
+use crate::domain::{Error, Kind, bearer};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::{Header, Status};
 use std::mem::MaybeUninit;
@@ -51,6 +51,8 @@ pub struct Head<'b> {
     pub key: Option<&'b [u8]>,
     /// Those before it.
     pub earlier_keys: Vec<&'b [u8]>,
+    /// What stands in `Authorization` and is not presented as a key is.
+    pub odd_credentials: Vec<&'b [u8]>,
     /// The client's own name for the request.
     pub request_id: Option<&'b [u8]>,
     pub has_origin: bool,
@@ -135,6 +137,7 @@ impl<'b> Head<'b> {
             host: fields.host.unwrap_or_default(),
             key: fields.key,
             earlier_keys: fields.earlier_keys,
+            odd_credentials: fields.odd_credentials,
             request_id: fields.request_id,
             has_origin: fields.has_origin,
             plain: !fields.special && version == 1 && matches!(framing, Framing::Length(_)),
@@ -157,6 +160,11 @@ impl<'b> Head<'b> {
     /// Every API key that is presented.
     pub fn keys(&self) -> impl Iterator<Item = &'b [u8]> {
         self.earlier_keys.iter().copied().chain(self.key)
+    }
+
+    /// What follows the question mark.
+    pub fn query(&self) -> &'b str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
     /// Without the query, and without the authority that an absolute target begins with.
@@ -187,6 +195,7 @@ struct Fields<'b> {
     chunked: bool,
     key: Option<&'b [u8]>,
     earlier_keys: Vec<&'b [u8]>,
+    odd_credentials: Vec<&'b [u8]>,
     request_id: Option<&'b [u8]>,
     has_origin: bool,
     expects: bool,
@@ -214,12 +223,15 @@ impl<'b> Fields<'b> {
             6 if is("expect") => self.note_expect(value)?,
             6 if is("pragma") => self.special = true,
             7 if is("upgrade") => self.special = true,
-            9 if is("x-api-key") => self.note_key(value),
+            9 if is("x-api-key") && !value.is_empty() => self.note_key(value),
             10 if is("connection") => {
                 self.special |= !value.eq_ignore_ascii_case(b"keep-alive");
                 self.closes |= words(value).any(|word| word.eq_ignore_ascii_case(b"close"));
             }
-            13 if is("authorization") => self.note_key(bearer(value)),
+            13 if is("authorization") => match bearer(value) {
+                Some(key) => self.note_key(key),
+                None => self.note_odd(value),
+            },
             13 if is("cache-control") => self.special = true,
             14 if is("content-length") && self.length.replace(length(value)?).is_some() => {
                 return Err(bad("Content-Length is given twice"));
@@ -257,6 +269,11 @@ impl<'b> Fields<'b> {
         }
     }
 
+    fn note_odd(&mut self, credential: &'b [u8]) {
+        self.odd_credentials.push(credential);
+        self.special = true;
+    }
+
     fn judge(&self, version: u8) -> Result<(), Error> {
         match (self.chunked, self.length, version) {
             (true, Some(_), _) => Err(bad("Content-Length and Transfer-Encoding contradict each other")),
@@ -286,13 +303,6 @@ fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, Error> {
         }
     }
     Ok(None)
-}
-
-fn bearer(value: &[u8]) -> &[u8] {
-    match value.split_at_checked(7) {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii(),
-        _ => value,
-    }
 }
 
 /// The members of a list.

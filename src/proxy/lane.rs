@@ -65,15 +65,18 @@ impl Lane {
         if !door.knows_host(head.host, &policy) {
             return Glance::Road;
         }
-        let consumer = policy.keys.identify(head.key);
+        let Some(consumer) = policy.keys.identify(head.key) else { return Glance::Road };
+        if !consumer.rights.are_whole() {
+            return Glance::Road;
+        }
         let body = &read[head.len..total];
-        let Some(recalled) = self.gateway.recall(consumer, head.target, body, &policy, started) else {
+        let Some(recalled) = self.gateway.recall(&consumer, head.target, body, &policy, started) else {
             return Glance::Road;
         };
         let at = SystemTime::now();
         Glance::Hit(Hit {
             recalled,
-            consumer: consumer.clone(),
+            consumer,
             started,
             at,
             id: RequestId::new(at),

@@ -30,6 +30,8 @@ pub enum Sampled {
     Flights,
     /// 1 while the upstream can be reached, else 0.
     UpstreamUp,
+    /// 1 while something that Pannier depends on can be used, else 0: the label `dep`.
+    DependencyUp(&'static str),
     /// How full something bounded is: the label `what` of `pannier_internal_size`.
     Size(&'static str),
 }
@@ -231,6 +233,7 @@ impl Metrics {
             Sampled::CacheBytes => families.cache_bytes.with_label_values(&[MEMORY]),
             Sampled::Flights => families.flights.clone(),
             Sampled::UpstreamUp => families.upstream_up.clone(),
+            Sampled::DependencyUp(dep) => families.dependency_up.with_label_values(&[dep]),
             Sampled::Size(what) => families.internal_size.with_label_values(&[what]),
         };
         let source = Source { gauge, read: Box::new(read) };

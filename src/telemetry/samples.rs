@@ -2,7 +2,7 @@
 
 use crate::domain::{
     CacheOutcome, CallFacts, Consumer, Durations, Ending, FinishReason, Kind, Observed, Operation, Record,
-    RequestId, Route, Scope, Source, Trip, Usage,
+    RequestId, Rights, Route, Scope, Source, Trip, Usage,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -47,6 +47,7 @@ pub fn record(cache: CacheOutcome) -> Record {
             name: "alice".into(),
             team: "lab".into(),
             scope: Scope([0; 32]),
+            rights: Rights::default(),
         })),
         call: Some(call("llama3:latest")),
         cache,

@@ -153,7 +153,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
 
 /// The one spelling of a model's name: Ollama fills in registry, namespace and tag, and matches
 /// without regard to case.
-fn canonical(model: &str) -> String {
+pub fn canonical(model: &str) -> String {
     let mut name = model.trim().to_lowercase();
     for default in ["registry.ollama.ai/library/", "registry.ollama.ai/", "library/"] {
         if let Some(rest) = name.strip_prefix(default) {

@@ -21,7 +21,7 @@ pub use fields::{
 pub use fleet::{Fleet, Vessel};
 pub use inventory::Inventory;
 pub use line::Line;
-pub use listing::Identity;
+pub use listing::{Identity, canonical};
 pub use origins::{Origins, Verdict, is_cors};
 pub use target::Target;
 

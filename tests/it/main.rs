@@ -27,6 +27,7 @@ mod embed;
 mod figures;
 mod flights;
 mod host_origin;
+mod keys;
 mod lane;
 mod life;
 mod reading;

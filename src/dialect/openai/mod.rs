@@ -35,7 +35,9 @@ const ROUTES: [RouteSpec; 8] = [
 /// OpenAI's `type` and `code` for each kind.
 fn names(kind: Kind) -> (&'static str, &'static str) {
     match kind {
-        Kind::Unauthenticated => ("invalid_request_error", "invalid_api_key"),
+        Kind::Unauthenticated | Kind::KeyExpired | Kind::KeyDisabled => {
+            ("invalid_request_error", "invalid_api_key")
+        }
         Kind::NotFound => ("not_found_error", "not_found"),
         Kind::RateLimited => ("requests", "rate_limit_exceeded"),
         Kind::BadRequest

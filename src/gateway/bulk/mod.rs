@@ -10,6 +10,7 @@ mod told;
 pub use told::Told;
 
 use super::assemble::{self, Forwarded};
+use super::clearance::may_use;
 use super::embedding::{self, Wanted};
 use super::fan::Fan;
 use super::fetch;
@@ -55,6 +56,7 @@ impl Gateway {
         let Batch { call, places, base64 } = self.read_batch(&request).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
         let identity = self.way.inventory.identify(&call.model).await?;
+        may_use(&request.consumer, identity.as_ref(), &call.model)?;
         let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
         let facts = CallFacts::new(&call, model);
         record.call = Some(facts.clone());

@@ -1,0 +1,150 @@
+//! Keys outlive the process, are shared by replicas, and bear that their database is away.
+
+use super::*;
+use crate::postgres::Postgres;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const PEPPER: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// What one replica has changed is in force at the others.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Asks until the answer has this status; how long that took.
+async fn until(pannier: &Pannier, ask: &Ask, status: u16) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let reply = pannier.ask(ask).await;
+        if reply.status() == status {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < 2 * SOON, "{} after {:?}, not {status}", reply.status(), begun.elapsed());
+        pause(50).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_outlive_the_process_however_it_ends() {
+    let upstream = upstream().await;
+    let home = tempfile::tempdir().expect("a directory");
+    let launch = || Launch::before(&upstream).set("auth.mode", "required").data_dir(home.path());
+    let mut pannier = launch().start().await;
+    let chat = route("/api/chat").ask(false);
+    let mut keys = Vec::new();
+    for signal in ["KILL", "TERM"] {
+        keys.push(make(&pannier, &format!("of-{signal}"), Value::Null).await);
+        pannier.signal(signal);
+        pannier.ended().await;
+        pannier = launch().start().await;
+        for key in &keys {
+            pannier.ask(&of(&chat, key)).await.fine();
+        }
+    }
+}
+
+#[tokio::test]
+async fn replicas_share_their_keys() {
+    let Some(server) = Postgres::start() else { return };
+    let upstream = upstream().await;
+    let launch = || {
+        let launch =
+            Launch::before(&upstream).set("auth.mode", "required").set("cache.database.enabled", "false");
+        launch.set("store.database", &server.url()).set("store.pepper", PEPPER)
+    };
+    let (one, other) = (launch().start().await, launch().start().await);
+    let ask = route("/api/chat").ask(false);
+    let key = make(&one, "ann", Value::Null).await;
+    one.ask(&of(&ask, &key)).await.fine();
+    assert!(until(&other, &of(&ask, &key), 200).await < SOON);
+    house(&other, "PATCH", "/admin/keys/ann", json!({ "disabled": true })).await.fine();
+    assert_eq!(other.ask(&of(&ask, &key)).await.code(), Some("key_disabled"));
+    assert!(until(&one, &of(&ask, &key), 401).await < SOON);
+    house(&other, "PATCH", "/admin/keys/ann", json!({ "disabled": false })).await.fine();
+    let rotated = house(&other, "POST", "/admin/keys/ann/rotate", json!({ "grace": 0 })).await.fine();
+    let second = rotated.json()["key"].as_str().unwrap().to_owned();
+    assert!(until(&one, &of(&ask, &second), 200).await < SOON);
+    assert_eq!(one.ask(&of(&ask, &key)).await.status(), 401);
+    // Two who make the same at once make one.
+    let both = json!({ "name": "twin" });
+    let (first, then) =
+        tokio::join!(house(&one, "POST", KEYS, both.clone()), house(&other, "POST", KEYS, both));
+    let mut statuses = [first.status(), then.status()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 400]);
+    assert_eq!(house(&one, "DELETE", "/admin/keys/ann", Value::Null).await.status(), 204);
+    assert!(until(&other, &of(&ask, &second), 401).await < SOON);
+    assert_eq!(server.ask("SELECT count(*) FROM pannier_key").trim(), "1");
+}
+
+#[tokio::test]
+async fn what_was_known_last_goes_on_while_the_database_is_away() {
+    let Some(mut server) = Postgres::start() else { return };
+    let upstream = upstream().await;
+    let launch = |server: &Postgres| {
+        let launch = Launch::before(&upstream)
+            .set("auth.mode", "required")
+            .set("cache.database.enabled", "false")
+            .set("auth.keys", r#"[{ name = "bob", key = "key-of-bob" }]"#);
+        launch.set("store.database", &server.url()).set("store.pepper", PEPPER)
+    };
+    let pannier = launch(&server).start().await;
+    let ask = route("/api/chat").ask(false);
+    let key = make(&pannier, "ann", Value::Null).await;
+    pannier.counts("pannier_dependency_up", &[("dep", "store")], 1.0).await;
+    server.stop_immediately();
+    let away = house(&pannier, "POST", KEYS, json!({ "name": "late" })).await;
+    assert_eq!((away.status(), away.code()), (503, Some("overloaded")));
+    pannier.counts("pannier_dependency_up", &[("dep", "store")], 0.0).await;
+    for _ in 0..3 {
+        pannier.ask(&of(&ask, &key)).await.fine();
+        pannier.ask(&of(&ask, "key-of-bob")).await.fine();
+    }
+    // One that starts now knows those of the settings, and says of the others that it does not know yet.
+    let late = launch(&server).start().await;
+    late.ask(&of(&ask, "key-of-bob")).await.fine();
+    let unread = late.ask(&of(&ask, &key)).await;
+    assert_eq!(unread.status(), 503);
+    assert!(unread.field("retry-after").is_some());
+    assert_eq!(late.ask(&of(&ask, "whoever")).await.status(), 401);
+    server.start_again();
+    until(&late, &of(&ask, &key), 200).await;
+    assert!(late.output().contains("the database is back"), "{}", late.output());
+    until(&pannier, &of(&ask, &make(&late, "new", Value::Null).await), 200).await;
+}
+
+/// As many as nobody has: they are found as fast, and take room for little more than themselves.
+#[tokio::test]
+async fn a_hundred_thousand_keys_are_no_burden() {
+    let Some(server) = Postgres::start() else { return };
+    let upstream = upstream().await;
+    let launch =
+        Launch::before(&upstream).set("auth.mode", "required").set("cache.database.enabled", "false");
+    let pannier = launch.set("store.database", &server.url()).start().await;
+    let key = make(&pannier, "ann", Value::Null).await;
+    let ask = of(&route("/api/chat").ask(false), &key);
+    pannier.ask(&ask).await.fine();
+    let before = pannier.resident();
+    server.ask(
+        "INSERT INTO pannier_key (id, name, team, start, admin, digest, old_digest, old_until, expires, disabled, \
+         created, rotated, used) SELECT 'key_' || lpad(n::text, 12, '0'), 'name-' || n, 'team-' || n % 100, \
+         'pannier_abcdef', 0, sha256(n::text::bytea), ''::bytea, 0, 0, 0, 1, 0, 0 \
+         FROM generate_series(1, 100000) AS n",
+    );
+    server.ask("UPDATE pannier_key_book SET version = version + 1");
+    let begun = Instant::now();
+    while pannier.metrics().await.sum("pannier_internal_size", &[("what", "keys")]) < 100_001.0 {
+        assert!(begun.elapsed() < 12 * SOON, "they are not read");
+        pause(100).await;
+    }
+    // What reading them took is given back a moment later.
+    let begun = Instant::now();
+    let grown = || pannier.resident().saturating_sub(before);
+    while grown() >= 56 << 20 {
+        assert!(begun.elapsed() < SOON, "{} MiB", grown() >> 20);
+        pause(100).await;
+    }
+    pannier.ask(&ask).await.fine();
+    // One that changes does not make all others anew.
+    house(&pannier, "PATCH", "/admin/keys/name-77", json!({ "disabled": true })).await.fine();
+    assert!(grown() < 72 << 20, "{} MiB", grown() >> 20);
+    pannier.ask(&ask).await.fine();
+}
