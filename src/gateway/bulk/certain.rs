@@ -8,9 +8,8 @@ use crate::gateway::answer::Answer;
 use crate::gateway::fan::{Fan, Found};
 use crate::upstream::Identity;
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Texts that wait to become certain, at the most.
 const AHEAD: usize = 1024;
@@ -48,7 +47,7 @@ type Home = (usize, Identity);
 struct Asking {
     /// How many, from the first, want to know.
     texts: usize,
-    answer: Pin<Box<dyn Future<Output = bool> + Send>>,
+    answer: AbortOnDropHandle<bool>,
 }
 
 impl Certain {
@@ -109,7 +108,9 @@ impl Certain {
         let homes = self.came.iter().filter_map(|(_, home)| home.as_ref()).chain([&first]);
         let homes: BTreeMap<_, _> = homes.map(|(place, then)| ((*place, then.since), then.clone())).collect();
         let (way, model) = (self.way.clone(), self.model.clone());
-        let answer = Box::pin(async move {
+        // A task of its own: whoever reads the models' names keeps everybody waiting meanwhile, and this batch may
+        // stand still as long as its client takes nothing.
+        let asking = tokio::spawn(async move {
             for ((place, _), identity) in homes {
                 if !way.fleet.confirm(place, &model, &identity).await {
                     return false;
@@ -117,7 +118,7 @@ impl Certain {
             }
             true
         });
-        self.asking = Some(Asking { texts: self.came.len(), answer });
+        self.asking = Some(Asking { texts: self.came.len(), answer: AbortOnDropHandle::new(asking) });
     }
 
     fn hear(&mut self, still: bool) {
@@ -152,7 +153,7 @@ impl Certain {
 /// Waits for the answer; for ever where nobody was asked. Cancel safe.
 async fn heard(asking: &mut Option<Asking>) -> bool {
     match asking {
-        Some(asking) => asking.answer.as_mut().await,
+        Some(asking) => (&mut asking.answer).await.unwrap_or(false),
         None => std::future::pending().await,
     }
 }

@@ -158,7 +158,7 @@ async fn a_slow_reader_holds_the_rest_up() {
     let vector = vec!["0.25"; 20_000].join(",");
     let answer = format!(r#"{{"model":"{MODEL}","embeddings":[[{vector}]],"prompt_eval_count":2}}"#);
     upstream.on("/api/embed", move |_| json(200, &answer));
-    let pannier = Pannier::start(&upstream).await;
+    let pannier = Launch::before(&upstream).set("upstream.inventory_refresh", "100ms").start().await;
     let texts = numbered(500);
     let mut wire = pannier.open().await;
     wire.ask(&ask(&borrowed(&texts)).with("Accept", LINES)).await;
@@ -177,6 +177,13 @@ async fn a_slow_reader_holds_the_rest_up() {
     let held = within("the batch to stand still", asked()).await;
     // 50 MB would have come of all of them.
     assert!(held < 400, "{held}: nobody takes what comes");
+    // It holds up nobody else.
+    for text in ["another", "one more"] {
+        pause(300).await;
+        let begun = Instant::now();
+        pannier.ask(&ask(&[text])).await.fine();
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]
