@@ -121,6 +121,21 @@ impl Directives {
         self.forbids().is_none()
     }
 
+    /// Whether an entry of this `age` that lasts until `ttl`, and for `stale` beyond it where nothing better can
+    /// be had, will do then.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn accept_stale(&self, age: Duration, ttl: Duration, stale: Duration) -> Result<(), Reason> {
+        if let Some(why) = self.forbids() {
+            return Err(why);
+        }
+        match self.min_fresh {
+            Some(_) => self.accept(age, ttl),
+            None => self.accept(age, ttl.saturating_add(stale)),
+        }
+    }
+
     /// Whether an entry of this `age` that lasts until `ttl` will do.
     ///
     /// # Errors
@@ -205,6 +220,23 @@ mod tests {
         assert_eq!(read("min-fresh=10").accept(seconds(51), seconds(60)), Err(Reason::EndsSoon));
         assert_eq!(read("").accept(seconds(60), seconds(60)), Err(Reason::Expired));
         assert!(!read("max-age=0").may_look_up());
+    }
+
+    #[test]
+    fn what_is_over_will_do_only_for_those_who_do_not_mind() {
+        let stale = |value, age| {
+            read(value).accept_stale(
+                Duration::from_secs(age),
+                Duration::from_secs(60),
+                Duration::from_secs(40),
+            )
+        };
+        assert_eq!(stale("", 99), Ok(()));
+        assert_eq!(stale("", 100), Err(Reason::Expired));
+        assert_eq!(stale("max-age=70", 70), Ok(()));
+        assert_eq!(stale("max-age=70", 71), Err(Reason::TooOld));
+        assert_eq!(stale("min-fresh=1", 61), Err(Reason::Expired));
+        assert_eq!(stale("no-cache", 1), Err(Reason::Request));
     }
 
     #[test]

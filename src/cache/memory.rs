@@ -4,7 +4,7 @@ use super::{CacheKey, Entry, Settling, Tag};
 use crate::telemetry::{Eviction, Metrics};
 use moka::notification::RemovalCause;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is found under a key.
 #[derive(Debug)]
@@ -52,13 +52,16 @@ impl Memory {
         entry.is_fresh(now).then(|| entry.used())
     }
 
-    /// The same, and whether there was one whose time is over: that one goes.
-    pub fn find(&self, key: &CacheKey, now: Instant) -> Found {
+    /// The same, and whether there was one whose time is over: that one goes, unless it may be wanted for so long
+    /// afterwards.
+    pub fn find(&self, key: &CacheKey, now: Instant, stale: Duration) -> Found {
         match self.entries.get(key) {
             Some(Tagged { entry, .. }) if entry.is_fresh(now) => Found::Fresh(entry.used()),
-            Some(_) => {
-                self.entries.invalidate(key);
-                self.metrics.evicted(Eviction::Expired);
+            Some(Tagged { entry, .. }) => {
+                if entry.age(now) >= entry.ttl.saturating_add(stale) {
+                    self.entries.invalidate(key);
+                    self.metrics.evicted(Eviction::Expired);
+                }
                 Found::Over
             }
             None => Found::Nothing,
@@ -118,7 +121,6 @@ mod tests {
     use super::*;
     use crate::domain::Observed;
     use bytes::Bytes;
-    use std::time::Duration;
 
     fn entry(ttl: Duration, stored: Instant) -> Arc<Entry> {
         Arc::new(Entry {
@@ -142,8 +144,12 @@ mod tests {
         memory.put(CacheKey([1; 32]), entry(Duration::from_secs(10), now), Tag::default());
         assert!(memory.get(&CacheKey([1; 32]), now + Duration::from_secs(9)).is_some());
         assert!(memory.get(&CacheKey([2; 32]), now).is_none());
-        assert!(matches!(memory.find(&CacheKey([1; 32]), now + Duration::from_secs(10)), Found::Over));
-        assert!(memory.get(&CacheKey([1; 32]), now).is_none(), "what was over is gone");
+        let over = now + Duration::from_secs(10);
+        let find = |stale| memory.find(&CacheKey([1; 32]), over, Duration::from_secs(stale));
+        assert!(matches!(find(1), Found::Over));
+        assert!(memory.look(&CacheKey([1; 32])).is_some(), "it may be wanted");
+        assert!(matches!(find(0), Found::Over));
+        assert!(memory.look(&CacheKey([1; 32])).is_none(), "what was over is gone");
     }
 
     #[test]

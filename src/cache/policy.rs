@@ -30,6 +30,8 @@ pub struct Terms {
     pub max_entry: usize,
     /// Bytes of the largest question that is kept with its answer.
     pub max_question: usize,
+    /// How long after its time it may be used while the upstream is down.
+    pub stale: Duration,
 }
 
 impl Policy {
@@ -47,6 +49,11 @@ impl Policy {
     /// Whether anything is kept, but for what the rules say.
     pub fn is_enabled(&self) -> bool {
         self.config.enabled
+    }
+
+    /// Whether what is over may be used while the upstream is down.
+    pub fn may_be_stale(&self) -> bool {
+        !self.config.stale_if_error.is_zero()
     }
 
     /// Whether two keys that share answers may be under different rules.
@@ -86,7 +93,8 @@ impl Policy {
             (true, _) if ttl.is_zero() => Err(Reason::Ttl),
             (true, _) => {
                 let max_entry = rule.and_then(|rule| rule.max_entry).unwrap_or(self.config.max_entry);
-                Ok(Terms { ttl, max_entry, max_question: self.config.max_question })
+                let (max_question, stale) = (self.config.max_question, self.config.stale_if_error);
+                Ok(Terms { ttl, max_entry, max_question, stale })
             }
         }
     }

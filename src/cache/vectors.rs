@@ -46,9 +46,10 @@ impl Vectors {
         Vectors { shelves, capacity, born: now.checked_sub(OLDEST).unwrap_or(now), metrics }
     }
 
-    /// The vector kept under `key`, while it may be used.
-    pub fn get(&self, key: &CacheKey, now: Instant) -> Option<Kept> {
-        let moment = self.milliseconds(now);
+    /// The vector kept under `key`, until so long after its time.
+    pub fn get(&self, key: &CacheKey, now: Instant, stale: Duration) -> Option<Kept> {
+        let stale = u64::try_from(stale.as_millis()).unwrap_or(u64::MAX);
+        let moment = self.milliseconds(now).saturating_sub(stale);
         let mut shelf = self.shelf(key);
         match shelf.find(key, moment) {
             Stored::Fresh(slot, numbers) => {
@@ -143,6 +144,21 @@ impl Vectors {
 }
 
 impl Kept {
+    /// The same while the upstream is down.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn fit_when_stale(
+        mut self,
+        directives: &Directives,
+        terms: Terms,
+        now: Instant,
+    ) -> Result<Self, Reason> {
+        self.ttl = self.ttl.min(terms.ttl);
+        directives.accept_stale(now.saturating_duration_since(self.stored), self.ttl, terms.stale)?;
+        Ok(self)
+    }
+
     /// It, as long as a request with these `directives` may have it on these `terms`, and for how long.
     ///
     /// # Errors
@@ -193,10 +209,11 @@ mod tests {
         let now = vectors.born + MINUTE;
         let made = embedding(5, 384);
         vectors.put(key(1), &made, now, MINUTE, Tag::default());
-        let kept = vectors.get(&key(1), now + MINUTE - Duration::from_millis(1)).expect("there");
+        let kept =
+            vectors.get(&key(1), now + MINUTE - Duration::from_millis(1), Duration::ZERO).expect("there");
         assert_eq!((kept.embedding, kept.stored, kept.ttl), (made, now, MINUTE));
-        assert!(vectors.get(&key(2), now).is_none());
-        assert!(vectors.get(&key(1), now + MINUTE).is_none());
+        assert!(vectors.get(&key(2), now, Duration::ZERO).is_none());
+        assert!(vectors.get(&key(1), now + MINUTE, Duration::ZERO).is_none());
         assert_eq!(vectors.entries(), 0, "what was over is gone");
     }
 
@@ -208,13 +225,16 @@ mod tests {
         vectors.put(key(0), &embedding(0, 384), now, MINUTE, Tag::default());
         for number in 1..5000 {
             vectors.put(key(number), &embedding(number, 384), now, MINUTE, Tag::default());
-            assert!(vectors.get(&key(0), now).is_some(), "used all the time, and gone after {number}");
+            assert!(
+                vectors.get(&key(0), now, Duration::ZERO).is_some(),
+                "used all the time, and gone after {number}"
+            );
             assert!(vectors.bytes() <= capacity as u64, "{}", vectors.bytes());
         }
         let raw = 384 * 4;
         assert!(vectors.entries() * raw > capacity as u64 * 8 / 10, "{}", vectors.entries());
-        assert!(vectors.get(&key(1), now).is_none());
-        assert!(vectors.get(&key(4999), now).is_some());
+        assert!(vectors.get(&key(1), now, Duration::ZERO).is_none());
+        assert!(vectors.get(&key(4999), now, Duration::ZERO).is_some());
     }
 
     #[test]
@@ -227,7 +247,8 @@ mod tests {
         (2000..4000).for_each(|number| {
             vectors.put(key(number), &embedding(number, 768), now, MINUTE, Tag::default())
         });
-        let of_these = (2000..4000).filter(|number| vectors.get(&key(*number), now).is_some()).count();
+        let of_these =
+            (2000..4000).filter(|number| vectors.get(&key(*number), now, Duration::ZERO).is_some()).count();
         assert!(of_these * 768 * 4 > (1 << 20) * 7 / 10, "{of_these}");
         assert!(vectors.bytes() <= 1 << 20);
     }
@@ -267,7 +288,7 @@ mod tests {
                     let made = embedding(value, [1, 3, 64, 200][length]);
                     vectors.put(key(name), &made, now, MINUTE, Tag::default());
                     model.insert(name, made);
-                } else if let Some(kept) = vectors.get(&key(name), now) {
+                } else if let Some(kept) = vectors.get(&key(name), now, Duration::ZERO) {
                     prop_assert_eq!(Some(&kept.embedding), model.get(&name));
                 }
                 prop_assert!(vectors.bytes() <= 16 << 10);

@@ -49,10 +49,12 @@ pub enum Reason {
     Expired,
     /// It cannot be told in the other mode without a doubt.
     Mode,
+    /// Its time may be over, but the upstream is down.
+    Stale,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 20] = [
         Reason::Off,
         Reason::Temperature,
         Reason::Ttl,
@@ -72,6 +74,7 @@ impl Reason {
         Reason::EndsSoon,
         Reason::Expired,
         Reason::Mode,
+        Reason::Stale,
     ];
 
     pub fn label(self) -> &'static str {
@@ -95,6 +98,7 @@ impl Reason {
             Reason::EndsSoon => "ENDS-SOON",
             Reason::Expired => "EXPIRED",
             Reason::Mode => "MODE",
+            Reason::Stale => "STALE",
         }
     }
 }

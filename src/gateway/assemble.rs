@@ -39,9 +39,7 @@ pub fn hit(
     each: &[Embedding],
 ) -> Fetched {
     let now = Instant::now();
-    let stored = known.iter().map(|kept| kept.stored).min().unwrap_or(now);
-    let until = known.iter().map(|kept| kept.stored + kept.ttl).min().unwrap_or(now);
-    let entry = Arc::new(entry(order, each, stored, until.saturating_duration_since(stored)));
+    let entry = Arc::new(of_kept(order, known, each));
     let ttl = entry.ttl;
     if entry.body.len() <= LARGEST_WHOLE {
         remember(way, order, (whole, identity), &entry);
@@ -55,6 +53,14 @@ pub fn hit(
         _ => CacheOutcome::HitBelow,
     };
     assembled(reply, outcome, None, entry.observed)
+}
+
+/// The whole answer from vectors that are `known`: as old as the oldest, and over when the first of them is.
+pub fn of_kept(order: &Order<'_>, known: &[Kept], each: &[Embedding]) -> Entry {
+    let now = Instant::now();
+    let stored = known.iter().map(|kept| kept.stored).min().unwrap_or(now);
+    let until = known.iter().map(|kept| kept.stored + kept.ttl).min().unwrap_or(now);
+    entry(order, each, stored, until.saturating_duration_since(stored))
 }
 
 /// The answer when some of it came from the upstream just now.

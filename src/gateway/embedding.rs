@@ -9,7 +9,7 @@ use super::fetch::{self, Fetched};
 use super::order::Order;
 use super::texts::Demand;
 use super::{Policy, Way};
-use crate::cache::{CacheKey, Kept, Payload, Question, Since, Terms, TierName};
+use crate::cache::{CacheKey, Entry, Kept, Payload, Question, Since, Terms, TierName};
 use crate::dialect::ollama;
 use crate::domain::{Embedding, Error, Texts};
 use crate::upstream::Identity;
@@ -60,7 +60,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         tier = look_below(way, &wanted, order, identity, terms, &mut known).await;
     }
     if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
-        let each: Vec<_> = wanted.which.iter().map(|at| known[*at].embedding.clone()).collect();
+        let each = wanted.each_of(&known);
         return Ok(Some(assemble::hit(way, order, (whole, identity), tier, &known, &each)));
     }
     if order.directives.only_if_cached {
@@ -92,17 +92,38 @@ pub fn known(
         return vec![None; wanted.each.len()];
     }
     let now = Instant::now();
+    in_memory(way, wanted, texts, terms, now, |kept| kept.fit_for(&order.directives, terms, now).ok())
+}
+
+/// What is in memory of them, as far as it is `fit`.
+fn in_memory(
+    way: &Way,
+    wanted: &Wanted,
+    texts: &Texts,
+    terms: Terms,
+    now: Instant,
+    fit: impl Fn(Kept) -> Option<Kept>,
+) -> Vec<Option<Kept>> {
+    let find = |key: &CacheKey| fit(way.vectors.get(key, now, terms.stale)?);
     let shortened = |number: usize| {
         let (dimensions, whole) = wanted.shortened?;
-        let mut kept = way.vectors.get(&whole.of_text(texts.items[number].text), now)?;
+        let mut kept = find(&whole.of_text(texts.items[number].text))?;
         kept.embedding.numbers = ollama::shorten(&kept.embedding.numbers, dimensions);
         Some(kept)
     };
-    let find = |(number, key): &(usize, CacheKey)| {
-        let kept = way.vectors.get(key, now).or_else(|| shortened(*number))?;
-        kept.fit_for(&order.directives, terms, now).ok()
-    };
-    wanted.each.iter().map(find).collect()
+    let each = wanted.each.iter();
+    each.map(|(number, key)| find(key).or_else(|| shortened(*number))).collect()
+}
+
+/// The whole answer, if all its vectors are in memory and will do while the upstream is down.
+pub fn when_stale(way: &Way, policy: &Policy, order: &Order<'_>, terms: Terms) -> Option<Entry> {
+    let (texts, identity) = (order.call.texts.as_ref()?, order.identity.as_ref()?);
+    let wanted = Wanted::of(way, policy, order, texts, identity);
+    let now = Instant::now();
+    let fit = |kept: Kept| kept.fit_when_stale(&order.directives, terms, now).ok();
+    let known = in_memory(way, &wanted, texts, terms, now, fit);
+    let known = known.into_iter().collect::<Option<Vec<Kept>>>()?;
+    Some(assemble::of_kept(order, &known, &wanted.each_of(&known)))
 }
 
 /// Looks for those that are not `known` in the tiers behind the memory. Returns the lowest that had any.
@@ -200,5 +221,10 @@ impl Wanted {
         let shortened = texts.shortened.filter(|_| way.items.shortens);
         let shortened = shortened.map(|(dimensions, manner)| (dimensions, key(manner)));
         Wanted { which, each, shortened, asked: order.asked(way, policy, identity) }
+    }
+
+    /// The vector of every text of the call.
+    fn each_of(&self, known: &[Kept]) -> Vec<Embedding> {
+        self.which.iter().map(|at| known[*at].embedding.clone()).collect()
     }
 }

@@ -139,7 +139,7 @@ impl Fan {
             return flights.solo(depart).map(Waiting::Seat);
         }
         let (now, terms, directives) = (Instant::now(), self.demand.terms, self.demand.directives);
-        let kept = || way.vectors.get(&key, now)?.fit_for(&directives, terms, now).ok();
+        let kept = || way.vectors.get(&key, now, terms.stale)?.fit_for(&directives, terms, now).ok();
         let alike = ItemKey { key, since: self.demand.identity.since, likeness: self.likeness };
         match flights.join(alike, kept, depart)? {
             Boarding::Landed(kept) => Ok(Waiting::Kept(kept)),

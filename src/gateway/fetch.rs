@@ -3,8 +3,9 @@
 use super::order::Order;
 use super::plan::{FlightKey, Keep};
 use super::trip::{self, TripHead};
-use super::{Policy, Reply, Way};
+use super::{Live, Policy, Reply, Way};
 use crate::cache::{CacheKey, Entry, Found, Payload, Since, Subject, Terms, Ticket, TierName, Turn};
+use crate::dialect::openai::UsageStrip;
 use crate::domain::{CacheOutcome, Error, Kind, Observed, Reason};
 use crate::flight::{Boarding, Full, Recorder, Seat};
 use crate::upstream::Identity;
@@ -25,8 +26,10 @@ pub struct Remembered {
 /// Where the answer comes from.
 pub enum Fetched {
     Remembered(Remembered),
+    /// It may be over, and the upstream is down.
+    Stale(Remembered),
     Trip {
-        seat: Seat<TripHead, Error>,
+        live: Box<Live>,
         outcome: CacheOutcome,
         why: Option<Reason>,
         /// The answer will be kept if it is fit for it, for so long.
@@ -47,7 +50,9 @@ pub struct Assembled {
 impl Fetched {
     pub fn outcome(&self) -> CacheOutcome {
         match self {
-            Fetched::Remembered(Remembered { tier: TierName::Memory, .. }) => CacheOutcome::Hit,
+            Fetched::Remembered(Remembered { tier: TierName::Memory, .. }) | Fetched::Stale(_) => {
+                CacheOutcome::Hit
+            }
             Fetched::Remembered(_) => CacheOutcome::HitBelow,
             Fetched::Trip { outcome, .. } => *outcome,
             Fetched::Assembled(assembled) => assembled.outcome,
@@ -58,6 +63,7 @@ impl Fetched {
     pub fn why(&self) -> Option<Reason> {
         match self {
             Fetched::Remembered(_) => None,
+            Fetched::Stale(_) => Some(Reason::Stale),
             Fetched::Trip { why, .. } => *why,
             Fetched::Assembled(assembled) => assembled.why,
         }
@@ -109,7 +115,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
         Boarding::Seat(seat) => {
             let outcome = if seat.joined() { CacheOutcome::Joined } else { CacheOutcome::Miss };
-            Ok(Fetched::Trip { seat, outcome, why, keeps: Some(terms.ttl) })
+            Ok(Fetched::Trip { live: live(seat, order), outcome, why, keeps: Some(terms.ttl) })
         }
     }
 }
@@ -189,7 +195,7 @@ pub fn remembered(
     if let Some(why) = order.directives.forbids() {
         return Err(Some(why));
     }
-    match way.memory.find(&key, Instant::now()) {
+    match way.memory.find(&key, Instant::now(), terms.stale) {
         Found::Fresh(entry) => Ok(order.remembered(key, &terms, entry, TierName::Memory)?),
         Found::Over => Err(Some(Reason::Expired)),
         Found::Nothing => Err(None),
@@ -218,7 +224,13 @@ fn solo(way: &Arc<Way>, order: &Order<'_>, why: Reason, keep: Option<Keep>) -> R
     let keeps = keep.as_ref().map(|keep| keep.terms.ttl);
     let (plan, call) = (order.plan(keep), order.request.upstream_call(&order.call));
     let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, call, recorder)).map_err(full)?;
-    Ok(Fetched::Trip { seat, outcome: CacheOutcome::Bypass, why: Some(why), keeps })
+    Ok(Fetched::Trip { live: live(seat, order), outcome: CacheOutcome::Bypass, why: Some(why), keeps })
+}
+
+/// What this request sees of a trip.
+fn live(seat: Seat<TripHead, Error>, order: &Order<'_>) -> Box<Live> {
+    let strip = order.call.strip_usage.then(|| UsageStrip::new(order.request.form));
+    Box::new(Live::new(seat, strip))
 }
 
 fn not_cached() -> Error {

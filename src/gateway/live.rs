@@ -34,11 +34,14 @@ impl Live {
         Live { seat, strip, head: None, at_frame_end: true }
     }
 
-    /// Waits for the answer's head. Cancel safe.
+    /// Waits for the answer's head, which may be asked for again. Cancel safe.
     ///
     /// # Errors
     /// Why there is none.
     pub async fn head(&mut self) -> Result<Arc<TripHead>, Error> {
+        if let Some(head) = &self.head {
+            return Ok(head.clone());
+        }
         loop {
             match self.seat.next().await {
                 Event::Head(head) => {

@@ -25,8 +25,10 @@ mod plan;
 mod policy;
 mod recall;
 mod rendition;
+mod reply;
 mod respond;
 mod sight;
+mod stale;
 mod texts;
 mod trip;
 mod verdict;
@@ -56,6 +58,7 @@ use crate::telemetry::{Metrics, Sinks};
 use crate::upstream::{Client, Fleet, Inventory, Origins, UpstreamCall, outgoing};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use fetch::Fetched;
 use http::HeaderMap;
 use order::Order;
 use recall::{Recall, Stamp};
@@ -145,7 +148,7 @@ impl Gateway {
         }
         let (opened, mut call) = self.read(&request).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
-        let identity = self.way.inventory.identify(&call.model).await?;
+        let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;
         let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
         let facts = CallFacts::new(&call, model);
@@ -153,33 +156,23 @@ impl Gateway {
         call.body = opened.seal(&call.body)?;
 
         let (plain, replay) = (opened.plain, policy.replay);
-        let order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
-        let fetched = match embedding::fetch(&self.way, &policy, &order).await? {
-            Some(fetched) => fetched,
-            None => fetch::fetch(&self.way, &policy, &order).await?,
+        let mut order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
+        let fetched = match down {
+            Some(error) => Err(error),
+            None => self.fetch(&policy, &order).await,
         };
+        let fetched = stale::or_kept(&self.way, &policy, &mut order, fetched).await?;
         (record.cache, record.why) = (fetched.outcome(), fetched.why());
-        let reply = match fetched {
-            fetch::Fetched::Remembered(remembered) => {
-                record.observed = Some(remembered.entry.observed);
-                let template = respond::fit(&remembered.entry, &order)?;
-                let pace = order.pace(&remembered.entry, &template);
-                // The shortest way knows no pace.
-                if verdict.is_none() && order.directives == Directives::default() && pace.is_none() {
-                    let under = (policy.generation, policy.cache.tells_keys_apart());
-                    self.recall.learn(&self.way, &order, under, &remembered, &template);
-                }
-                respond::remembered(&remembered, &template, pace, record)
-            }
-            fetch::Fetched::Trip { seat, outcome, why, keeps } => {
-                respond::live(seat, &order, respond::Fresh { outcome, why, keeps })
-            }
-            fetch::Fetched::Assembled(assembled) => {
-                record.observed = Some(assembled.observed);
-                assembled.reply
-            }
-        };
+        let reply = self.reply(&policy, &order, fetched, verdict.is_none(), record)?;
         Ok(reply.with_verdict(verdict))
+    }
+
+    /// Text by text where that can be, else as a whole.
+    async fn fetch(&self, policy: &Policy, order: &Order<'_>) -> Result<Fetched, Error> {
+        match embedding::fetch(&self.way, policy, order).await? {
+            Some(fetched) => Ok(fetched),
+            None => fetch::fetch(&self.way, policy, order).await,
+        }
     }
 
     /// Opens and reads a body; a large one, or one that unfolds, without holding up whoever shares the

@@ -10,7 +10,6 @@ use crate::cache::{Entry, TierName};
 use crate::dialect::openai::UsageStrip;
 use crate::dialect::{self};
 use crate::domain::{CacheOutcome, Error, Kind, Pour, Reason, Record, Template};
-use crate::flight::Seat;
 use crate::upstream::{Head, Verdict, is_cors};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -101,10 +100,9 @@ impl Reply {
 }
 
 /// An answer of the upstream's, as it comes.
-pub fn live(seat: Seat<TripHead, Error>, order: &Order<'_>, fresh: Fresh) -> Reply {
-    let strip = order.call.strip_usage.then(|| UsageStrip::new(order.request.form));
+pub fn live(live: Box<Live>, fresh: Fresh) -> Reply {
     let headers = HeaderMap::from_iter([(CACHE_STATUS, cache_status(&fresh))]);
-    Reply { status: StatusCode::OK, headers, body: Body::Live(Box::new(Live::new(seat, strip))) }
+    Reply { status: StatusCode::OK, headers, body: Body::Live(live) }
 }
 
 /// An answer from the memory, made fresh.
@@ -117,7 +115,11 @@ pub fn remembered(
     let Remembered { entry, ttl, tier, .. } = remembered;
     let age = entry.age(Instant::now());
     let mut headers: HeaderMap = entry.headers.iter().cloned().collect();
-    headers.insert(CACHE_STATUS, hit(ttl.saturating_sub(age), *tier));
+    let status = match record.why {
+        Some(Reason::Stale) => stale(*ttl, age),
+        _ => hit(ttl.saturating_sub(age), *tier),
+    };
+    headers.insert(CACHE_STATUS, status);
     headers.insert(header::AGE, age.as_secs().into());
     let pour = Pour::new(template.clone(), SystemTime::now(), record.id.seed());
     let body = Body::Replay { pour, streamed: !entry.frames.is_empty(), pace };
@@ -153,6 +155,12 @@ pub fn own_fields(head: &Head) -> HeaderMap {
 
 pub fn hit(left: Duration, tier: TierName) -> HeaderValue {
     value(format!("pannier; hit; ttl={}; detail={tier}", left.as_secs()))
+}
+
+/// What RFC 9211 calls a stale hit: less than nothing is left of its time.
+fn stale(ttl: Duration, age: Duration) -> HeaderValue {
+    let left = ttl.as_secs().cast_signed().saturating_sub(age.as_secs().cast_signed());
+    value(format!("pannier; hit; ttl={left}; detail={}", Reason::Stale.label()))
 }
 
 /// Never says `stored`: the field goes out before the answer has come, and only a whole one, of a model that

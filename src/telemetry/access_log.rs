@@ -78,7 +78,7 @@ impl RecordSink for AccessLog {
         let broken = record.ending != Ending::Complete;
         // Probes and scrapes come every few seconds for ever.
         let house = record.route.dialect == "house" && record.status < 400;
-        if broken || (!house && self.wants(record.cache)) {
+        if broken || (!house && (record.why.is_some() || self.wants(record.cache))) {
             self.write(record);
         }
     }

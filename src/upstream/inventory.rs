@@ -128,6 +128,12 @@ impl Inventory {
         self.look_up(model).map(|identity| identity.name)
     }
 
+    /// What `model` meant when the upstream was last heard of; `None` where something may have changed it since.
+    pub fn last_known(&self, model: &str) -> Option<Identity> {
+        let unchanged = self.view.load().changes == self.changes.load(Ordering::Acquire);
+        unchanged.then(|| self.look_up(model))?
+    }
+
     /// Something may have changed the models: believe nothing until they have been read again.
     pub fn invalidate(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
@@ -216,7 +222,8 @@ impl Inventory {
         let (tags, version) = tokio::time::timeout(PATIENCE, reading)
             .await
             .map_err(|_| Error::new(Kind::UpstreamTimeout, "the upstream does not list its models"))??;
-        let listing = Listing::read(&tags, &version, began)?;
+        let mut listing = Listing::read(&tags, &version, began)?;
+        listing.changes = changes;
         self.view.store(Arc::new(listing.after(&self.view.load())));
         if self.changes.load(Ordering::Acquire) == changes {
             let until = began.duration_since(self.born) + 2 * self.refresh;

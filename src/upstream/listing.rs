@@ -46,6 +46,8 @@ pub struct Listing {
     models: HashMap<String, Model>,
     /// When the reading began; none for the listing before the first.
     pub began: Option<Instant>,
+    /// How often something may have changed the models by then.
+    pub changes: u64,
 }
 
 struct Model {
@@ -93,7 +95,7 @@ impl Listing {
             let twin = models.get(&name).is_some_and(|other| other.digest != model.digest);
             models.insert(name, Model { remote: model.remote || twin, ..model });
         }
-        Ok(Listing { epoch: 0, version: version.version.into(), models, began: Some(began) })
+        Ok(Listing { epoch: 0, version: version.version.into(), models, began: Some(began), changes: 0 })
     }
 
     /// Counts on from the listing `before`.

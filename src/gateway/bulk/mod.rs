@@ -101,7 +101,7 @@ impl Gateway {
 
 impl Outlook {
     async fn of(way: &Way, policy: &Policy, order: &Order<'_>, texts: &Texts) -> Self {
-        let nothing = Terms { ttl: Duration::ZERO, max_entry: 0, max_question: 0 };
+        let nothing = Terms { ttl: Duration::ZERO, max_entry: 0, max_question: 0, stale: Duration::ZERO };
         let (terms, why, keeps) = match fetch::terms(policy, order) {
             Ok((_, terms)) => (terms, order.directives.forbids(), order.directives.secrecy().is_none()),
             Err(why) => (nothing, Some(why), false),

@@ -3,3 +3,4 @@
 mod reasons;
 mod request;
 mod rules;
+mod stale;

@@ -1,0 +1,146 @@
+//! What is over and given all the same, because the upstream is down.
+
+use crate::stage::*;
+use serde_json::{Value, json};
+
+const ON: &str =
+    "[cache]\nstale_if_error = \"1h\"\ncompletion_ttl = \"1500ms\"\nembedding_ttl = \"1500ms\"\n";
+
+/// A Pannier that knows what `asks` are answered, and no longer believes in it.
+async fn knows(settings: &str, asks: &[Ask]) -> (Upstream, Pannier) {
+    let upstream = Upstream::start().await;
+    for route in routes() {
+        upstream.on(route.path, move |visit| route.reply_to(visit));
+    }
+    let pannier = Launch::before(&upstream).file(settings).start().await;
+    for ask in asks {
+        pannier.ask(ask).await.fine();
+        pannier.remembered(ask).await;
+    }
+    for ask in asks {
+        let only = ask.clone().with("Cache-Control", "only-if-cached");
+        eventually("its time is over", || async { (pannier.ask(&only).await.status() == 504).then_some(()) })
+            .await;
+    }
+    (upstream, pannier)
+}
+
+fn is_stale(reply: &Reply) -> bool {
+    let cache = reply.cache();
+    reply.status() == 200 && cache.starts_with("pannier; hit; ttl=") && cache.ends_with("; detail=STALE")
+}
+
+/// The upstream cannot be had, and nothing does instead.
+async fn refused(pannier: &Pannier, ask: &Ask, what: &str) {
+    let reply = pannier.ask(ask).await;
+    assert_eq!(reply.status(), 502, "{what}: {}", reply.cache());
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_gone_is_made_up_for() {
+    let (chat, embed, legacy) = (route("/api/chat"), route("/api/embed"), route("/api/embeddings"));
+    let asks = [chat.ask(false), embed.ask(false), legacy.ask(false)];
+    let (mut upstream, pannier) = knows(ON, &asks).await;
+    upstream.stop().await;
+    for (route, ask) in [&chat, &embed, &legacy].into_iter().zip(&asks) {
+        let reply = pannier.ask(ask).await;
+        assert!(is_stale(&reply), "{}: {} {}", route.path, reply.status(), reply.cache());
+        assert!(reply.field("warning").is_none());
+    }
+    let told: Value = pannier.ask(&asks[0]).await.json();
+    let known: Value = serde_json::from_slice(&chat.answer).expect("JSON");
+    assert_eq!(told["message"], known["message"]);
+    let streamed = pannier.ask(&chat.ask(true)).await;
+    assert!(is_stale(&streamed) && streamed.pieces.len() > 1, "in the other mode as well");
+    assert!(is_stale(&pannier.ask(&chat.ask(false).with("Cache-Control", "max-age=3000")).await));
+    for unwilling in ["no-cache", "no-store", "min-fresh=1", "max-age=0"] {
+        refused(&pannier, &chat.ask(false).with("Cache-Control", unwilling), unwilling).await;
+    }
+    refused(&pannier, &chat.ask_apart(false), "what nobody has asked before").await;
+    let stale = [("reason", "STALE"), ("operation", "chat")];
+    pannier.counts("pannier_cache_reasons_total", &stale, 4.0).await;
+    eventually("each has its line in the log", || async {
+        let lines = pannier.stdout();
+        let lines = lines.lines().filter(|line| line.contains("\"STALE\"")).count();
+        (lines == 6).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_an_upstream_that_fails_is_made_up_for() {
+    let (chat, embed) = (route("/api/chat"), route("/api/embed"));
+    let asks = [chat.ask(false), embed.ask(false)];
+    let (upstream, pannier) = knows(ON, &asks).await;
+    for (route, ask) in [&chat, &embed].into_iter().zip(&asks) {
+        upstream.always(route.path, json(500, r#"{"error":"the runner has died"}"#));
+        assert!(is_stale(&pannier.ask(ask).await), "{}", route.path);
+        upstream.always(route.path, json(404, r#"{"error":"no"}"#));
+        let reply = pannier.ask(ask).await;
+        assert_eq!(reply.status(), 404, "{}: what it says counts", route.path);
+        upstream.always(route.path, route.acts(false));
+        let reply = pannier.ask(ask).await.fine();
+        assert!(!reply.is_hit(), "{}: {}", route.path, reply.cache());
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_only_keeps_its_list_to_itself_is_asked() {
+    let chat = route("/api/chat");
+    let (upstream, pannier) = knows(ON, &[chat.ask(false)]).await;
+    upstream.always("/api/tags", json(500, r#"{"error":"no list today"}"#));
+    let answers = |reply: &Reply| reply.status() == 200 && !reply.is_hit();
+    eventually("its answer counts", || async {
+        let reply = pannier.ask(&chat.ask(false)).await;
+        (answers(&reply) && reply.cache().contains("MODEL")).then_some(())
+    })
+    .await;
+    upstream.always(chat.path, json(503, r#"{"error":"busy"}"#));
+    let reply = pannier.ask(&chat.ask(false)).await;
+    assert!(is_stale(&reply), "{} {}", reply.status(), reply.cache());
+}
+
+#[tokio::test]
+async fn a_model_that_changed_or_went_takes_its_answers_along() {
+    let chat = route("/api/chat");
+    let other = "0".repeat(64);
+    for models in [vec![("smollm2:135m", other.as_str())], vec![]] {
+        let (upstream, pannier) = knows(ON, &[chat.ask(false)]).await;
+        upstream.always(chat.path, json(500, r#"{"error":"the runner has died"}"#));
+        assert!(is_stale(&pannier.ask(&chat.ask(false)).await));
+        upstream.models(&models);
+        eventually("the change is seen", || async {
+            (pannier.ask(&chat.ask(false)).await.status() == 500).then_some(())
+        })
+        .await;
+    }
+    // Through Pannier: whether it has come to pass is not known.
+    let (mut upstream, pannier) = knows(ON, &[chat.ask(false)]).await;
+    let (gate, script) = (Gate::closed(), json(200, "{}"));
+    upstream.on("/api/tags", move |_| vec![Act::Wait(gate.clone())]);
+    upstream.always("/api/copy", script);
+    pannier.ask(&Ask::post("/api/copy", &json!({ "source": "a", "destination": "smollm2:135m" }))).await;
+    upstream.stop().await;
+    refused(&pannier, &chat.ask(false), "it may have been copied over").await;
+}
+
+#[tokio::test]
+async fn there_is_an_end_to_it_and_it_is_off_unless_wanted() {
+    let chat = route("/api/chat");
+    let short = ON.replace("1h", "1ms");
+    let off = ON.replace("1h", "0s");
+    for settings in [&short, &off] {
+        let (mut upstream, pannier) = knows(settings, &[chat.ask(false)]).await;
+        upstream.stop().await;
+        refused(&pannier, &chat.ask(false), settings).await;
+    }
+    let (mut upstream, pannier) = knows(ON, &[chat.ask(false)]).await;
+    upstream.stop().await;
+    assert!(is_stale(&pannier.ask(&chat.ask(false)).await));
+    pannier.configure(&off);
+    pannier.signal("HUP");
+    eventually("it is switched off", || async {
+        (pannier.ask(&chat.ask(false)).await.status() == 502).then_some(())
+    })
+    .await;
+}
