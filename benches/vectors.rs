@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let (kept, took) = (vectors.entries(), begun.elapsed());
     let taken = resident() - before;
     let begun = Instant::now();
-    let found = keys.iter().filter(|key| vectors.get(key, begun).is_some()).count();
+    let found = keys.iter().filter(|key| vectors.get(key, begun, Duration::ZERO).is_some()).count();
     let each = begun.elapsed() / COUNT as u32;
     let ratio = taken as f64 / raw as f64;
     println!(

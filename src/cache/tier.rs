@@ -123,6 +123,9 @@ pub trait Tier: Send + Sync {
 
     /// Whether it can be reached and used at all.
     async fn probe(&self) -> Result<(), Fault>;
+
+    /// Waits until it is known whether it can be used: one that opens by itself has tried to.
+    async fn settled(&self) {}
 }
 
 impl Selection {

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 use tokio::time::Instant;
 use uses::Uses;
 
@@ -38,6 +38,8 @@ pub struct Database {
     full: Mutex<Option<Instant>>,
     /// Upkeep is wanted now.
     wake: Notify,
+    /// Set once opening it has been tried.
+    tried: SetOnce<()>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +91,7 @@ impl Database {
             held: Held::default(),
             full: Mutex::default(),
             wake: Notify::new(),
+            tried: SetOnce::new(),
         }
     }
 
@@ -111,7 +114,7 @@ impl Database {
         if self.entries.load().is_some() {
             return Ok(());
         }
-        match self.open_now().await {
+        let told = match self.open_now().await {
             Ok(entries) => {
                 if let Some(aside) = entries.store().put_aside() {
                     self.metrics.put_aside();
@@ -131,7 +134,9 @@ impl Database {
                 }
                 Err(fault(error.trouble))
             }
-        }
+        };
+        let _ = self.tried.set(());
+        told
     }
 
     async fn open_now(&self) -> Result<Entries, store::Error> {
@@ -321,6 +326,10 @@ impl Tier for Database {
             entries.find(&[&[0; 32]], 0).await.map(drop)
         };
         probing.await.map_err(|error| self.heed(&entries, error))
+    }
+
+    async fn settled(&self) {
+        self.tried.wait().await;
     }
 }
 

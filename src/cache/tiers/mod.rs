@@ -35,6 +35,9 @@ const GROUP_BYTES: usize = 4 << 20;
 const QUEUE: usize = 65_536;
 /// Between two looks at whether a tier is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// After a start nothing is written before each tier has been tried once, or this long has passed: one that is
+/// still being opened would lose it.
+const SETTLING: Duration = Duration::from_secs(5);
 /// What still waits at the end has this long.
 const LAST_WRITES: Duration = Duration::from_secs(3);
 /// So much is sealed at a stretch; then others have a turn.
@@ -185,6 +188,9 @@ impl Tiers {
         let (watching, removing) = (self.watch_over(stop.clone()), self.remove_rest(stop.clone()));
         tokio::join!(watching, removing, self.write_behind(stop));
         let rest = async {
+            if self.queue.size().0 > 0 {
+                self.settled().await;
+            }
             while self.queue.size().0 > 0 {
                 self.write_group().await;
             }
@@ -213,6 +219,10 @@ impl Tiers {
     }
 
     async fn write_behind(&self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            _ = tokio::time::timeout(SETTLING, self.settled()) => {}
+        }
         loop {
             tokio::select! {
                 () = stopped(&mut stop) => return,
@@ -220,6 +230,11 @@ impl Tiers {
             }
             self.write_group().await;
         }
+    }
+
+    /// Waits until each tier has been tried once.
+    async fn settled(&self) {
+        join_all(self.levels.iter().map(|level| level.tier.settled())).await;
     }
 
     async fn write_group(&self) {
@@ -327,3 +342,6 @@ impl Keeping {
         fits.then(|| Parcel { key: self.key, label: self.label.clone(), sealed, stored, expires })
     }
 }
+
+#[cfg(test)]
+mod tests;
