@@ -123,6 +123,17 @@ pub enum Completions {
     Off,
 }
 
+impl Completions {
+    /// As it is written in the settings.
+    pub fn label(self) -> &'static str {
+        match self {
+            Completions::All => "all",
+            Completions::Deterministic => "deterministic",
+            Completions::Off => "off",
+        }
+    }
+}
+
 /// An exception. What is left out matches everything, or changes nothing. In the first four, `*` stands for any
 /// text and `?` for any one character.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -191,6 +191,13 @@ impl Leases {
         self.0.lock().held.contains_key(key)
     }
 
+    /// Whether another replica has the lease of `key`, as far as that can be told.
+    pub async fn is_elsewhere(&self, key: &CacheKey) -> bool {
+        let office = &self.0;
+        let look = || office.ask("look", office.timeout, office.locks.is_taken(key));
+        !self.holds(key) && matches!(look().await, Some(Ok(true)))
+    }
+
     /// How many are held.
     pub fn held(&self) -> usize {
         self.0.lock().held.len()

@@ -61,13 +61,18 @@ impl Policy {
         self.tells_keys_apart
     }
 
+    /// The exception that holds for a call, and its number among them, from 1 on.
+    pub fn rule(&self, subject: &Subject<'_>) -> Option<(usize, &Rule)> {
+        (1..).zip(&self.config.rules).find(|(_, rule)| rule.matches(subject))
+    }
+
     /// Whether answers to a call may be looked up and kept.
     ///
     /// # Errors
     /// Why not.
     pub fn terms(&self, subject: Subject<'_>) -> Result<Terms, Reason> {
         let call = subject.call;
-        let rule = self.config.rules.iter().find(|rule| rule.matches(&subject));
+        let rule = self.rule(&subject).map(|(_, rule)| rule);
         if !rule.and_then(|rule| rule.enabled).unwrap_or(self.config.enabled) {
             return Err(Reason::Off);
         }
@@ -101,6 +106,35 @@ impl Policy {
 }
 
 impl Rule {
+    /// Whether it is this rule that keeps a call from the cache for that reason.
+    pub fn decides(&self, why: Reason) -> bool {
+        match why {
+            Reason::Off => self.enabled.is_some() || self.completions.is_some(),
+            Reason::Temperature => self.completions.is_some(),
+            Reason::Ttl => self.ttl.is_some(),
+            _ => false,
+        }
+    }
+
+    /// About as it is written in the settings.
+    pub fn words(&self) -> String {
+        let Rule { model, route, key, team, operation, ttl, completions, enabled, max_entry } = self;
+        let quoted = |text: &str| format!("\"{text}\"");
+        let words = [
+            ("model", model.as_deref().map(quoted)),
+            ("route", route.as_deref().map(quoted)),
+            ("key", key.as_deref().map(quoted)),
+            ("team", team.as_deref().map(quoted)),
+            ("operation", operation.map(|operation| quoted(operation.label()))),
+            ("enabled", enabled.map(|enabled| enabled.to_string())),
+            ("ttl", ttl.map(|ttl| quoted(&humantime::format_duration(ttl).to_string()))),
+            ("completions", completions.map(|completions| quoted(completions.label()))),
+            ("max_entry", max_entry.map(|bytes| bytes.to_string())),
+        ];
+        let given = words.into_iter().filter_map(|(name, value)| Some(format!("{name} = {}", value?)));
+        format!("{{ {} }}", given.collect::<Vec<_>>().join(", "))
+    }
+
     fn matches(&self, subject: &Subject<'_>) -> bool {
         let &Subject { call, model, route, consumer } = subject;
         let fits = |pattern: &Option<String>, text: &str| {

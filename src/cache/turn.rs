@@ -119,6 +119,14 @@ impl Turns {
         Shared::Come(None)
     }
 
+    /// Whether another replica asks for `key` just now, as far as that can be told.
+    pub async fn is_elsewhere(&self, key: &CacheKey) -> bool {
+        match &self.leases {
+            Some(Leased { leases, .. }) => leases.is_elsewhere(key).await,
+            None => false,
+        }
+    }
+
     /// Keeps the leases, until `stop`.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         if let Some(Leased { leases, .. }) = &self.leases {

@@ -2,7 +2,7 @@
 //! asked, and nothing is counted, fetched or kept.
 
 use super::embedding::Wanted;
-use super::explanation::{Explanation, Texts, TierSays};
+use super::explanation::{Applied, Explanation, Texts, TierSays};
 use super::fetch;
 use super::inquiry::Inquiry;
 use super::nearest::{Sought, nearest};
@@ -68,8 +68,10 @@ impl Gateway {
         if let Some(outline) = dialect::outline(request.form, &order.plain) {
             told.show(&outline);
         }
+        let rule = order.identity.as_ref().and_then(|one| policy.cache.rule(&order.subject(one)));
+        told.policy.rule = rule.map(|(number, rule)| Applied { number, says: rule.words() });
         match fetch::terms(&policy, &order) {
-            Err(why) => told.bypassed(why.label()),
+            Err(why) => told.bypassed(why, &order.directives, rule),
             Ok((identity, terms)) => {
                 told.allow(terms);
                 let beside = order.asked(&self.way, &policy, identity);
@@ -94,6 +96,7 @@ impl Subject<'_> {
         let key = order.key(way, self.policy, self.identity);
         told.key = Some(key.to_string());
         told.under_way = way.flights.any(|flight| flight.key == key);
+        told.elsewhere = way.turns.is_elsewhere(&key).await;
         let memory = way.memory.look(&key).map(|entry| self.judge(&Payload::Answer(entry), self.terms.ttl));
         told.tiers.push(memory.unwrap_or(TierSays::of(NOTHING)).by(TierName::Memory));
         for look in way.tiers.look(&[key], &order.request.consumer.scope, order.call.operation).await {
@@ -145,6 +148,9 @@ impl Subject<'_> {
             let text = Some(texts.items[number].text);
             let name = Name { path: TEXTS, fingerprint: texts.manner, text, body: &body };
             told.key = Some(key.to_string());
+            // The answer waits for all of them.
+            let is_last = told.texts.as_ref().is_some_and(|texts| texts.unknown.len() == 1);
+            told.elsewhere = is_last && way.turns.is_elsewhere(&key).await;
             self.look_around(key, &name, told).await;
         }
     }

@@ -3,9 +3,9 @@
 use super::order::Order;
 use super::sight::NOTHING;
 use super::{Policy, Way};
-use crate::cache::{Terms, TierName};
+use crate::cache::{Directives, Rule, Terms, TierName};
 use crate::dialect::{Difference, Outline};
-use crate::domain::CacheOutcome;
+use crate::domain::{CacheOutcome, Reason};
 use serde::Serialize;
 
 /// All that decides whether an answer is known.
@@ -33,6 +33,8 @@ pub struct Explanation {
     pub tiers: Vec<TierSays>,
     /// The same is under way for somebody.
     pub under_way: bool,
+    /// Another replica has the lease: it is asking the same.
+    pub elsewhere: bool,
     /// Of a call for vectors.
     pub texts: Option<Texts>,
     /// Teams in which the very same is known.
@@ -71,6 +73,16 @@ pub struct Allowed {
     pub max_entry: Option<usize>,
     /// What the request itself says about caching.
     pub directives: Vec<String>,
+    /// The exception that holds for the call.
+    pub rule: Option<Applied>,
+}
+
+/// One of `cache.rules`.
+#[derive(Debug, Serialize)]
+pub struct Applied {
+    /// From 1 on.
+    pub number: usize,
+    pub says: String,
 }
 
 /// One tier's word.
@@ -158,9 +170,18 @@ impl Explanation {
         self.policy.max_entry = Some(terms.max_entry);
     }
 
-    pub fn bypassed(&mut self, why: &'static str) {
-        self.policy.bypass = Some(why);
-        self.end(CacheOutcome::Bypass, format!("the cache is not asked: {why}"));
+    /// `rule` is the exception that holds for the call.
+    pub fn bypassed(&mut self, why: Reason, directives: &Directives, rule: Option<(usize, &Rule)>) {
+        self.policy.bypass = Some(why.label());
+        let by = match (why, rule) {
+            (Reason::Ttl, _) if directives.ttl.is_some_and(|ttl| ttl.is_zero()) => {
+                ", by the request's own X-Pannier-Cache-TTL".to_owned()
+            }
+            (why, Some((number, rule))) if rule.decides(why) => format!(", by rule {number} of cache.rules"),
+            (Reason::Off | Reason::Temperature | Reason::Ttl, _) => ", by what [cache] says".to_owned(),
+            _ => String::new(),
+        };
+        self.end(CacheOutcome::Bypass, format!("the cache is not asked: {}{by}", why.label()));
     }
 
     pub fn end(&mut self, outcome: CacheOutcome, why: impl Into<String>) {

@@ -4,7 +4,7 @@ use super::order::Order;
 use super::plan::{FlightKey, Keep};
 use super::trip::{self, TripHead};
 use super::{Live, Policy, Reply, Way};
-use crate::cache::{CacheKey, Entry, Found, Payload, Since, Subject, Terms, Ticket, TierName, Turn};
+use crate::cache::{CacheKey, Entry, Found, Payload, Since, Terms, Ticket, TierName, Turn};
 use crate::dialect::openai::UsageStrip;
 use crate::domain::{CacheOutcome, Error, Kind, Observed, Reason};
 use crate::flight::{Boarding, Full, Recorder, Seat};
@@ -211,8 +211,7 @@ pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity,
     if identity.remote {
         return Err(Reason::Cloud);
     }
-    let (route, consumer) = (order.request.route.template, &*order.request.consumer);
-    let terms = policy.cache.terms(Subject { call: &order.call, model: &identity.name, route, consumer })?;
+    let terms = policy.cache.terms(order.subject(identity))?;
     let ttl = order.directives.ttl.map_or(terms.ttl, |wanted| wanted.min(terms.ttl));
     if ttl.is_zero() {
         return Err(Reason::Ttl);

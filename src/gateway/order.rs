@@ -3,7 +3,9 @@
 use super::fetch::Remembered;
 use super::plan::{Keep, Plan};
 use super::{Pace, Policy, ReplayConfig, Request, Way, query};
-use crate::cache::{CacheKey, Directives, Entry, Era, Label, Parts, Prefix, Question, Terms, TierName};
+use crate::cache::{
+    CacheKey, Directives, Entry, Era, Label, Parts, Prefix, Question, Subject, Terms, TierName,
+};
 use crate::domain::{Call, CallFacts, Fingerprint, Reason, Scope, Template};
 use crate::upstream::Identity;
 use bytes::Bytes;
@@ -28,6 +30,12 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
+    /// As the settings judge it.
+    pub fn subject<'s>(&'s self, identity: &'s Identity) -> Subject<'s> {
+        let (route, consumer) = (self.request.route.template, &*self.request.consumer);
+        Subject { call: &self.call, model: &identity.name, route, consumer }
+    }
+
     /// Of the whole answer.
     pub fn key(&self, way: &Way, policy: &Policy, identity: &Identity) -> CacheKey {
         let scope = self.request.consumer.scope;

@@ -15,8 +15,9 @@ impl Explanation {
             let why = format!("the request itself says {}: nothing is looked up or kept", why.label());
             return self.end(CacheOutcome::Bypass, why);
         }
-        if !directives.may_look_up() {
-            let why = "the request itself wants a new answer; that one may be kept";
+        if let Some(why) = directives.forbids() {
+            let why =
+                format!("the request itself wants a new answer ({}); that one may be kept", why.label());
             return self.end(CacheOutcome::Bypass, why);
         }
         let has_it = self.tiers.iter().find(|says| says.says == KNOWN).map(|says| says.tier);
@@ -27,8 +28,12 @@ impl Explanation {
             (None, Some(tier)) => return self.end(CacheOutcome::Hit, format!("{tier} has it")),
             _ => {}
         }
-        if self.under_way {
+        if self.under_way && !directives.only_if_cached {
             let why = "the same is under way for somebody: this request would get it from there";
+            return self.end(CacheOutcome::Joined, why);
+        }
+        if self.elsewhere && !directives.only_if_cached {
+            let why = "another replica has the lease and is asking the same: this request would wait for what it keeps";
             return self.end(CacheOutcome::Joined, why);
         }
         self.verdict = CacheOutcome::Miss.label();

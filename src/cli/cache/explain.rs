@@ -119,6 +119,14 @@ fn write(out: &mut dyn Write, told: &Value) -> std::io::Result<()> {
         Some(why) => writeln!(out, "policy    past the cache: {why}")?,
         None => writeln!(out, "policy    kept for {} s, up to {}", cell(&policy["ttl"]), size(policy))?,
     }
+    if policy["rule"].is_object() {
+        let [number, says] = ["number", "says"].map(|name| cell(&policy["rule"][name]));
+        writeln!(out, "rule      {number} of cache.rules: {says}")?;
+    }
+    let directives = policy["directives"].as_array().into_iter().flatten().map(cell).collect::<Vec<_>>();
+    if !directives.is_empty() {
+        writeln!(out, "it says   {}", directives.join(", "))?;
+    }
     fields(out, told)?;
     tiers(out, told)?;
     nearest(out, &told["nearest"])
