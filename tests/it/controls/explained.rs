@@ -59,7 +59,7 @@ async fn the_rule_that_holds_is_named() {
 #[tokio::test]
 async fn a_requests_own_words_are_heeded() {
     let upstream = Upstream::start().await;
-    let pannier = Pannier::start(&upstream).await;
+    let pannier = Launch::before(&upstream).set("cache.database.enabled", "false").start().await;
     let chat = route("/api/chat");
     let own = |name: &str, value: &str| inquiry(&chat, json!({ name: value }), json!({}));
     let cases = [
