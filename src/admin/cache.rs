@@ -21,9 +21,11 @@ const REST: &str = "Not every tier could be asked; what is left is not used, and
 
 /// What a query means.
 #[derive(Debug, Default, PartialEq)]
-struct Wanted {
-    selection: Selection,
+pub struct Wanted {
+    pub selection: Selection,
     most: Option<usize>,
+    /// With the answers.
+    pub answer: bool,
 }
 
 /// `GET /admin/cache/top`: the entries that were used most often, in each tier.
@@ -45,10 +47,14 @@ pub async fn top(State(parts): State<Parts>, Query(query): Pairs) -> Response {
 
 /// `DELETE /analytics/cache`: removes what is meant from every tier, and answers as Simpleton does.
 pub async fn remove(State(parts): State<Parts>, Query(query): Pairs) -> Response {
-    let selection = match Wanted::read(&query, &["prefix", "model", "team", "expired"]) {
-        Ok(wanted) => wanted.selection,
-        Err(error) => return problem::response(&error),
-    };
+    match Wanted::read(&query, &["prefix", "model", "team", "expired"]) {
+        Ok(wanted) => removed(&parts, wanted.selection).await,
+        Err(error) => problem::response(&error),
+    }
+}
+
+/// Removes what is meant, and says how much that was.
+pub async fn removed(parts: &Parts, selection: Selection) -> Response {
     let message = message(&selection);
     let removed = parts.stock.remove(selection).await;
     let deleted: u64 = removed.iter().filter_map(|(_, gone)| gone.as_ref().ok()).sum();
@@ -87,7 +93,7 @@ fn message(selection: &Selection) -> String {
 impl Wanted {
     /// Only names in `known` may stand there, each once: with a slip of the pen in the name of what is meant,
     /// everything would be.
-    fn read(query: &[(String, String)], known: &[&str]) -> Result<Wanted, Error> {
+    pub fn read(query: &[(String, String)], known: &[&str]) -> Result<Wanted, Error> {
         let mut wanted = Wanted::default();
         for (at, (name, value)) in query.iter().enumerate() {
             if !known.contains(&name.as_str()) || query[..at].iter().any(|(before, _)| before == name) {
@@ -104,6 +110,9 @@ impl Wanted {
                     let expired = value.parse().map_err(|_| bad("expired is true or false"))?;
                     wanted.selection.expired = expired;
                 }
+                "answer" => {
+                    wanted.answer = value.parse().map_err(|_| bad("answer is true or false"))?;
+                }
                 "by" if value == "hits" => {}
                 _ => return Err(bad("the only order is by=hits")),
             }
@@ -117,7 +126,7 @@ fn read_prefix(text: &str) -> Result<Prefix, Error> {
     prefix.ok_or_else(|| bad("prefix is embedding, inference or chat"))
 }
 
-fn bad(message: impl Into<String>) -> Error {
+pub fn bad(message: impl Into<String>) -> Error {
     Error::new(Kind::BadRequest, message)
 }
 

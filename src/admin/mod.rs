@@ -4,6 +4,7 @@
 //! forwards them there.
 
 mod cache;
+mod entries;
 mod figures;
 mod guard;
 mod health;
@@ -13,6 +14,7 @@ mod problem;
 mod readiness;
 mod why;
 
+pub use entries::{Export, Show};
 pub use listener::Bounds;
 pub use readiness::Readiness;
 pub use why::{Explain, Warm};
@@ -51,6 +53,8 @@ pub struct Parts {
     pub is_caching: Arc<IsCaching>,
     pub explain: Arc<Explain>,
     pub warm: Arc<Warm>,
+    pub show: Arc<Show>,
+    pub export: Arc<Export>,
 }
 
 /// One house route.
@@ -111,6 +115,24 @@ const HOUSE: &[House] = &[
         verb: Verb::Get,
         access: Access::Admin,
         answer: |verb| on(verb, cache::top),
+    },
+    House {
+        path: "/admin/cache/entries/{key}",
+        verb: Verb::Get,
+        access: Access::Admin,
+        answer: |verb| on(verb, entries::show),
+    },
+    House {
+        path: "/admin/cache/entries/{key}",
+        verb: Verb::Delete,
+        access: Access::Admin,
+        answer: |verb| on(verb, entries::remove),
+    },
+    House {
+        path: "/admin/cache/export",
+        verb: Verb::Get,
+        access: Access::Admin,
+        answer: |verb| on(verb, entries::export),
     },
     House {
         path: "/admin/cache/explain",
@@ -291,6 +313,8 @@ mod tests {
                 keys: Arc::new(no_keys()),
                 explain: Arc::new(|_| Box::pin(async { Ok(Default::default()) })),
                 warm: Arc::new(|_, _| Box::pin(async { Ok(()) })),
+                show: Arc::new(|_, _| Box::pin(async { Ok(Default::default()) })),
+                export: Arc::new(|_, _, _| Box::pin(async { Ok(()) })),
             };
             Face { router: router(parts.clone()), parts, readiness, upstream_up }
         }

@@ -46,8 +46,16 @@ pub async fn warm(
     lasting: Option<Extension<Lasting>>,
     written: Bytes,
 ) -> Response {
+    lines(lasting, |told| (parts.warm)(written, told)).await
+}
+
+/// What `begin` tells line by line, or what is wrong before it has told anything.
+pub async fn lines(
+    lasting: Option<Extension<Lasting>>,
+    begin: impl FnOnce(mpsc::Sender<Bytes>) -> Work<()>,
+) -> Response {
     let (told, mut lines) = mpsc::channel(WAITING);
-    let mut work = (parts.warm)(written, told);
+    let mut work = begin(told);
     let (first, work) = tokio::select! {
         biased;
         first = lines.recv() => (first, Some(work)),

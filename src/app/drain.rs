@@ -86,6 +86,8 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     tokio::spawn(async move { inventory.run(stop).await });
     let (warmer, stop) = (house.warmer.clone(), stopped.clone());
     tokio::spawn(async move { warmer.run(stop).await });
+    let (stock, stop) = (house.way.stock.clone(), stopped.clone());
+    tokio::spawn(async move { stock.follow(stop).await });
     tokio::spawn(reload.run(stopped));
     tokio::spawn(admin::serve(admin, house.admin.clone(), house.admin_bounds));
 }

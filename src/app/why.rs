@@ -1,6 +1,6 @@
 //! What the house routes speak of and ask for: they know neither the gateway nor the settings.
 
-use crate::admin::{self, Explain, Readiness, Warm};
+use crate::admin::{self, Explain, Export, Readiness, Show, Warm};
 use crate::auth::Register;
 use crate::domain::{Error, Kind};
 use crate::gateway::{Gateway, Policy, Way};
@@ -40,6 +40,8 @@ impl Asked {
             stock: way.stock.clone(),
             is_caching: Arc::new(move || caching.load().cache.is_enabled()),
             explain: explain(gateway.clone()),
+            show: show(gateway.clone()),
+            export: export(gateway.clone()),
             warm: warm(gateway, rate),
         }
     }
@@ -61,5 +63,29 @@ fn warm(gateway: Arc<Gateway>, rate: f64) -> Arc<Warm> {
     Arc::new(move |written, lines| {
         let gateway = gateway.clone();
         Box::pin(async move { gateway.warm_as_written(&written, rate, &lines).await })
+    })
+}
+
+/// One entry.
+fn show(gateway: Arc<Gateway>) -> Arc<Show> {
+    Arc::new(move |key, with_answer| {
+        let gateway = gateway.clone();
+        Box::pin(async move {
+            let shown = gateway.show(key, with_answer).await?;
+            let shown =
+                serde_json::to_vec(&shown).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+            Ok(Bytes::from(shown))
+        })
+    })
+}
+
+/// All that are meant.
+fn export(gateway: Arc<Gateway>) -> Arc<Export> {
+    Arc::new(move |selection, answers, lines| {
+        let gateway = gateway.clone();
+        Box::pin(async move {
+            gateway.export(&selection, answers, &lines).await;
+            Ok(())
+        })
     })
 }

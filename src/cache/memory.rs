@@ -73,6 +73,11 @@ impl Memory {
         self.entries.get(key).map(|tagged| tagged.entry)
     }
 
+    /// The same with its label's place.
+    pub fn look_closer(&self, key: &CacheKey) -> Option<Tagged> {
+        self.entries.get(key)
+    }
+
     /// Whatever there is, in no order, without a use of it being noted.
     pub fn all(&self) -> impl Iterator<Item = (CacheKey, Tagged)> {
         self.entries.iter().map(|(key, tagged)| (*key, tagged))

@@ -3,6 +3,7 @@
 //! A cache may fail but cannot hurt: whatever is not certain is a miss. The first tier is in this process; those
 //! behind it get nothing that is not sealed, are written to behind the answers, and are never waited for long.
 
+mod board;
 mod breaker;
 mod config;
 mod database;
@@ -34,6 +35,7 @@ mod tiers;
 mod turn;
 mod vectors;
 
+pub use board::{Board, Notice};
 pub use breaker::{Breaker, Pass, Standing};
 pub use config::{
     Completions, Config, DatabaseConfig, MemoryConfig, RedisConfig, Rule, TiersConfig, WarmConfig,
@@ -53,7 +55,7 @@ pub use redis::{AddressError, Redis};
 pub use seal::{LARGEST, Seal};
 pub use secret::{Secret, SecretError};
 pub use settling::Settling;
-pub use stock::{Counts, Since, Stock};
+pub use stock::{Counts, Held, Since, Stock};
 pub use tier::{Fault, Label, Listing, Parcel, Prefix, Selection, Tally, Tier, TierName};
 pub use tiers::{Limits, Look, Sight, TierState, Tiers, Told};
 pub use turn::{Ticket, Turn, Turns};

@@ -130,11 +130,12 @@ impl Shelf {
     }
 
     /// What is known of the vector under `key`, whether or not it may be used; it does not count as used.
-    pub fn look(&self, key: &CacheKey) -> Option<Slot> {
+    pub fn look(&self, key: &CacheKey) -> Option<(Slot, &[f32])> {
         let place = self.index.get(&prefix(key))?;
         let page = self.pages.get(place.page as usize)?.as_ref()?;
         let row = page.rows.get(place.row as usize)?;
-        (row.slot.key == *key && row.state != State::Empty).then_some(row.slot)
+        let is_it = row.slot.key == *key && row.state != State::Empty;
+        is_it.then(|| (row.slot, page.numbers(place.row)))
     }
 
     /// All that there is, each with the bytes that it takes.
@@ -354,7 +355,7 @@ impl Row {
 }
 
 /// What a vector of this length costs.
-fn row_bytes(length: usize) -> usize {
+pub fn row_bytes(length: usize) -> usize {
     length * size_of::<f32>() + size_of::<Row>() + INDEX
 }
 

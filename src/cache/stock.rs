@@ -3,18 +3,23 @@
 
 use super::labels::{Kind, Labels};
 use super::memory::Tagged;
+use super::stop::stopped;
 use super::{
-    CacheKey, Entry, Era, Fault, Label, Lease, Memory, Payload, Selection, Tag, Tally, TierName, Tiers,
-    Vectors,
+    CacheKey, Entry, Era, Fault, Label, Lease, Memory, Payload, Prefix, Selection, Tag, Tally, TierName,
+    Tiers, Vector, Vectors,
 };
 use crate::domain::{Embedding, Operation, Scope};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
 
 /// What was counted is told again for so long ...
 const FRESH: Duration = Duration::from_secs(1);
 /// ... and for so many times as long as counting took: asking all the time costs little.
 const TIMES: u32 = 10;
+
+/// Between two looks at what others have removed.
+const HEAR_EVERY: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct Stock {
@@ -32,6 +37,20 @@ pub struct Counts {
     /// When that was.
     pub at: Instant,
     took: Duration,
+}
+
+/// An entry in memory.
+#[derive(Debug)]
+pub struct Held {
+    pub prefix: Prefix,
+    pub operation: Operation,
+    pub model: Arc<str>,
+    pub team: Arc<str>,
+    pub bytes: u64,
+    pub hits: u64,
+    pub stored: Instant,
+    pub ttl: Duration,
+    pub payload: Payload,
 }
 
 /// For whom, and since when, something is put away.
@@ -103,6 +122,41 @@ impl Stock {
         self.tiers.eras().during(key, label, era, || put(tag));
     }
 
+    /// What is in memory under `key`, be it over or not; it does not count as used.
+    pub fn look(&self, key: &CacheKey) -> Option<Held> {
+        let (tag, hits, bytes, payload) = match self.memory.look_closer(key) {
+            Some(Tagged { entry, tag }) => {
+                (tag, entry.hits.number(), entry.weight().into(), Payload::Answer(entry))
+            }
+            None => {
+                let (kept, tag, hits, bytes) = self.vectors.look_closer(key)?;
+                let vector = Vector::of(&kept.embedding, kept.stored, kept.ttl);
+                (tag, hits, bytes, Payload::Vector(Arc::new(vector)))
+            }
+        };
+        let kind = self.labels.kinds().into_iter().nth(tag.place())?;
+        let (model, team) = kind.shown();
+        let (stored, ttl) = (payload.stored(), payload.ttl());
+        let (prefix, operation) = (kind.prefix(), kind.operation);
+        Some(Held { prefix, operation, model, team, bytes, hits, stored, ttl, payload })
+    }
+
+    /// All entries in memory that are meant, as fast as they are `told`; ends early where nobody hears it.
+    pub async fn list(self: &Arc<Self>, selection: Selection, told: mpsc::Sender<(CacheKey, Held)>) {
+        let stock = self.clone();
+        // To go through all of them takes long, and waits for who reads it.
+        let listing = tokio::task::spawn_blocking(move || {
+            let answers = stock.memory.all().map(|(key, _)| key);
+            for key in answers.chain(stock.vectors.keys()) {
+                let Some(held) = stock.look(&key) else { continue };
+                if held.is_meant(&selection) && told.blocking_send((key, held)).is_err() {
+                    return;
+                }
+            }
+        });
+        let _ = listing.await;
+    }
+
     /// What each tier holds, as it was a moment ago.
     pub async fn counts(&self) -> Arc<Counts> {
         // One counts, the others wait for that.
@@ -160,6 +214,24 @@ impl Stock {
         removed
     }
 
+    /// Drops what others remove from the tiers that they share with this process, until `stop`.
+    pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
+        let work = async {
+            loop {
+                tokio::time::sleep(HEAR_EVERY).await;
+                for selection in self.tiers.heard().await {
+                    let _removal = self.tiers.eras().begin(&selection);
+                    self.forget(&selection);
+                    self.tiers.remove_own(&selection).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = stopped(&mut stop) => {}
+            () = work => {}
+        }
+    }
+
     /// Takes what is meant out of the memory; returns how many that were.
     fn forget(&self, selection: &Selection) -> u64 {
         let kinds = self.labels.kinds();
@@ -182,5 +254,14 @@ impl Stock {
                 && (!selection.expired || is_over)
         });
         answers + vectors
+    }
+}
+
+impl Held {
+    fn is_meant(&self, selection: &Selection) -> bool {
+        let Selection { prefix, model, team, key: _, expired: _ } = selection;
+        prefix.is_none_or(|prefix| prefix == self.prefix)
+            && model.as_ref().is_none_or(|model| *model == self.model)
+            && team.as_ref().is_none_or(|team| *team == self.team)
     }
 }

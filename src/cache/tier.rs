@@ -1,12 +1,13 @@
 //! What every tier behind the memory can do. A tier keeps sealed bytes and never sees what is in them.
 
-use super::CacheKey;
+use super::{Board, CacheKey};
 use crate::domain::Operation;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::sync::mpsc;
 
 /// The tiers, in the order in which they are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,11 +122,19 @@ pub trait Tier: Send + Sync {
     /// The `most` entries that were used most often, of those that are meant.
     async fn top(&self, selection: &Selection, most: usize) -> Result<Vec<Listing>, Fault>;
 
+    /// All entries that are meant, a few at a time, as fast as they are `told`; ends early where nobody hears it.
+    async fn list(&self, selection: &Selection, told: &mpsc::Sender<Vec<Listing>>) -> Result<(), Fault>;
+
     /// Whether it can be reached and used at all.
     async fn probe(&self) -> Result<(), Fault>;
 
     /// Waits until it is known whether it can be used: one that opens by itself has tried to.
     async fn settled(&self) {}
+
+    /// Where those who share it tell each other what was removed; `None` where nobody shares it.
+    fn board(&self) -> Option<&dyn Board> {
+        None
+    }
 }
 
 impl Selection {

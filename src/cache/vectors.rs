@@ -52,17 +52,7 @@ impl Vectors {
         let moment = self.milliseconds(now).saturating_sub(stale);
         let mut shelf = self.shelf(key);
         match shelf.find(key, moment) {
-            Stored::Fresh(slot, numbers) => {
-                let embedding = Embedding {
-                    numbers: numbers.into(),
-                    tokens: slot.tokens & !ESTIMATED,
-                    estimated: slot.tokens & ESTIMATED != 0,
-                    total: Duration::from_nanos(slot.total.into()),
-                    load: Duration::from_nanos(slot.load.into()),
-                };
-                let stored = self.born + Duration::from_millis(slot.stored);
-                Some(Kept { embedding, stored, ttl: Duration::from_millis(slot.lasts) })
-            }
+            Stored::Fresh(slot, numbers) => Some(self.kept(&slot, numbers)),
             Stored::Over => {
                 self.metrics.evicted(Eviction::Expired);
                 None
@@ -74,8 +64,28 @@ impl Vectors {
     /// When the vector under `key` was stored, and for how long it may be used, should that be over or not; it
     /// does not count as used.
     pub fn look(&self, key: &CacheKey) -> Option<(Instant, Duration)> {
-        let slot = self.shelf(key).look(key)?;
+        let (slot, _) = self.shelf(key).look(key)?;
         Some((self.born + Duration::from_millis(slot.stored), Duration::from_millis(slot.lasts)))
+    }
+
+    /// The same with all that is known of it: its tag, its hits, and the bytes that it takes.
+    pub fn look_closer(&self, key: &CacheKey) -> Option<(Kept, Tag, u64, u64)> {
+        let shelf = self.shelf(key);
+        let (slot, numbers) = shelf.look(key)?;
+        let kept = self.kept(&slot, numbers);
+        Some((kept, slot.tag, slot.hits.into(), shelf::row_bytes(numbers.len()) as u64))
+    }
+
+    fn kept(&self, slot: &Slot, numbers: &[f32]) -> Kept {
+        let embedding = Embedding {
+            numbers: numbers.into(),
+            tokens: slot.tokens & !ESTIMATED,
+            estimated: slot.tokens & ESTIMATED != 0,
+            total: Duration::from_nanos(slot.total.into()),
+            load: Duration::from_nanos(slot.load.into()),
+        };
+        let stored = self.born + Duration::from_millis(slot.stored);
+        Kept { embedding, stored, ttl: Duration::from_millis(slot.lasts) }
     }
 
     /// Keeps `embedding`, which was `stored` first, under `key` for `ttl` from then on. One that is too large to share the room with
@@ -107,6 +117,12 @@ impl Vectors {
         for shelf in &self.shelves {
             lock(shelf).all().for_each(|(slot, bytes)| see(slot, bytes));
         }
+    }
+
+    /// The keys of all that there are, of one part after the other.
+    pub fn keys(&self) -> impl Iterator<Item = CacheKey> {
+        let of_shelf = |shelf| lock(shelf).all().map(|(slot, _)| slot.key).collect::<Vec<_>>();
+        self.shelves.iter().flat_map(of_shelf)
     }
 
     /// Takes out what is meant, for which `is_meant` is also told whether its time is over; returns how many that

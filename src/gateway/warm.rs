@@ -221,7 +221,7 @@ async fn find_all(way: &Way, order: &Order<'_>, keys: Vec<CacheKey>, label: Labe
 }
 
 /// Those in whose scope an entry may be: one for each.
-fn sharers(policy: &Policy, listing: &Listing) -> Vec<Arc<Consumer>> {
+pub fn sharers(policy: &Policy, listing: &Listing) -> Vec<Arc<Consumer>> {
     let mut sharers: Vec<Arc<Consumer>> = Vec::new();
     for consumer in policy.keys.everybody().filter(|consumer| consumer.team == listing.label.team) {
         if sharers.len() < SCOPES && sharers.iter().all(|other| other.scope != consumer.scope) {

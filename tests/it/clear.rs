@@ -327,3 +327,46 @@ async fn who_asks_for_something_else_removes_nothing() {
     let body = json!({});
     assert_eq!(pannier.ask(&Ask::post(PLACE, &body)).await.status(), 405);
 }
+
+/// What others have in memory, and on its way, goes as well.
+#[tokio::test]
+async fn replicas_drop_what_one_of_them_removes() {
+    let shared = [RedisServer::start(&[]).map(Below::Redis), Postgres::start().map(Below::Postgres)];
+    for below in shared.into_iter().flatten() {
+        let upstream = upstream().await;
+        let [one, other] = [below.begun(&upstream).await, below.begun(&upstream).await];
+        fill(&one, &below).await;
+        for (_, path) in KINDS {
+            // From the tier, and then from the memory.
+            let ask = route(path).ask(false);
+            assert!(other.ask(&ask).await.fine().is_hit() && other.ask(&ask).await.fine().is_hit());
+        }
+        // Somebody is on his way at the other meanwhile, for something that nobody knows yet.
+        let gate = Gate::closed();
+        let late = route("/v1/chat/completions");
+        let mut acts = late.acts(false);
+        acts.insert(0, Act::Wait(gate.clone()));
+        upstream.always(late.path, acts);
+        let mut wire = other.open().await;
+        wire.ask(&late.ask(false)).await;
+        upstream.visit(late.path, 0).await;
+
+        clear(&one, "?prefix=chat").await;
+        within("the other to drop it", async {
+            while knows(&other, &route(CHAT).ask(false)).await {
+                pause(50).await;
+            }
+        })
+        .await;
+        gate.open();
+        wire.reply("POST").await.fine();
+        other.counts("pannier_flights", &[], 0.0).await;
+        for pannier in [&one, &other] {
+            assert!(!knows(pannier, &route(CHAT).ask(false)).await);
+            assert!(!knows(pannier, &late.ask(false)).await, "it was under way");
+            for path in [GENERATE, EMBED] {
+                assert!(knows(pannier, &route(path).ask(false)).await, "{path} was not meant");
+            }
+        }
+    }
+}

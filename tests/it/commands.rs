@@ -171,3 +171,70 @@ async fn warm_asks_what_is_not_known() {
 fn json_error() -> Vec<Act> {
     crate::stage::json(500, r#"{"error":"it is on fire"}"#)
 }
+
+#[tokio::test]
+async fn one_entry_is_shown_and_all_are_exported_to_be_asked_again() {
+    let (upstream, pannier) = begun().await;
+    for path in [CHAT, "/api/embed"] {
+        let ask = route(path).ask(false);
+        pannier.ask(&ask).await.fine();
+        pannier.remembered(&ask).await;
+    }
+    let exported = |text: &str| -> Vec<Value> {
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let lines = eventually("both are written", || async {
+        let lines = exported(&told(&pannier, &["export", "--answers"]).await);
+        (lines.len() == 2).then_some(lines)
+    })
+    .await;
+    let chat = lines.iter().find(|line| line["prefix"] == "chat").expect("a chat");
+    assert_eq!((&chat["tier"], &chat["question"]["path"]), (&json!("database"), &json!(CHAT)));
+    assert_eq!(chat["question"]["body"], route(CHAT).body(false));
+    assert_eq!(chat["answer"].as_str().map(str::as_bytes), Some(&route(CHAT).answer[..]));
+    let embed = lines.iter().find(|line| line["prefix"] == "embedding").expect("a vector");
+    assert!(embed["answer"]["numbers"].as_array().is_some_and(|numbers| !numbers.is_empty()), "{embed}");
+
+    let key = chat["key"].as_str().expect("a key");
+    let shown = told_as_json(&pannier, &["show", key]).await;
+    let tiers: Vec<_> = shown["tiers"].as_array().expect("tiers").iter().map(|tier| &tier["tier"]).collect();
+    assert_eq!((tiers, shown.get("answer")), (vec![&json!("memory"), &json!("database")], None));
+    assert_eq!((&shown["tiers"][0]["hits"], &shown["question"]["path"]), (&json!(2), &json!(CHAT)));
+    let table = told(&pannier, &["show", key, "--answer"]).await;
+    assert!(
+        table.starts_with("tier") && table.contains("asked   /api/chat") && table.contains("answer  "),
+        "{table}"
+    );
+    let (code, _, said) = command(&pannier, &["cache", "show", &"0".repeat(64)]).await;
+    assert!(code == 1 && said.contains("no tier has an entry"), "{code} {said}");
+    let (code, _, said) = command(&pannier, &["cache", "show", "a key"]).await;
+    assert!(code == 1 && said.contains("64 hexadecimal digits"), "{code} {said}");
+
+    let place = pannier.data_dir.join("exported.jsonl");
+    let place = place.to_string_lossy();
+    told(&pannier, &["export", "--requests", "-o", &place]).await;
+    told(&pannier, &["clear", "--yes"]).await;
+    let warmed = told_as_json(&pannier, &["warm", &place]).await;
+    assert_eq!(warmed["asked"], 2, "{warmed}");
+    assert_eq!(upstream.count(CHAT), 2);
+    assert!(told(&pannier, &["export", "--prefix", "inference"]).await.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_tier_the_memory_is_exported() {
+    let upstream = Upstream::start().await;
+    let pannier = Launch::before(&upstream).set("cache.database.enabled", "false").start().await;
+    let chat = route(CHAT);
+    upstream.always(CHAT, chat.acts(false));
+    pannier.ask(&chat.ask(false)).await.fine();
+    pannier.remembered(&chat.ask(false)).await;
+    let line: Value = serde_json::from_str(&told(&pannier, &["export"]).await).expect("one line");
+    assert_eq!((&line["tier"], &line["question"]["path"]), (&json!("memory"), &json!(CHAT)));
+    let key = line["key"].as_str().expect("a key");
+    let place = format!("/admin/cache/entries/{key}");
+    let removed = pannier.administer(Ask::new("DELETE", &place)).await.fine().json();
+    assert_eq!((&removed["status"], &removed["deleted"]), (&json!("success"), &json!(1)), "{removed}");
+    assert_eq!(pannier.administer(Ask::get(&place)).await.status(), 404);
+    assert!(told(&pannier, &["export"]).await.is_empty());
+    assert_eq!(pannier.administer(Ask::new("DELETE", &place)).await.fine().json()["deleted"], 0);
+}

@@ -3,12 +3,13 @@
 //! Until it is open, and while it is not, every call fails at once. What it learns of an entry's use is
 //! kept in memory and written down every few seconds: a hit writes nothing.
 
+mod board;
 mod locks;
 mod rows;
 mod upkeep;
 mod uses;
 
-use super::{CacheKey, Fault, Listing, Parcel, Selection, Tally, Tier, TierName};
+use super::{Board, CacheKey, Fault, Listing, Parcel, Selection, Tally, Tier, TierName};
 use crate::store::entries::{Amount, Entries, Key};
 use crate::store::{self, Damaged, Options, Place, Start, Table, Trouble};
 use crate::telemetry::Metrics;
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{Notify, SetOnce};
+use tokio::sync::{Notify, SetOnce, mpsc};
 use tokio::time::Instant;
 use uses::Uses;
 
@@ -68,6 +69,8 @@ struct Held {
 const OVERHEAD: u64 = 256;
 /// Entries that one step of removing takes away.
 const STEP: usize = 500;
+/// Entries that are listed at once.
+const PAGE: usize = 200;
 /// How long to wait for the lock of another who writes, and for a connection: longer than any request waits,
 /// short enough that nobody is stuck with a cause that is over.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -318,6 +321,20 @@ impl Tier for Database {
         Ok(top.into_iter().filter_map(rows::listing).collect())
     }
 
+    async fn list(&self, selection: &Selection, told: &mpsc::Sender<Vec<Listing>>) -> Result<(), Fault> {
+        let mut filter = rows::filter(selection, rows::milliseconds(SystemTime::now()));
+        loop {
+            let entries = self.opened()?;
+            let page = entries.page(&filter, PAGE).await;
+            let (page, last) = page.map_err(|error| self.heed(&entries, error))?;
+            let listed = page.into_iter().filter_map(rows::listing).collect();
+            if last.is_none() || told.send(listed).await.is_err() {
+                return Ok(());
+            }
+            filter.after = last;
+        }
+    }
+
     /// Asks as for an entry, so that a database that answers but gives nothing out is seen for what it is.
     async fn probe(&self) -> Result<(), Fault> {
         let entries = self.opened()?;
@@ -330,6 +347,10 @@ impl Tier for Database {
 
     async fn settled(&self) {
         self.tried.wait().await;
+    }
+
+    fn board(&self) -> Option<&dyn Board> {
+        self.is_shared().then_some(self as &dyn Board)
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn filter(selection: &Selection, now: i64) -> Filter<'_> {
         model: model.as_deref(),
         team: team.as_deref(),
         ended: expired.then_some(now),
+        after: None,
     }
 }
 

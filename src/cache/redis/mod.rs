@@ -4,6 +4,7 @@
 //! Hits are counted in this process and added to a sorted set now and then; no hit writes.
 
 mod address;
+mod board;
 mod hits;
 mod link;
 mod locks;
@@ -13,6 +14,7 @@ mod value;
 pub use address::AddressError;
 
 use super::CacheKey;
+use super::board::Board;
 use super::config::RedisConfig;
 use super::stop::stopped;
 use super::tier::{Fault, Listing, Parcel, Selection, Tally, Tier, TierName};
@@ -22,7 +24,7 @@ use hits::Hits;
 use link::Link;
 use redis::{Cmd, Value};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use value::MAX_LABEL;
 
 /// Between two writings of what was used.
@@ -187,11 +189,19 @@ impl Tier for Redis {
         self.most_used(selection, most).await
     }
 
+    async fn list(&self, selection: &Selection, told: &mpsc::Sender<Vec<Listing>>) -> Result<(), Fault> {
+        self.list_all(selection, told).await
+    }
+
     /// Connects where that is needed. Asks as for an entry, so that a server that answers but gives nothing out, or
     /// a Cluster that misses a part, is seen for what it is.
     async fn probe(&self) -> Result<(), Fault> {
         let name = format!("{}probe:{}", self.prefix, fastrand::u16(..));
         self.link.probe(redis::cmd("GETRANGE").arg(name).arg(0).arg(0)).await
+    }
+
+    fn board(&self) -> Option<&dyn Board> {
+        Some(self)
     }
 }
 

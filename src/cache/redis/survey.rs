@@ -10,6 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult, Value};
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
 
 /// Keys that a step looks at, about.
 const STEP: usize = 500;
@@ -96,6 +97,24 @@ impl Redis {
             }
         }
         Ok(removed)
+    }
+
+    /// Everything that is meant, step by step; an entry may come twice where the server moves it meanwhile.
+    pub(super) async fn list_all(
+        &self,
+        selection: &Selection,
+        told: &mpsc::Sender<Vec<Listing>>,
+    ) -> Result<(), Fault> {
+        let mut walk = self.walk().await?;
+        while let Some((names, _)) = walk.step().await? {
+            let keys: Vec<String> =
+                names.iter().filter_map(|name| Some(self.key_of(name)?.to_string())).collect();
+            let listed = self.listings(&keys, selection).await?;
+            if !listed.is_empty() && told.send(listed).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The key of the entry with this name, if it is one's.

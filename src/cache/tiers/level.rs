@@ -1,7 +1,7 @@
 //! One tier with what is set about it: how long things stay there, how long it may take, and whether it is
 //! asked at all just now. Whatever it does is timed and counted here.
 
-use super::removal::Owed;
+use super::removal::{Heard, Owed};
 use crate::cache::breaker::{Breaker, Pass, Standing};
 use crate::cache::{CacheKey, Fault, Parcel, Selection, Tier, TierName};
 use crate::domain::Operation;
@@ -53,6 +53,9 @@ pub(super) struct Level {
     /// Whether it has been said that something could not be opened.
     told: AtomicBool,
     pub(super) owed: Owed,
+    pub(super) heard: tokio::sync::Mutex<Heard>,
+    /// What this process signs its notices with.
+    pub(super) signature: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -83,6 +86,8 @@ impl Level {
             fault: Mutex::new(None),
             told: AtomicBool::new(false),
             owed: Owed::default(),
+            heard: Default::default(),
+            signature: fastrand::u64(1..),
             metrics,
         }
     }
@@ -189,7 +194,7 @@ impl Level {
         }
     }
 
-    async fn time<T>(
+    pub(super) async fn time<T>(
         &self,
         op: &'static str,
         deadline: Duration,

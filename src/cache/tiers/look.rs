@@ -7,6 +7,7 @@ use crate::cache::payload::{Moment, Payload};
 use crate::cache::{CacheKey, Fault, Listing, Selection, Standing, TierName};
 use crate::domain::{Operation, Scope};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// What one tier has under some keys.
 #[derive(Debug)]
@@ -79,6 +80,26 @@ impl Tiers {
         Some((level.name(), listed))
     }
 
+    /// All entries of the lowest tier that are meant, a few at a time, as fast as they are `told`; ends early where
+    /// nobody hears it.
+    pub async fn list(
+        &self,
+        selection: &Selection,
+        told: &mpsc::Sender<(TierName, Vec<Listing>)>,
+    ) -> Result<(), Fault> {
+        let Some(level) = self.levels.last() else { return Ok(()) };
+        let (pages, mut page) = mpsc::channel(1);
+        let list = async move { level.tier.list(selection, &pages).await };
+        let tell = async move {
+            while let Some(listed) = page.recv().await {
+                if told.send((level.name(), listed)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(list, tell).0
+    }
+
     /// What the lowest tier has of entries that it has listed. `scopes` are those in which each may be.
     pub async fn open_listed(
         &self,
@@ -92,6 +113,14 @@ impl Tiers {
         };
         let open = |(listing, sealed): (&Listing, _)| self.sight(&listing.key, &scopes(listing), sealed);
         listed.iter().zip(sealed).map(open).collect()
+    }
+
+    /// What `tier` has under `key`, in one of `scopes`.
+    pub async fn open_in(&self, tier: TierName, key: &CacheKey, scopes: &[Scope]) -> Sight {
+        match self.look_at(tier, std::slice::from_ref(key)).await {
+            Ok(mut sealed) => self.sight(key, scopes, sealed.pop().flatten()),
+            Err(_) => Sight::Nothing,
+        }
     }
 
     async fn look_at(&self, tier: TierName, keys: &[CacheKey]) -> Result<Vec<Option<bytes::Bytes>>, Fault> {

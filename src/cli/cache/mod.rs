@@ -2,6 +2,8 @@
 
 mod clear;
 mod explain;
+mod export;
+mod show;
 mod stats;
 mod top;
 mod warm;
@@ -34,6 +36,10 @@ enum Command {
     Explain(explain::Options),
     /// Put answers into the memory before anybody asks
     Warm(warm::Options),
+    /// One entry: what it is, what was asked, and what the answer was
+    Show(show::Options),
+    /// All entries, one JSON object a line
+    Export(export::Options),
     /// Remove entries from every tier
     Clear(clear::Options),
 }
@@ -66,6 +72,8 @@ impl Options {
                 Command::Top(options) => options.run(&house, self.format, out).await,
                 Command::Explain(options) => options.run(&house, self.format, out).await,
                 Command::Warm(options) => options.run(&house, self.format, out).await,
+                Command::Show(options) => options.run(&house, self.format, out).await,
+                Command::Export(options) => options.run(&house, out).await,
                 Command::Clear(options) => options.run(&house, self.format, out).await,
             }
         })

@@ -5,6 +5,7 @@
 
 mod keep;
 mod leases;
+mod notices;
 mod upkeep;
 
 use super::{Error, Migration, Migrations, Options, Place, Row, Statement, Store, Table, Value, Work};
@@ -67,6 +68,8 @@ pub struct Filter<'a> {
     pub team: Option<&'a str>,
     /// Those that have ended at this moment.
     pub ended: Option<i64>,
+    /// Those behind this one, in the order of [`Entries::page`].
+    pub after: Option<i64>,
 }
 
 /// Entries of one kind, whatever their digest, or all of them.
@@ -168,9 +171,32 @@ impl Entries {
         rows.iter().map(known).collect()
     }
 
+    /// The first `most` of those that are meant, in the order in which they were first kept, and where the next
+    /// begin.
+    pub async fn page(
+        &self,
+        filter: &Filter<'_>,
+        most: usize,
+    ) -> Result<(Vec<KnownEntry>, Option<i64>), Error> {
+        let Entries { table, .. } = self;
+        let mut work = self.store.read().await?;
+        let statement = Statement::new(format!(
+            "SELECT e.key, k.prefix, k.operation, k.model, k.digest, k.team, \
+             e.bytes, e.hits, e.stored, e.expires, e.used, e.id \
+             FROM \"{table}\" AS e JOIN \"{table}_kind\" AS k ON k.id = e.kind \
+             WHERE e.id IN (SELECT id FROM \"{table}\""
+        ));
+        let statement = self.matching(statement, filter).text(" ORDER BY id LIMIT ");
+        let statement = statement.value(i64::try_from(most).unwrap_or(i64::MAX)).text(") ORDER BY e.id");
+        let rows = work.rows(statement).await?;
+        work.done().await?;
+        let last = rows.last().map(|row| row.number(11)).transpose()?;
+        Ok((rows.iter().map(known).collect::<Result<_, _>>()?, last))
+    }
+
     /// ` WHERE …`, where `filter` does not match everything.
     fn matching<'a>(&self, mut statement: Statement<'a>, filter: &Filter<'a>) -> Statement<'a> {
-        let Filter { key, prefix, model, team, ended } = *filter;
+        let Filter { key, prefix, model, team, ended, after } = *filter;
         let mut joint = " WHERE ";
         if let Some(key) = key {
             statement = statement.text(joint).text("key = ").value(&key[..]);
@@ -178,6 +204,10 @@ impl Entries {
         }
         if let Some(ended) = ended {
             statement = statement.text(joint).text("expires <= ").value(ended);
+            joint = " AND ";
+        }
+        if let Some(after) = after {
+            statement = statement.text(joint).text("id > ").value(after);
             joint = " AND ";
         }
         if prefix.is_some() || model.is_some() || team.is_some() {
@@ -209,7 +239,13 @@ fn migrations(table: &Table) -> Migrations {
         sqlite: String::new(),
         postgres: of(include_str!("leases.sql")),
     };
-    Migrations { part: table.to_string(), steps: vec![first, second] }
+    let third = Migration {
+        name: "notices",
+        // As above.
+        sqlite: String::new(),
+        postgres: of(include_str!("notices.sql")),
+    };
+    Migrations { part: table.to_string(), steps: vec![first, second, third] }
 }
 
 fn known(row: &Row) -> Result<KnownEntry, Error> {
