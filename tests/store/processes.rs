@@ -94,7 +94,7 @@ async fn a_server_belongs_to_all() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}\n{}", postgres.log());
     }
-    assert_eq!(postgres.ask("SELECT count(*) FROM pannier_schema"), "2");
+    assert_eq!(postgres.ask("SELECT count(*) FROM pannier_schema"), "3");
     assert_eq!(postgres.ask("SELECT count(*), sum(bytes) FROM query_cache"), "290|29000");
     assert_eq!(postgres.ask("SELECT entries, bytes FROM query_cache_tally"), "290|29000");
 }

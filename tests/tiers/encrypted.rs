@@ -59,7 +59,7 @@ async fn only_a_server_that_proves_who_it_is_is_used() {
     let stranger = House::over(&[&url]).await;
     stranger.kept(1).await;
     assert!(stranger.find(1).await.is_none());
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), 0);
+    assert_eq!(size(&server), 0);
 
     // Which authorities are known is read from the environment, which only a new process can have.
     let friend = Command::new(std::env::current_exe().unwrap())
@@ -69,7 +69,7 @@ async fn only_a_server_that_proves_who_it_is_is_used() {
         .output()
         .unwrap();
     assert!(friend.status.success(), "{}", String::from_utf8_lossy(&friend.stdout));
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), 1);
+    assert_eq!(size(&server), 1);
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ async fn down_at_start() {
     assert_eq!(house.value("pannier_dependency_up{dep=\"redis\"}"), 1.0);
     eventually(RECOVERY, || {
         house.keep(1, answer(1));
-        server.run::<u64>(&["DBSIZE"]) == 1
+        size(&server) == 1
     })
     .await;
     assert_answer(house.find(1).await, 1);
@@ -65,7 +65,7 @@ async fn dies_and_comes_back_empty() {
     server.begin();
     eventually(RECOVERY, || {
         house.keep(1, answer(1));
-        server.run::<u64>(&["DBSIZE"]) == 1
+        size(&server) == 1
     })
     .await;
     found_again(&house, 1).await;
@@ -147,7 +147,7 @@ async fn a_replica_that_takes_nothing_is_read_and_left_for_a_better_one() {
     let before = House::over(&[&leader.url()]).await;
     before.kept(1).await;
     server.run::<String>(&["REPLICAOF", "127.0.0.1", &port]);
-    eventually(Duration::from_secs(10), || server.run::<u64>(&["DBSIZE"]) == 1).await;
+    eventually(Duration::from_secs(10), || size(&server) == 1).await;
     assert_answer(house.find(1).await, 1);
     eventually(Duration::from_secs(5), || {
         house.keep(2, answer(2));
@@ -200,7 +200,7 @@ async fn garbage_is_a_miss_counted_and_removed() {
     house.written().await;
     assert_eq!(house.reading(), Standing::Closed, "others' garbage is no fault of Redis");
     assert!(house.value("pannier_cache_unopened_total{tier=\"redis\"}") >= f64::from(number + 2));
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), 1);
+    assert_eq!(size(&server), 1);
     house.kept(3).await;
     assert_answer(house.find(3).await, 3);
 }

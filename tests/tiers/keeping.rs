@@ -110,7 +110,7 @@ async fn a_tier_that_keeps_no_completions_is_not_asked_for_them() {
     assert!(house.find(1).await.is_none());
     house.keep(2, vector(2));
     house.written().await;
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), 1);
+    assert_eq!(size(&server), 1);
     assert_eq!(house.value("pannier_dependency_duration_seconds_count{dep=\"redis\",op=\"find\"}"), 0.0);
 }
 
@@ -126,7 +126,7 @@ async fn what_is_too_large_or_over_is_not_kept() {
     house.keep(2, Payload::Answer(Arc::new(entry)));
     tokio::time::sleep(Duration::from_millis(5)).await;
     house.written().await;
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), 0);
+    assert_eq!(size(&server), 0);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn what_waits_at_the_end_is_still_written() {
     assert_eq!(house.tiers.waiting().0, 500);
     house.stop.send_replace(true);
     house.works().end().await;
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), 500);
+    assert_eq!(size(&server), 500);
 }
 
 #[tokio::test]

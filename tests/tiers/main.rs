@@ -130,6 +130,11 @@ impl Drop for House {
     }
 }
 
+/// How many names there are on a server, but for that of the notices of what was removed.
+fn size(server: &servers::RedisServer) -> u64 {
+    server.run::<u64>(&["DBSIZE"]) - server.run::<u64>(&["EXISTS", "pannier:notices"])
+}
+
 fn config(url: &str) -> RedisConfig {
     RedisConfig {
         enabled: true,

@@ -55,7 +55,7 @@ async fn how_much_there_is_of_what() {
 async fn what_is_meant_goes_and_nothing_else() {
     let Some(server) = RedisServer::start(&[]) else { return };
     let house = filled(&server).await;
-    let before: u64 = server.run(&["DBSIZE"]);
+    let before = size(&server);
     let none = Selection::default();
     assert_eq!(removed(&house, Selection { expired: true, ..none.clone() }).await, 0);
     assert_eq!(removed(&house, Selection { team: Some("other".into()), ..none.clone() }).await, 0);
@@ -67,7 +67,7 @@ async fn what_is_meant_goes_and_nothing_else() {
     assert_answer(house.find(1001).await, 1001);
     assert_eq!(removed(&house, none).await, 19);
     assert!(house.find(1001).await.is_none());
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), before - 325, "other people's keys are still there");
+    assert_eq!(size(&server), before - 325, "other people's keys are still there");
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn what_is_removed_while_it_waits_does_not_come_back() {
     house.tiers.remove(&Selection::default()).await;
     let house = house.works();
     house.written().await;
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), 0);
+    assert_eq!(size(&server), 0);
 }
 
 #[tokio::test]
@@ -124,5 +124,5 @@ async fn the_most_used_come_first() {
     let unused = top(Selection { key: Some(key(4)), ..Selection::default() }, 1).await;
     assert_eq!((unused[0].key, unused[0].hits), (key(4), 0));
     house.tiers.remove(&Selection::default()).await;
-    assert_eq!(server.run::<u64>(&["DBSIZE"]), 0, "nothing is left of the counts either");
+    assert_eq!(size(&server), 0, "nothing is left of the counts either");
 }

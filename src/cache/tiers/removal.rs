@@ -109,8 +109,13 @@ impl Level {
 
     /// The others hear of it first, so that they bring nothing back.
     async fn remove_first(&self, selection: &Selection) -> Result<u64, Fault> {
-        self.post(selection, false).await?;
-        self.tier.remove(selection).await
+        let posted = self.post(selection, false).await;
+        let removed = self.tier.remove(selection).await?;
+        if posted.is_err() {
+            // On one that is full there is room only now.
+            self.post(selection, false).await?;
+        }
+        Ok(removed)
     }
 
     /// The others hear of it afterwards, so that they drop what they have read meanwhile.
