@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 
 import httpx
 
@@ -13,7 +12,7 @@ from models import EMBEDDING, QUESTION, TEXT
 
 NAME = "pannier-test-shifting"
 VECTORS = "pannier-test-shifting-vectors"
-# How soon a change that Pannier does not see is noticed.
+# How soon a change that does not pass through Pannier is noticed, in seconds.
 NOTICED = 2.0
 
 _STEADY = {"temperature": 0, "seed": 7, "num_thread": 1, "num_predict": 6}
@@ -182,7 +181,3 @@ def command_line(url, name, twin, _body):
 def _create(url, name, body):
     made = httpx.post(f"{url}/api/create", json=body | {"model": name, "stream": False}, timeout=120)
     assert made.status_code == 200, made.text
-
-
-def wait_until_noticed(since):
-    time.sleep(max(0.0, since + NOTICED - time.monotonic()))

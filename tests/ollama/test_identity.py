@@ -20,7 +20,6 @@ from shifting import (
     delete_and_copy,
     modes,
     told,
-    wait_until_noticed,
 )
 
 
@@ -122,7 +121,7 @@ def test_a_model_made_anew_gives_no_old_answer(shifting, tier, begin):
             continue
         shifting.shift(variant, way, pannier.url if through else shifting.url)
         if not through:
-            wait_until_noticed(time.monotonic())
+            time.sleep(NOTICED)
         # What is the same as before has kept its answers.
         check(pannier, shifting, tiers, seen, streamed_first=number % 2 == 1)
         if tier != "memory":
