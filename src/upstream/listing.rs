@@ -157,12 +157,9 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
 /// without regard to case.
 pub fn canonical(model: &str) -> String {
     let mut name = model.trim().to_lowercase();
-    for default in ["registry.ollama.ai/library/", "registry.ollama.ai/", "library/"] {
-        if let Some(rest) = name.strip_prefix(default) {
-            name = rest.to_string();
-            break;
-        }
-    }
+    let of_registry = name.strip_prefix("registry.ollama.ai/").filter(|rest| rest.contains('/'));
+    let rest = of_registry.unwrap_or(&name);
+    name = rest.strip_prefix("library/").unwrap_or(rest).to_owned();
     let last_segment = name.rsplit('/').next().unwrap_or_default();
     if !last_segment.contains(':') {
         name.push_str(":latest");
@@ -226,6 +223,10 @@ mod tests {
         }
         assert_eq!(canonical("smollm2:135m"), "smollm2:135m");
         assert_eq!(canonical("hf.co/Some/Model"), "hf.co/some/model:latest");
-        assert_ne!(canonical("me/llama3"), canonical("llama3"));
+        assert_eq!(canonical("registry.ollama.ai/me/llama3"), canonical("me/llama3"));
+        // Ollama takes a registry's name for a namespace's there, and refuses it.
+        for other in ["me/llama3", "registry.ollama.ai/llama3", "library/library/llama3"] {
+            assert_ne!(canonical(other), canonical("llama3"), "{other}");
+        }
     }
 }
