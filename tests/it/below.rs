@@ -21,6 +21,37 @@ async fn end(mut pannier: Pannier) {
     assert_eq!(pannier.ended().await.0.code(), Some(0));
 }
 
+/// Neither in the memory nor below it.
+#[tokio::test]
+async fn what_a_team_has_kept_no_other_finds_after_a_restart_either() {
+    let keys = "[auth]\nkeys = [\n  { name = \"ann\", team = \"red\", key = \"key-of-ann\" },\n  \
+                { name = \"cat\", team = \"blue\", key = \"key-of-cat\" },\n]\n";
+    let upstream = Upstream::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let of = |path: &str, who: &str| {
+        let route = route(path);
+        let streamed = route.modes()[0];
+        route.ask_apart(streamed).with("X-API-Key", &format!("key-of-{who}"))
+    };
+    let pannier = begun(before(&upstream, &dir).file(keys)).await;
+    for route in routes() {
+        upstream.always(route.path, route.acts(route.modes()[0]));
+        pannier.ask(&of(route.path, "ann")).await.fine();
+        pannier.remembered(&of(route.path, "ann")).await;
+    }
+    end(pannier).await;
+
+    let again = begun(before(&upstream, &dir).file(keys)).await;
+    for route in routes() {
+        let kept = |who| of(route.path, who).with("Cache-Control", "only-if-cached");
+        // Before the one whose it is has put it into the memory, and afterwards.
+        assert!(!again.ask(&kept("cat")).await.is_hit(), "{}", route.path);
+        assert!(again.ask(&kept("ann")).await.fine().is_hit(), "{}", route.path);
+        assert!(!again.ask(&kept("cat")).await.is_hit(), "{}", route.path);
+    }
+    end(again).await;
+}
+
 #[tokio::test]
 async fn a_restart_forgets_nothing() {
     let upstream = Upstream::start().await;

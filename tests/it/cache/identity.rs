@@ -1,4 +1,4 @@
-//! Which model answered, under which name, for whom.
+//! Which model answered, under which name.
 
 use super::{goes_up, stage_with};
 use crate::stage::*;
@@ -46,83 +46,6 @@ async fn a_models_other_names_are_the_same_model() {
     let asked = upstream.count(route.path);
     pannier.remembered(&named("all-minilm:latest")).await;
     assert_eq!(upstream.count(route.path), asked);
-}
-
-const KEYS: &str = r#"
-[[auth.keys]]
-name = "ann"
-team = "red"
-key = "key-of-ann"
-[[auth.keys]]
-name = "ben"
-team = "red"
-key = "key-of-ben"
-[[auth.keys]]
-name = "cat"
-team = "blue"
-key = "key-of-cat"
-[[auth.keys]]
-name = "dan"
-key = "key-of-dan"
-"#;
-
-/// Launches with `KEYS` and a scope; asks as each and says who had to go up.
-async fn who_goes_up(scope: &str) -> Vec<&'static str> {
-    let upstream = Upstream::start().await;
-    let route = route("/api/chat");
-    upstream.always(route.path, route.acts(false));
-    let settings = format!("[auth]\nscope = \"{scope}\"\n{KEYS}");
-    let pannier = Launch::before(&upstream).file(&settings).start().await;
-    let mut went = Vec::new();
-    for who in ["ann", "ben", "cat", "dan", "", "nobody"] {
-        let ask = match who {
-            "" => route.ask(false),
-            "ben" => route.ask(false).with("x-api-key", "key-of-ben"),
-            _ => route.ask(false).with("Authorization", &format!("Bearer key-of-{who}")),
-        };
-        if goes_up(&upstream, &pannier, &ask).await {
-            went.push(who);
-            pannier.remembered(&ask).await;
-        }
-    }
-    went
-}
-
-#[tokio::test]
-async fn teams_share_among_themselves() {
-    // Keys without a team, unknown keys and no key at all are the team "default".
-    assert_eq!(who_goes_up("team").await, ["ann", "cat", "dan"]);
-}
-
-#[tokio::test]
-async fn keys_can_be_kept_apart() {
-    assert_eq!(who_goes_up("key").await, ["ann", "ben", "cat", "dan", ""]);
-}
-
-#[tokio::test]
-async fn all_can_share() {
-    assert_eq!(who_goes_up("shared").await, ["ann"]);
-}
-
-/// Nothing that a client says moves it into another scope (RELIABILITY.md C-04).
-#[tokio::test]
-async fn a_scope_cannot_be_forged() {
-    let upstream = Upstream::start().await;
-    let route = route("/api/chat");
-    upstream.always(route.path, route.acts(false));
-    let pannier = Launch::before(&upstream).file(KEYS).start().await;
-    let of_red = route.ask(false).with("Authorization", "Bearer key-of-ann");
-    pannier.ask(&of_red).await.fine();
-    pannier.remembered(&of_red).await;
-    let forged = [
-        route.ask(false).with("X-Pannier-Scope", "red"),
-        route.ask(false).with("X-Pannier-Team", "red").with("Cache-Control", "no-store"),
-        route.ask(false).with("Authorization", "key-of-ann-").with("Cache-Control", "no-store"),
-        route.ask(false).with("Authorization", "Bearer KEY-OF-ANN").with("Cache-Control", "no-store"),
-    ];
-    for ask in forged {
-        assert!(goes_up(&upstream, &pannier, &ask).await, "{:?}", ask.fields);
-    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod fields;
 mod identity;
 mod keeping;
+mod scopes;
 
 use crate::stage::*;
 use serde_json::Value;
