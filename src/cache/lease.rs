@@ -4,6 +4,7 @@
 
 use super::CacheKey;
 use super::breaker::Breaker;
+use super::guard::unbroken;
 use super::stop::stopped;
 use super::tier::Fault;
 use crate::telemetry::Metrics;
@@ -329,7 +330,7 @@ impl Office {
     ) -> Option<Result<T, Fault>> {
         let began = Instant::now();
         let pass = self.breaker.enter(began)?;
-        let done = tokio::time::timeout(limit, work).await.unwrap_or(Err(Fault::TimedOut));
+        let done = tokio::time::timeout(limit, unbroken(work)).await.unwrap_or(Err(Fault::TimedOut));
         self.metrics.dependency_asked(self.locks.name(), op, began.elapsed(), done.is_ok());
         match done {
             Ok(_) => pass.succeeded(),

@@ -10,6 +10,7 @@ mod database;
 mod directives;
 mod entry;
 mod eras;
+mod guard;
 mod hex;
 mod join;
 mod key;

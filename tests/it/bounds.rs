@@ -217,6 +217,81 @@ async fn memory_stays_near_its_capacity() {
     .await;
 }
 
+/// Long answers that are told anew at each replay are there twice for a moment, as they came and as they are kept:
+/// what is on its way may take what `flight.max_recorded` says and as much again, beside what is kept.
+#[tokio::test]
+async fn long_answers_stay_near_what_the_settings_say() {
+    const CAPACITY: u64 = 48 * MIB;
+    const RECORDED: u64 = 12 * MIB;
+    let upstream = Upstream::start().await;
+    let mut told: serde_json::Value = serde_json::from_slice(&route("/api/generate").answer).expect("JSON");
+    told["response"] = "word ".repeat(2 * MIB as usize / 5).into();
+    upstream.always("/api/generate", json(200, &told.to_string()));
+    let pannier = Launch::before(&upstream)
+        .set("memory.capacity", &CAPACITY.to_string())
+        .set("flight.max_recorded", &RECORDED.to_string())
+        .set("cache.database.enabled", "false")
+        .start()
+        .await;
+    let question = |number: u64| {
+        let body = json!({ "model": "smollm2:135m", "prompt": format!("text {number}"), "stream": false });
+        Ask::post("/api/generate", &body)
+    };
+    pannier.ask(&question(0)).await.fine();
+    let idle = pannier.resident();
+    let mut wire = pannier.open().await;
+    let (_, most) = pannier
+        .resident_while(async {
+            for number in 0..3 * CAPACITY / (2 * MIB) {
+                wire.exchange(&question(number)).await.fine();
+                if number % 3 == 0 {
+                    wire.exchange(&question(number)).await.fine();
+                }
+            }
+        })
+        .await;
+    let (grown, allowed) = (most.saturating_sub(idle), CAPACITY * 8 / 5 + RECORDED * 2);
+    assert!(grown < allowed, "{} MiB more, of {}", grown / MIB, allowed / MIB);
+    let held = pannier.metrics().await.sum("pannier_internal_size", &[("what", "cache_memory_bytes")]);
+    assert!(held > CAPACITY as f64 / 2.0, "it is full: {held}");
+}
+
+/// Who is in the midst of a remembered answer has it whole, though it is thrown out meanwhile (C-28).
+#[tokio::test]
+async fn an_answer_that_is_thrown_out_is_still_read_to_its_end() {
+    let upstream = Upstream::start().await;
+    let whole = answer(3 * MIB);
+    let acts = json(200, &whole);
+    upstream.on("/api/embeddings", move |_| acts.clone());
+    let launch = Launch::before(&upstream).set("memory.capacity", "12MiB");
+    let pannier = launch.set("cache.database.enabled", "false").start().await;
+    pannier.ask(&question(0)).await.fine();
+    pannier.remembered(&question(0)).await;
+    let mut readers = Vec::new();
+    for number in 0..4 {
+        let mut wire = pannier.open().await;
+        wire.ask(&large_again(number * 9 % 10)).await;
+        readers.push(wire);
+    }
+    for wire in &mut readers {
+        assert_eq!(wire.head("POST").await.status, 200);
+    }
+    let only = by_road(&question(0)).with("Cache-Control", "only-if-cached");
+    let mut number = 0;
+    while pannier.ask(&only).await.status() == 200 {
+        number += 1;
+        assert!(number < 100, "it is never thrown out");
+        pannier.ask(&question(number)).await.fine();
+    }
+    for mut wire in readers {
+        let mut told = Vec::new();
+        while let Ok(piece) = wire.piece().await {
+            told.extend(piece);
+        }
+        assert!(told == whole.as_bytes(), "another answer");
+    }
+}
+
 /// A connection that waits for its next request does not hold on to the largest answer that it bore.
 #[tokio::test]
 async fn idle_connections_hold_no_answers() {

@@ -1,7 +1,7 @@
 //! Several Panniers on one Redis, or on one PostgreSQL: what one is told all know, and what all are asked at
 //! once is asked for once.
 
-use crate::postgres::Postgres;
+use crate::postgres::{Pooler, Postgres};
 use crate::servers::RedisServer;
 use crate::stage::*;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ const CHAT: &str = "/api/chat";
 enum Ground {
     Redis(RedisServer),
     Postgres(Postgres),
+    /// Behind a pooler.
+    Pooled(Postgres, Pooler),
 }
 
 impl Ground {
@@ -24,6 +26,12 @@ impl Ground {
     fn all() -> Vec<Ground> {
         let redis = RedisServer::start(&[]).map(Ground::Redis);
         redis.into_iter().chain(Postgres::start().map(Ground::Postgres)).collect()
+    }
+
+    fn pooled() -> Option<Ground> {
+        let server = Postgres::start()?;
+        let pooler = Pooler::before(&server)?;
+        Some(Ground::Pooled(server, pooler))
     }
 
     fn launch(&self, upstream: &Upstream) -> Launch {
@@ -37,13 +45,16 @@ impl Ground {
             Ground::Postgres(server) => {
                 launch.set("cache.database.timeout", "5s").set("cache.database.url", &server.url())
             }
+            Ground::Pooled(_, pooler) => {
+                launch.set("cache.database.timeout", "5s").set("cache.database.url", &pooler.url())
+            }
         }
     }
 
     fn dep(&self) -> &'static str {
         match self {
             Ground::Redis(_) => "redis",
-            Ground::Postgres(_) => "database",
+            Ground::Postgres(_) | Ground::Pooled(..) => "database",
         }
     }
 
@@ -175,6 +186,42 @@ async fn a_killed_holder_costs_one_call_and_no_longer_than_its_term() {
         }
         assert_eq!(upstream.count(CHAT), 2, "{}", ground.dep());
         lost.into_iter().for_each(|client| client.abort());
+    }
+}
+
+/// A lease is a row, and no connection's: it holds where each transaction has another (S-06).
+#[tokio::test]
+async fn leases_hold_behind_a_pooler() {
+    let Some(ground) = Ground::pooled() else { return };
+    let gate = Gate::closed();
+    let (upstream, chat) = held_back(&gate).await;
+    let [one, other] = ground.two(&upstream).await;
+    let first = crowd(&one, &chat.ask(true), 20);
+    upstream.visit(CHAT, 0).await;
+    let second = crowd(&other, &chat.ask(true), 20);
+    waits(&other).await;
+    // For longer than a lease lasts that nobody renews.
+    tokio::time::sleep(TERM + Duration::from_secs(1)).await;
+    gate.pass(1);
+    for reply in replies(first.into_iter().chain(second).collect()).await {
+        assert!(text(reply).contains("glad"));
+    }
+    assert_eq!(upstream.count(CHAT), 1);
+
+    let lost = crowd(&one, &chat.ask_apart(true), 1);
+    upstream.visit(CHAT, 1).await;
+    let waiting = crowd(&other, &chat.ask_apart(true), 20);
+    waits(&other).await;
+    one.signal("KILL");
+    upstream.visit(CHAT, 2).await;
+    gate.open();
+    for reply in replies(waiting).await {
+        assert!(text(reply).contains("glad"));
+    }
+    assert_eq!(upstream.count(CHAT), 3);
+    lost.into_iter().for_each(|client| client.abort());
+    if let Ground::Pooled(server, _) = &ground {
+        assert!(!server.log().contains("prepared statement"), "{}", server.log());
     }
 }
 
@@ -424,6 +471,6 @@ async fn a_text_that_is_wanted_anew_waits_for_nobody() {
 fn forget(ground: &Ground) {
     match ground {
         Ground::Redis(server) => drop(server.run::<String>(&["FLUSHALL"])),
-        Ground::Postgres(server) => drop(server.ask("TRUNCATE pannier_cache")),
+        Ground::Postgres(server) | Ground::Pooled(server, _) => drop(server.ask("TRUNCATE pannier_cache")),
     }
 }

@@ -1,5 +1,9 @@
 //! A real PostgreSQL, started for one test in a temporary folder, on a socket there and no port.
 
+mod pooler;
+
+pub use pooler::Pooler;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::chown;

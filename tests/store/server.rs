@@ -1,13 +1,9 @@
 //! What befalls a server.
 
-use crate::postgres::Postgres;
+use crate::postgres::{Pooler, Postgres};
 use crate::stage::{Stage, key, parcel, parcels};
 use pannier::cache::{Fault, Selection, Tier};
 use pannier::store::Place;
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -219,56 +215,13 @@ async fn a_table_of_somebody_else_stays_as_it_is() {
     assert_eq!(postgres.ask("SELECT * FROM query_cache"), "a|1");
 }
 
-/// A pooler in between that gives each transaction whichever connection is free.
-struct Pooler(std::process::Child, tempfile::TempDir);
-
-impl Pooler {
-    fn before(postgres: &Postgres) -> Option<Pooler> {
-        let program =
-            ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| Path::new(path).exists());
-        let Some(program) = program else {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: a test behind a real pgbouncer: none is installed");
-            return None;
-        };
-        let folder = tempfile::TempDir::new().expect("a folder");
-        let path = folder.path().display();
-        let settings = format!(
-            "[databases]\npostgres = host={}\n[pgbouncer]\nlisten_port = 6432\nunix_socket_dir = {path}\n\
-             auth_type = trust\nauth_file = {path}/users\npool_mode = transaction\ndefault_pool_size = 3\n",
-            postgres.socket().display()
-        );
-        std::fs::write(folder.path().join("users"), "\"pannier\" \"\"\n").expect("write");
-        std::fs::write(folder.path().join("settings"), settings).expect("write");
-        let owner = std::fs::metadata(postgres.socket()).expect("its folder");
-        std::os::unix::fs::chown(folder.path(), Some(owner.uid()), Some(owner.gid())).expect("give it away");
-        let mut command = postgres.command(program);
-        command.arg(folder.path().join("settings")).stderr(Stdio::null()).stdout(Stdio::null());
-        Some(Pooler(command.spawn().expect("start pgbouncer"), folder))
-    }
-
-    fn place(&self) -> Place {
-        let url = format!(
-            "postgresql://pannier@localhost:6432/postgres?host={}&pgbouncer=true",
-            self.1.path().display()
-        );
-        Place::parse(&url).expect("a place")
-    }
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_may_stand_in_between() {
     let Some(postgres) = Postgres::start() else { return };
     let Some(pooler) = Pooler::before(&postgres) else { return };
     // Two processes' worth, on three connections that go from hand to hand.
-    let stage = Stage::running(pooler.place(), 1 << 30).await;
-    let other = Stage::running(pooler.place(), 1 << 30).await;
+    let stage = Stage::running(Place::parse(&pooler.url()).expect("a place"), 1 << 30).await;
+    let other = Stage::running(Place::parse(&pooler.url()).expect("a place"), 1 << 30).await;
     stage.tier.keep(&parcels(0..100, 500)).await.expect("keep");
     let askers = (0..16u64).map(|n| {
         let tier = if n % 2 == 0 { stage.tier.clone() } else { other.tier.clone() };

@@ -2,6 +2,7 @@
 //! what was of use.
 
 use super::{Database, OVERHEAD, STEP, rows};
+use crate::cache::guard::unbroken;
 use crate::cache::{Fault, TierName};
 use crate::store::entries::{Amount, Entries, Filter};
 use crate::store::{Error, Start, Trouble};
@@ -48,9 +49,10 @@ impl Database {
                         written = Instant::now();
                     }
                 }
+                Ok(())
             };
             tokio::select! {
-                _ = tokio::time::timeout(ROUND, round) => {}
+                _ = tokio::time::timeout(ROUND, unbroken(round)) => {}
                 _ = shutdown.wait_for(|stop| *stop) => break,
             }
             tokio::select! {
@@ -59,7 +61,7 @@ impl Database {
                 _ = shutdown.wait_for(|stop| *stop) => break,
             }
         }
-        let _ = tokio::time::timeout(LAST_WORDS, self.write_down()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, unbroken(self.write_down())).await;
     }
 
     /// Writes down now what was of use; else that is done every few seconds.

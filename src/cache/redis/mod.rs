@@ -16,6 +16,7 @@ pub use address::AddressError;
 use super::CacheKey;
 use super::board::Board;
 use super::config::RedisConfig;
+use super::guard::unbroken;
 use super::stop::stopped;
 use super::tier::{Fault, Listing, Parcel, Selection, Tally, Tier, TierName};
 use async_trait::async_trait;
@@ -86,7 +87,8 @@ impl Redis {
                 let cut = redis::cmd("ZREMRANGEBYRANK").arg(name).arg(0).arg(-MOST_USED - 1).to_owned();
                 commands.push(cut);
             }
-            let written = tokio::time::timeout(WRITE_HITS_TIMEOUT, self.link.ask_all(commands)).await;
+            let written =
+                tokio::time::timeout(WRITE_HITS_TIMEOUT, unbroken(self.link.ask_all(commands))).await;
             if !matches!(written, Ok(Ok(_))) {
                 return;
             }

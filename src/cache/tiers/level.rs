@@ -3,6 +3,7 @@
 
 use super::removal::{Heard, Owed};
 use crate::cache::breaker::{Breaker, Pass, Standing};
+use crate::cache::guard::unbroken;
 use crate::cache::{CacheKey, Fault, Parcel, Selection, Tier, TierName};
 use crate::domain::Operation;
 use crate::telemetry::{Metrics, TierResult, WriteLoss};
@@ -201,7 +202,7 @@ impl Level {
         work: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
         let began = Instant::now();
-        let done = tokio::time::timeout(deadline, work).await.unwrap_or(Err(Fault::TimedOut));
+        let done = tokio::time::timeout(deadline, unbroken(work)).await.unwrap_or(Err(Fault::TimedOut));
         self.metrics.dependency_asked(self.name().label(), op, began.elapsed(), done.is_ok());
         done
     }
