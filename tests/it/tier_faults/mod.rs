@@ -23,7 +23,7 @@ const LIMIT_OF_A_LEASE: Duration = Duration::from_secs(4);
 /// From a tier's return until it is of use.
 const RECOVERY: Duration = Duration::from_secs(5);
 /// How long a fault lasts.
-const WHILE: Duration = Duration::from_secs(3);
+const WHILE: Duration = Duration::from_secs(2);
 
 /// A Pannier that keeps nothing in its memory, so that every request asks the tiers.
 fn forgetful(upstream: &Upstream) -> Launch {
