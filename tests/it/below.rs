@@ -33,7 +33,7 @@ async fn what_a_team_has_kept_no_other_finds_after_a_restart_either() {
         let streamed = route.modes()[0];
         route.ask_apart(streamed).with("X-API-Key", &format!("key-of-{who}"))
     };
-    let pannier = begun(before(&upstream, &dir).file(keys)).await;
+    let pannier = before(&upstream, &dir).file(keys).start().await;
     for route in routes() {
         upstream.always(route.path, route.acts(route.modes()[0]));
         pannier.ask(&of(route.path, "ann")).await.fine();
@@ -41,7 +41,8 @@ async fn what_a_team_has_kept_no_other_finds_after_a_restart_either() {
     }
     end(pannier).await;
 
-    let again = begun(before(&upstream, &dir).file(keys)).await;
+    let again = before(&upstream, &dir).file(keys).start().await;
+    again.counts("pannier_dependency_up", &[("dep", "database")], 1.0).await;
     for route in routes() {
         let kept = |who| of(route.path, who).with("Cache-Control", "only-if-cached");
         // Before the one whose it is has put it into the memory, and afterwards.

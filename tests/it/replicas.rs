@@ -1,7 +1,8 @@
 //! Several Panniers on one Redis, or on one PostgreSQL: what one is told all know, and what all are asked at
 //! once is asked for once.
 
-use crate::postgres::{Pooler, Postgres};
+use crate::postgres::Postgres;
+use crate::postgres::pooler::Pooler;
 use crate::servers::RedisServer;
 use crate::stage::*;
 use serde_json::{Value, json};

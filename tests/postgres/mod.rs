@@ -1,8 +1,6 @@
 //! A real PostgreSQL, started for one test in a temporary folder, on a socket there and no port.
 
-mod pooler;
-
-pub use pooler::Pooler;
+pub mod pooler;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,6 +1,7 @@
 //! What befalls a server.
 
-use crate::postgres::{Pooler, Postgres};
+use crate::postgres::Postgres;
+use crate::postgres::pooler::Pooler;
 use crate::stage::{Stage, key, parcel, parcels};
 use pannier::cache::{Fault, Selection, Tier};
 use pannier::store::Place;

@@ -3,7 +3,7 @@ use crate::cache::samples;
 use crate::domain::Operation;
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::SetOnce;
+use tokio::sync::{SetOnce, mpsc};
 
 /// A tier that opens when it is told to; until then it keeps nothing.
 #[derive(Default)]
@@ -42,6 +42,10 @@ impl Tier for Late {
 
     async fn top(&self, _: &Selection, _: usize) -> Result<Vec<Listing>, Fault> {
         Ok(Vec::new())
+    }
+
+    async fn list(&self, _: &Selection, _: &mpsc::Sender<Vec<Listing>>) -> Result<(), Fault> {
+        Ok(())
     }
 
     async fn probe(&self) -> Result<(), Fault> {
