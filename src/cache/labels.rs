@@ -86,7 +86,7 @@ impl Table {
 }
 
 impl Tag {
-    /// Which of [`Labels::kinds`] it names.
+    /// Which of the kinds it names.
     pub fn place(self) -> usize {
         self.0.into()
     }
