@@ -16,6 +16,7 @@ VECTORS = "pannier-test-shifting-vectors"
 NOTICED = 2.0
 
 _STEADY = {"temperature": 0, "seed": 7, "num_thread": 1, "num_predict": 6}
+_CUT = _STEADY | {"stop": ["a", "e", "i"]}
 _OTHER_TEMPLATE = "{{- range .Messages }}{{ .Role }} says:\n{{ .Content }}\n{{ end }}llama says:\n"
 _MESSAGES = [{"role": "user", "content": QUESTION}]
 _V1 = {"temperature": 0, "seed": 7}
@@ -51,7 +52,9 @@ def bodies(url):
         "plain": (plain, {"from": EMBEDDING}),
         "template": (plain | {"template": _OTHER_TEMPLATE}, None),
         "system": (plain | {"system": "You are a pirate. You always say arr."}, None),
-        "parameters": (plain | {"parameters": _STEADY | {"stop": ["a", "e", "i"]}}, None),
+        "parameters": (plain | {"parameters": _CUT}, None),
+        # Whatever the model is, this one says something else.
+        "other": (plain | {"template": _OTHER_TEMPLATE, "parameters": _CUT}, None),
     }
     files = [weights.file_of(url, model) for model in (TEXT, EMBEDDING)]
     if all(files):
@@ -59,8 +62,9 @@ def bodies(url):
         digests = [weights.upload(url, weights.reversed_in(*one)) for one in zip(files, tensors)]
         text, vectors = ({"files": {"model.gguf": digest}} for digest in digests)
         made["weights"] = text | {"template": shown["template"], "parameters": _STEADY}, None
-        # Both names change with this one.
-        made["template"] = made["template"][0], vectors
+        # Both names change with these.
+        for both in ("template", "other"):
+            made[both] = made[both][0], vectors
     return made
 
 

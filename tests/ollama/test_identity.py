@@ -219,21 +219,23 @@ def test_answers_under_way_while_the_model_changes_are_of_one_that_was_there(shi
     with Storm(pannier) as storm:
         time.sleep(2)
         for stay, way, through in STAYS:
-            stays.append(Stay("template" if stays[-1].variant == "plain" else "plain", time.monotonic()))
+            stays.append(Stay("other" if stays[-1].variant == "plain" else "plain", time.monotonic()))
             shifting.shift(stays[-1].variant, way, pannier.url if through else shifting.url)
             stays[-2].over = time.monotonic() + (0 if through else NOTICED)
             storm.nonce += 1
             time.sleep(stay)
     assert not storm.failed
-    assert all(shifting.says(path, "plain") != shifting.says(path, "template") for path in QUESTIONS)
+    for path in QUESTIONS:
+        if shifting.model(path, "plain") != shifting.model(path, "other"):
+            assert shifting.says(path, "plain") != shifting.says(path, "other"), path
     answered = [asked for asked in storm.asked if not asked.missing]
     for asked in answered:
         there = {stay.variant for stay in stays if stay.begun < asked.ended and asked.begun < stay.over}
         assert asked.told in [shifting.says(asked.path, variant) for variant in there], (asked, there)
-    for variant in ("plain", "template"):
+    for variant in ("plain", "other"):
         assert any(asked.hit and asked.told == shifting.says(asked.path, variant) for asked in answered), variant
     # What was kept meanwhile is what each of them says.
-    for variant in ("plain", "template"):
+    for variant in ("plain", "other"):
         shifting.shift(variant, copy, pannier.url)
         for path in QUESTIONS:
             for nonce in range(storm.nonce + 1):
