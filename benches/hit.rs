@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 
 const ANSWER: &str = r#"{"model":"m","created_at":"2026-11-20T21:04:43.778813018Z","message":{"role":"assistant","content":"Paris."},"done":true,"done_reason":"stop","prompt_eval_count":11,"eval_count":2}"#;
 const QUESTION: &str =
@@ -17,6 +18,7 @@ fn main() {
 /// A running Pannier in front of an upstream of three answers.
 struct Stage {
     pannier: Child,
+    _folder: TempDir,
     wire: RefCell<TcpStream>,
 }
 
@@ -34,6 +36,7 @@ impl Stage {
         std::thread::spawn(move || {
             upstream.incoming().flatten().for_each(|io| drop(std::thread::spawn(|| serve(io))))
         });
+        let folder = TempDir::new().expect("a folder");
         let mut pannier = Command::new(env!("CARGO_BIN_EXE_pannier"))
             .args([
                 "serve",
@@ -44,6 +47,8 @@ impl Stage {
                 "--upstream",
                 &address,
             ])
+            .arg("--data-dir")
+            .arg(folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -53,7 +58,7 @@ impl Stage {
         let listen =
             said.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
         let wire = RefCell::new(TcpStream::connect(listen).expect("connect"));
-        let stage = Stage { pannier, wire };
+        let stage = Stage { pannier, _folder: folder, wire };
         while !stage.ask("").contains("pannier; hit") {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }

@@ -159,7 +159,8 @@ fn tiers(results: &Results) -> Vec<Goal> {
     };
     let cpu = |behind| results.tolls.iter().find(|toll| toll.behind == behind)?.cpu.quantile_us(0.5);
     let kept = cpu(Behind::All).zip(cpu(Behind::AllUnkept)).map(|(kept, unkept)| kept - unkept);
-    let storing = "miss kept in all tiers: CPU before the answer's end over one not kept".to_owned();
+    let storing =
+        "miss kept in all tiers: CPU before the answer's end over one only looked up there".to_owned();
     vec![
         rate_of(Kind::PannierTiers, memory, 1.0, &results.with_tiers, Kind::PannierMemory),
         hit(Tier::Redis, "p50", 0.5, 0.4),

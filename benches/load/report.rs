@@ -12,7 +12,7 @@ use crate::contender::Kind;
 use crate::goals;
 use crate::ground::Ground;
 use crate::machine;
-use crate::results::{Results, Sample, Series, Table, Toll, added_us, median};
+use crate::results::{Behind, Results, Sample, Series, Table, Toll, added_us, median};
 use crate::wrk::CONNECTIONS;
 
 const HEAD: &str = "# Benchmarks\n\n\
@@ -252,11 +252,11 @@ fn tolls(results: &Results) -> String {
                     |---|--:|--:|--:|--:|--:|\n"
         .to_owned();
     let at = |series: &Series, part| series.quantile_us(part).unwrap_or(f64::NAN);
-    let first = results.tolls.first();
+    let alone = results.tolls.iter().find(|toll| toll.behind == Behind::Nothing);
     for toll in &results.tolls {
         let (p50, cpu) = (at(&toll.series, 0.5), at(&toll.cpu, 0.5));
         let added =
-            |figure: f64, of: fn(&Toll) -> &Series| figure - first.map_or(f64::NAN, |it| at(of(it), 0.5));
+            |figure: f64, of: fn(&Toll) -> &Series| figure - alone.map_or(f64::NAN, |it| at(of(it), 0.5));
         let _ = writeln!(
             text,
             "| {} | {p50:.0} | {:.0} | {:.0} | {cpu:.0} | {:.0} |",
