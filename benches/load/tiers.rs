@@ -32,7 +32,7 @@ const FIRST: u64 = 1_000;
 const SLICE: u64 = 20_000;
 
 /// How long a tier may take to be opened, or to write down what it is filled with.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(120);
 /// A group of entries is written by then, or lost.
 const LAST_GROUP: Duration = Duration::from_secs(1);
 
