@@ -129,6 +129,15 @@ pub struct CallFacts {
     pub streamed: bool,
     /// The model's canonical name where the upstream has it, else `other`: bounded, fit for a label.
     pub model: Arc<str>,
+    /// Which version of it; empty where that is not known.
+    pub digest: Arc<str>,
+}
+
+/// Who pays for a trip: the request that began it, whoever reads its answer.
+#[derive(Debug, Clone)]
+pub struct Payer {
+    pub request: RequestId,
+    pub consumer: Arc<Consumer>,
 }
 
 /// What one trip upstream did. Written once for each trip, whoever read it and whether it was
@@ -148,8 +157,9 @@ pub struct Trip {
 }
 
 impl CallFacts {
+    /// Of a model of which no more is known than its name.
     pub fn new(call: &Call, model: Arc<str>) -> Self {
-        CallFacts { operation: call.operation, streamed: call.streamed, model }
+        CallFacts { operation: call.operation, streamed: call.streamed, model, digest: "".into() }
     }
 }
 

@@ -2,12 +2,18 @@
 //!
 //! Money is whole billionths, and never a float. Knows neither sockets nor dialects.
 
+mod batch;
 mod bill;
 mod config;
+mod drain;
+mod ledger;
 mod price;
 mod prices;
+pub mod spool;
 
 pub use bill::{Charge, Cost, Matter, Saved, Settlement};
 pub use config::{LedgerConfig, Per, PriceConfig, PriceEntry, Sync, Unknown, WhenFull};
+pub use drain::{Drain, State};
+pub use ledger::Ledger;
 pub use price::{Rates, Used};
 pub use prices::{InvalidPrices, Price, Prices};

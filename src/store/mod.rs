@@ -7,6 +7,7 @@ pub mod entries;
 mod error;
 mod file;
 pub mod keys;
+pub mod ledger;
 mod migrate;
 mod open;
 mod place;

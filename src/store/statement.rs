@@ -12,6 +12,8 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
     Text(&'a str),
     Number(i64),
+    /// No number.
+    Nothing,
 }
 
 /// Text that was written here, and values from anywhere: a value is never part of the text. Each stands

@@ -111,6 +111,7 @@ where
     &'q [u8]: Encode<'q, DB> + Type<DB>,
     &'q str: Encode<'q, DB> + Type<DB>,
     i64: Encode<'q, DB> + Type<DB>,
+    Option<i64>: Encode<'q, DB> + Type<DB>,
     DB::Arguments: sqlx::IntoArguments<DB>,
 {
     let query = sqlx::query(AssertSqlSafe(statement.text));
@@ -118,5 +119,6 @@ where
         Value::Bytes(bytes) => query.bind(bytes),
         Value::Text(text) => query.bind(text),
         Value::Number(number) => query.bind(number),
+        Value::Nothing => query.bind(None::<i64>),
     })
 }

@@ -11,7 +11,7 @@ pub const CHAT: Route = Route { template: "/api/chat", dialect: "ollama" };
 pub const TAGS: Route = Route { template: "/api/tags", dialect: "ollama" };
 
 pub fn call(model: &str) -> CallFacts {
-    CallFacts { operation: Operation::Chat, streamed: true, model: model.into() }
+    CallFacts { operation: Operation::Chat, streamed: true, model: model.into(), digest: "".into() }
 }
 
 pub fn observed() -> Observed {

@@ -7,6 +7,7 @@ mod cancelled;
 #[path = "../servers/disk.rs"]
 mod disk;
 mod file;
+mod ledger;
 #[allow(dead_code)]
 #[path = "../postgres/mod.rs"]
 mod postgres;

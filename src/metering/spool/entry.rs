@@ -1,0 +1,263 @@
+//! What stands in the spool: trips, and answers to requests.
+
+use super::code::{Cursor, ENTRY, Scratch, Tag};
+use super::symbols::Symbol;
+use crate::domain::{CacheOutcome, Durations, Ending, Kind, Observed, RequestId, Source, Trip, Usage};
+use std::time::Duration;
+
+/// An entry, read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry<'a> {
+    Account { id: u64, key: &'a str, team: &'a str },
+    Subject { id: u64, subject: Subject<'a> },
+    Trip(TripEntry<'a>),
+    Answer(AnswerEntry<'a>),
+}
+
+/// What is asked, and on which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// Empty where no model was asked.
+    pub model: &'a str,
+    pub digest: &'a str,
+    pub endpoint: &'a str,
+    pub dialect: &'a str,
+    pub operation: &'a str,
+    pub streamed: bool,
+}
+
+/// A trip upstream, for the request that began it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TripEntry<'a> {
+    pub request: RequestId,
+    pub account: u64,
+    pub subject: u64,
+    pub status: u16,
+    pub total: Duration,
+    pub first_token: Option<Duration>,
+    pub observed: Observed,
+    /// The code of what went wrong, or nothing.
+    pub error: &'a str,
+}
+
+/// How a request was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerEntry<'a> {
+    pub request: RequestId,
+    pub account: u64,
+    pub subject: u64,
+    /// The same was said before, as if it had come to a clean end: it has not.
+    pub amends: bool,
+    pub status: u16,
+    pub ending: Ended,
+    pub cache: CacheOutcome,
+    pub total: Duration,
+    pub first_byte: Option<Duration>,
+    /// What the answer took when it was made.
+    pub observed: Option<Observed>,
+    /// The code of what went wrong, or nothing, and what was said of it.
+    pub error: &'a str,
+    pub message: &'a str,
+}
+
+/// How a request was answered, to be written.
+pub struct Told<'a> {
+    pub request: RequestId,
+    pub status: u16,
+    pub ending: Ending,
+    pub cache: CacheOutcome,
+    pub total: Duration,
+    pub first_byte: Option<Duration>,
+    pub observed: Option<&'a Observed>,
+    pub message: &'a str,
+    /// See [`AnswerEntry::amends`].
+    pub amends: bool,
+}
+
+/// How a request ended. Numbers as they stand in spool and rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ended {
+    Complete = 1,
+    Refused = 2,
+    Broken = 3,
+}
+
+const AMENDS: u64 = 1;
+const HAS_OBSERVED: u64 = 2;
+
+pub(super) fn trip(request: RequestId, trip: &Trip, account: &Symbol, subject: &Symbol) -> Scratch<ENTRY> {
+    let mut out = Scratch::default();
+    out.number(Tag::Trip as u64);
+    out.raw(&request.0);
+    out.number(account.id);
+    out.number(subject.id);
+    out.number(trip.status.into());
+    time(&mut out, Some(trip.total));
+    time(&mut out, trip.first_token);
+    figures(&mut out, &trip.observed);
+    out.text(trip.error.map_or("", Kind::code));
+    out
+}
+
+pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scratch<ENTRY> {
+    let (ending, error) = match told.ending {
+        Ending::Complete => (Ended::Complete, ""),
+        Ending::Refused(kind) => (Ended::Refused, kind.code()),
+        Ending::Broken(kind) => (Ended::Broken, kind.code()),
+    };
+    let mut out = Scratch::default();
+    out.number(Tag::Answer as u64);
+    out.raw(&told.request.0);
+    out.number(account.id);
+    out.number(subject.id);
+    let amends = if told.amends { AMENDS } else { 0 };
+    out.number(amends | if told.observed.is_some() { HAS_OBSERVED } else { 0 });
+    out.number(told.status.into());
+    out.number(ending as u64);
+    out.number(cache_number(told.cache));
+    time(&mut out, Some(told.total));
+    time(&mut out, told.first_byte);
+    if let Some(observed) = told.observed {
+        figures(&mut out, observed);
+    }
+    if !error.is_empty() {
+        out.text(error);
+        out.text(told.message);
+    }
+    out
+}
+
+impl<'a> Entry<'a> {
+    /// `None` for what is of a later version than this.
+    pub fn read(body: &'a [u8]) -> Option<Entry<'a>> {
+        let mut from = Cursor(body);
+        let tag = from.number()?;
+        if tag == Tag::Account as u64 {
+            return Some(Entry::Account { id: from.number()?, key: from.text()?, team: from.text()? });
+        }
+        if tag == Tag::Subject as u64 {
+            let id = from.number()?;
+            let [model, digest, endpoint] = [from.text()?, from.text()?, from.text()?];
+            let (dialect, operation) = (from.text()?, from.text()?);
+            let streamed = from.number()? == 1;
+            let subject = Subject { model, digest, endpoint, dialect, operation, streamed };
+            return Some(Entry::Subject { id, subject });
+        }
+        if tag == Tag::Trip as u64 {
+            return read_trip(&mut from).map(Entry::Trip);
+        }
+        if tag == Tag::Answer as u64 {
+            return read_answer(&mut from).map(Entry::Answer);
+        }
+        None
+    }
+}
+
+fn read_trip<'a>(from: &mut Cursor<'a>) -> Option<TripEntry<'a>> {
+    Some(TripEntry {
+        request: request(from)?,
+        account: from.number()?,
+        subject: from.number()?,
+        status: u16::try_from(from.number()?).ok()?,
+        total: read_time(from)?.unwrap_or_default(),
+        first_token: read_time(from)?,
+        observed: read_figures(from)?,
+        error: from.text()?,
+    })
+}
+
+fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
+    let (request, account, subject) = (request(from)?, from.number()?, from.number()?);
+    let flags = from.number()?;
+    let status = u16::try_from(from.number()?).ok()?;
+    let ending = match from.number()? {
+        1 => Ended::Complete,
+        2 => Ended::Refused,
+        _ => Ended::Broken,
+    };
+    let cache = from.number()?;
+    let cache = CacheOutcome::ALL.into_iter().find(|outcome| cache_number(*outcome) == cache)?;
+    let (total, first_byte) = (read_time(from)?.unwrap_or_default(), read_time(from)?);
+    let observed = if flags & HAS_OBSERVED != 0 { Some(read_figures(from)?) } else { None };
+    let (error, message) = match ending {
+        Ended::Complete => ("", ""),
+        Ended::Refused | Ended::Broken => (from.text()?, from.text()?),
+    };
+    let amends = flags & AMENDS != 0;
+    Some(AnswerEntry {
+        request,
+        account,
+        subject,
+        amends,
+        status,
+        ending,
+        cache,
+        total,
+        first_byte,
+        observed,
+        error,
+        message,
+    })
+}
+
+fn request(from: &mut Cursor<'_>) -> Option<RequestId> {
+    from.raw(16)?.try_into().ok().map(RequestId)
+}
+
+/// As it stands in spool and rows.
+pub fn cache_number(outcome: CacheOutcome) -> u64 {
+    match outcome {
+        CacheOutcome::Hit => 1,
+        CacheOutcome::HitBelow => 2,
+        CacheOutcome::Miss => 3,
+        CacheOutcome::Joined => 4,
+        CacheOutcome::Bypass => 5,
+    }
+}
+
+/// As it stands in spool and rows.
+pub fn source_number(source: Source) -> u64 {
+    match source {
+        Source::None => 0,
+        Source::Upstream => 1,
+        Source::Estimated => 2,
+    }
+}
+
+fn figures(out: &mut Scratch<ENTRY>, observed: &Observed) {
+    let Usage { source, prompt, cached_prompt, completion, reasoning } = observed.usage;
+    for number in [source_number(source), prompt, cached_prompt, completion, reasoning] {
+        out.number(number);
+    }
+    let durations = observed.durations.spent();
+    for duration in [durations.total, durations.load, durations.prompt_eval, durations.eval] {
+        out.number(micros(duration));
+    }
+}
+
+fn read_figures(from: &mut Cursor<'_>) -> Option<Observed> {
+    let source = match from.number()? {
+        1 => Source::Upstream,
+        2 => Source::Estimated,
+        _ => Source::None,
+    };
+    let [prompt, cached_prompt, completion, reasoning] =
+        [from.number()?, from.number()?, from.number()?, from.number()?];
+    let usage = Usage { source, prompt, cached_prompt, completion, reasoning };
+    let mut next = || from.number().map(Duration::from_micros);
+    let durations = Durations { total: next()?, load: next()?, prompt_eval: next()?, eval: next()? };
+    Some(Observed { usage, durations, ..Observed::default() })
+}
+
+/// 0 for none; else one more than the microseconds.
+fn time(out: &mut Scratch<ENTRY>, time: Option<Duration>) {
+    out.number(time.map_or(0, |time| micros(time).saturating_add(1)));
+}
+
+fn read_time(from: &mut Cursor<'_>) -> Option<Option<Duration>> {
+    Some(from.number()?.checked_sub(1).map(Duration::from_micros))
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,72 @@
+//! Reading a segment from its file, whether its writer is alive or was killed.
+
+use super::segment::{HEAD, LONGEST, Name, room, word};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Entries from one place of a segment on.
+#[derive(Debug, Default)]
+pub struct Stretch {
+    bytes: Vec<u8>,
+    /// Of the bodies within `bytes`.
+    bodies: Vec<std::ops::Range<usize>>,
+    /// Where the next begins.
+    pub end: u64,
+}
+
+/// How far a look goes: no entry is longer.
+const LOOK: usize = 256 << 10;
+
+impl Stretch {
+    pub fn bodies(&self) -> impl Iterator<Item = &[u8]> {
+        self.bodies.iter().map(|body| &self.bytes[body.clone()])
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bodies.is_empty()
+    }
+}
+
+/// Reads on from `from`. What is not there yet ends the stretch; unless the segment `is_over`: then it is a
+/// hole, left by a thread that was killed in its midst, and is passed over. An empty stretch whose end is
+/// where it began is the end.
+pub fn read(file: &File, name: &Name, from: u64, is_over: bool) -> io::Result<Stretch> {
+    let from = from.max(HEAD);
+    let mut stretch = Stretch { bytes: vec![0; LOOK], bodies: Vec::new(), end: from };
+    let mut len = 0;
+    while len < LOOK {
+        match file.read_at(&mut stretch.bytes[len..], from + len as u64)? {
+            0 => break,
+            more => len += more,
+        }
+    }
+    stretch.bytes.truncate(len);
+    // Where there is more, what begins at the very end may be cut off.
+    let last = if len == LOOK { LOOK - room(LONGEST) as usize } else { len };
+    let mut at = 0;
+    while at + 8 <= last {
+        match entry(&stretch.bytes[at..], name, from + at as u64) {
+            Some(body) => {
+                stretch.bodies.push(at + 8..at + 8 + body);
+                at += room(body) as usize;
+                stretch.end = from + at as u64;
+            }
+            None if is_over => at += 8,
+            None => return Ok(stretch),
+        }
+    }
+    if is_over && len == LOOK {
+        stretch.end = from + at as u64;
+    }
+    Ok(stretch)
+}
+
+/// The length of the body of the entry that `bytes` begin with, if they do.
+fn entry(bytes: &[u8], name: &Name, at: u64) -> Option<usize> {
+    let (first, rest) = bytes.split_first_chunk::<8>()?;
+    let first = u64::from_le_bytes(*first);
+    let len = (first & u64::from(u32::MAX)) as usize;
+    let body = rest.get(..len).filter(|_| (1..=LONGEST).contains(&len))?;
+    (word(name, at, body) == first).then_some(len)
+}

@@ -1,0 +1,72 @@
+//! A segment in the hands of whoever drains it.
+
+use super::Turn;
+use super::read::{self, Stretch};
+use super::segment::Name;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One to be read: this process's own, or one that a dead process left.
+pub struct Reel(Whose);
+
+enum Whose {
+    Own(Arc<Turn>),
+    Orphan {
+        name: Name,
+        path: PathBuf,
+        /// Holds the claim on it.
+        file: File,
+    },
+}
+
+impl Reel {
+    pub(super) fn own(turn: Arc<Turn>) -> Self {
+        Reel(Whose::Own(turn))
+    }
+
+    pub(super) fn orphan(name: Name, path: PathBuf, file: File) -> Self {
+        Reel(Whose::Orphan { name, path, file })
+    }
+
+    pub fn name(&self) -> &Name {
+        match &self.0 {
+            Whose::Own(turn) => &turn.segment.name,
+            Whose::Orphan { name, .. } => name,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        match &self.0 {
+            Whose::Own(turn) => &turn.segment.path,
+            Whose::Orphan { path, .. } => path,
+        }
+    }
+
+    /// Whether nothing will come that is not there.
+    pub fn is_over(&self) -> bool {
+        match &self.0 {
+            Whose::Own(turn) => turn.segment.is_over(),
+            Whose::Orphan { .. } => true,
+        }
+    }
+
+    /// What stands from `from` on; as far as it is there. An empty stretch of one that was over before it was
+    /// read, and ends where it began, is the end of it.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn read(&self, from: u64) -> io::Result<(Stretch, bool)> {
+        // Asked before: what comes meanwhile is not missed.
+        let is_over = self.is_over();
+        let file = match &self.0 {
+            Whose::Own(turn) => turn.segment.file(),
+            Whose::Orphan { file, .. } => file,
+        };
+        let is_dead = matches!(self.0, Whose::Orphan { .. });
+        let stretch = read::read(file, self.name(), from, is_dead)?;
+        let is_end = is_over && stretch.is_empty() && stretch.end <= from.max(super::segment::HEAD);
+        Ok((stretch, is_end))
+    }
+}

@@ -1,0 +1,172 @@
+//! One file of the spool: mapped into memory, and appended to by any thread without a lock or a system call.
+//!
+//! What is in a mapped file belongs to the system from the moment it is stored, and outlives the process. All
+//! of the file is written before it is mapped, so that a full disk is met then, and not by a signal later.
+//!
+//! ```text
+//! file     magic (8)  name (16)  nothing (8)  entry …  nothing
+//! entry    length (4)  checksum (4)  body  nothing, up to a multiple of 8
+//! ```
+//!
+//! An entry's first word is stored last: where it is, all of the entry is. The checksum covers the file's
+//! name and the place in it as well, so that nothing that a client sent can pass for an entry.
+
+use crate::domain::RequestId;
+use memmap2::MmapRaw;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+use uuid::Uuid;
+
+/// A segment that is written to.
+pub(super) struct Segment {
+    pub name: Name,
+    pub path: PathBuf,
+    map: MmapRaw,
+    /// Holds the claim on it.
+    file: File,
+    /// Where the next entry goes; beyond [`CLOSED`] none does.
+    tail: AtomicU64,
+    /// Bytes of entries that are there, and the head.
+    there: AtomicU64,
+    /// What is safe from a power cut.
+    synced: AtomicU64,
+}
+
+/// Tells segments apart, for ever.
+pub type Name = [u8; 16];
+
+/// Nothing more fits in here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+const MAGIC: [u8; 8] = *b"PNRSPL1\n";
+pub(super) const HEAD: u64 = 32;
+/// Added to a tail by whoever closes the segment.
+const CLOSED: u64 = 1 << 48;
+/// Of an entry's body.
+pub(super) const LONGEST: usize = 4 << 10;
+pub(super) const SUFFIX: &str = "spool";
+/// A file that is not ready yet.
+const UNREADY: &str = "new";
+
+impl Segment {
+    /// Makes a file of `size` bytes in `folder`, claimed by this process.
+    pub fn create(folder: &Path, size: u64) -> io::Result<Segment> {
+        let name = RequestId::new(SystemTime::now()).0;
+        let ready = folder.join(format!("{}.{SUFFIX}", Uuid::from_bytes(name).simple()));
+        let path = ready.with_extension(UNREADY);
+        let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let filled = file.try_lock().map_err(io::Error::from).and_then(|()| fill(&mut file, &name, size));
+        let mapped = filled.and_then(|()| MmapRaw::map_raw(&file));
+        let map = match mapped.and_then(|map| std::fs::rename(&path, &ready).map(|()| map)) {
+            Ok(map) => map,
+            Err(error) => {
+                let _ = std::fs::remove_file(&path);
+                return Err(error);
+            }
+        };
+        let [tail, there, synced] = [HEAD, HEAD, HEAD].map(AtomicU64::new);
+        Ok(Segment { name, path: ready, map, file, tail, there, synced })
+    }
+
+    /// Appends entries with these bodies, all next to each other or none, and returns where they end.
+    pub fn append(&self, bodies: &[&[u8]]) -> Result<u64, Full> {
+        let len: u64 = bodies.iter().map(|body| room(body.len())).sum();
+        let take = |tail: u64| (tail + len <= self.size()).then_some(tail + len);
+        let start = self.tail.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).map_err(|_| Full)?;
+        let mut at = start;
+        for body in bodies {
+            self.put(at, body);
+            at += room(body.len());
+        }
+        self.there.fetch_add(len, Ordering::Release);
+        Ok(at)
+    }
+
+    #[allow(unsafe_code)]
+    fn put(&self, at: u64, body: &[u8]) {
+        let word = word(&self.name, at, body);
+        // SAFETY: `append` has given this thread, and no other, the bytes from `at` to `at + room(body)`, which
+        // lie within the map and begin at a multiple of 8. Nobody reads them through the map.
+        unsafe {
+            let place = self.map.as_mut_ptr().add(at as usize);
+            std::ptr::copy_nonoverlapping(body.as_ptr(), place.add(8), body.len());
+            AtomicU64::from_ptr(place.cast()).store(word.to_le(), Ordering::Release);
+        }
+    }
+
+    /// Takes no more.
+    pub fn close(&self) {
+        self.tail.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Bytes taken.
+    pub fn len(&self) -> u64 {
+        self.tail.load(Ordering::Acquire) & !CLOSED
+    }
+
+    /// Whether all that was ever taken is there, and nothing will come.
+    pub fn is_over(&self) -> bool {
+        let tail = self.tail.load(Ordering::Acquire);
+        tail & CLOSED != 0 && self.there.load(Ordering::Acquire) == tail & !CLOSED
+    }
+
+    /// To be read.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn size(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Makes all that has been taken by now safe from a power cut. Waits for the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        let (from, to) = (self.synced.load(Ordering::Acquire), self.len());
+        if from < to {
+            self.map.flush_range(from as usize, (to - from) as usize)?;
+            self.synced.fetch_max(to, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+}
+
+/// Claims the file at `path` when no living process has.
+pub(super) fn adopt(path: &Path) -> io::Result<Option<(Name, File)>> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    if file.try_lock().is_err() {
+        return Ok(None);
+    }
+    let mut head = [0; HEAD as usize];
+    file.read_exact_at(&mut head, 0)?;
+    let name = <Name>::try_from(&head[8..24]).map_err(io::Error::other)?;
+    match head[..8] == MAGIC {
+        true => Ok(Some((name, file))),
+        false => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+fn fill(file: &mut File, name: &Name, size: u64) -> io::Result<()> {
+    let mut zeros = vec![0; size as usize];
+    zeros[..8].copy_from_slice(&MAGIC);
+    zeros[8..24].copy_from_slice(name);
+    file.write_all(&zeros)
+}
+
+/// What an entry with a body of `len` bytes takes.
+pub(super) fn room(len: usize) -> u64 {
+    (8 + len as u64).next_multiple_of(8)
+}
+
+/// The first word of an entry.
+pub(super) fn word(name: &Name, at: u64, body: &[u8]) -> u64 {
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(name);
+    checksum.update(&at.to_le_bytes());
+    checksum.update(body);
+    u64::from(checksum.finalize()) << 32 | body.len() as u64
+}

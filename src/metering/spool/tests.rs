@@ -1,0 +1,262 @@
+//! What is appended is read again, whatever happened in between.
+
+use super::read::read;
+use super::segment::{self, HEAD, LONGEST, Segment};
+use super::*;
+use crate::domain::{CacheOutcome, Ending, Kind, Observed, RequestId, Rights, Route, Scope, Source, Usage};
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, SystemTime};
+
+const EVERY: Sync = Sync::Every(Duration::from_millis(100));
+
+fn consumer(name: &str) -> Arc<Consumer> {
+    Arc::new(Consumer {
+        name: name.into(),
+        team: "lab".into(),
+        scope: Scope([0; 32]),
+        rights: Rights::default(),
+    })
+}
+
+fn told(request: RequestId) -> Told<'static> {
+    Told {
+        request,
+        status: 200,
+        ending: Ending::Complete,
+        cache: CacheOutcome::Hit,
+        total: Duration::from_micros(12),
+        first_byte: None,
+        observed: None,
+        message: "",
+        amends: false,
+    }
+}
+
+fn spool(folder: &Path, segment: u64, most: u64) -> Spool {
+    Spool::open(folder, Bounds { segment, most }, EVERY).unwrap()
+}
+
+fn subject(spool: &Spool) -> Arc<Symbol> {
+    spool.symbols().subject(Route { template: "/api/chat", dialect: "ollama" }, None)
+}
+
+fn ids(reel: &Reel) -> Vec<RequestId> {
+    let (mut at, mut ids) = (0, Vec::new());
+    loop {
+        let (stretch, is_end) = reel.read(at).unwrap();
+        if is_end || (stretch.is_empty() && stretch.end <= at.max(HEAD)) {
+            return ids;
+        }
+        at = stretch.end;
+        let answers = stretch.bodies().map(|body| Entry::read(body).unwrap());
+        ids.extend(answers.filter_map(|entry| match entry {
+            Entry::Answer(answer) => Some(answer.request),
+            _ => None,
+        }));
+    }
+}
+
+#[test]
+fn an_entry_is_read_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), 1 << 16, 1 << 20);
+    let observed = Observed {
+        usage: Usage {
+            source: Source::Upstream,
+            prompt: 300,
+            cached_prompt: 2,
+            completion: u64::MAX,
+            reasoning: 1,
+        },
+        ..Observed::default()
+    };
+    let request = RequestId::new(SystemTime::now());
+    let left = Told {
+        ending: Ending::Broken(Kind::ClientGone),
+        observed: Some(&observed),
+        message: "the client left",
+        amends: true,
+        ..told(request)
+    };
+    spool.answer(&left, &consumer("alice"), &subject(&spool));
+    let (stretch, is_end) = spool.oldest().read(0).unwrap();
+    assert!(!is_end);
+    let entries: Vec<Entry<'_>> = stretch.bodies().map(|body| Entry::read(body).unwrap()).collect();
+    let [
+        Entry::Account { key: "alice", team: "lab", .. },
+        Entry::Subject { subject, .. },
+        Entry::Answer(answer),
+    ] = &entries[..]
+    else {
+        panic!("{entries:?}");
+    };
+    assert_eq!((subject.endpoint, subject.dialect, subject.model), ("/api/chat", "ollama", ""));
+    assert_eq!((answer.request, answer.amends, answer.ending), (request, true, Ended::Broken));
+    assert_eq!((answer.error, answer.message), ("client_gone", "the client left"));
+    assert_eq!(answer.observed.unwrap().usage, observed.usage);
+    assert_eq!((answer.total, answer.first_byte), (Duration::from_micros(12), None));
+}
+
+#[test]
+fn many_threads_lose_nothing_over_many_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), 1 << 16, 1 << 24);
+    let written: Vec<RequestId> = std::thread::scope(|scope| {
+        let write = |name: String| {
+            let spool = &spool;
+            move || {
+                let (subject, consumer) = (subject(spool), consumer(&name));
+                let write = |_| {
+                    let request = RequestId::new(SystemTime::now());
+                    spool.answer(&told(request), &consumer, &subject);
+                    request
+                };
+                (0..3_000).map(write).collect::<Vec<_>>()
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|n| scope.spawn(write(format!("key {n}")))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut found = Vec::new();
+    loop {
+        let reel = spool.oldest();
+        found.extend(ids(&reel));
+        if !reel.is_over() {
+            break;
+        }
+        spool.remove(reel);
+    }
+    let sorted = |mut ids: Vec<RequestId>| {
+        ids.sort_by_key(|id| id.0);
+        ids
+    };
+    assert_eq!(sorted(found), sorted(written));
+    assert_eq!(spool.lost(), 0);
+}
+
+#[test]
+fn each_file_says_itself_what_its_numbers_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), 1 << 16, 1 << 20);
+    let (subject, alice) = (subject(&spool), consumer("alice"));
+    let first = spool.oldest().path().to_owned();
+    while !spool.oldest().is_over() {
+        spool.answer(&told(RequestId::new(SystemTime::now())), &alice, &subject);
+    }
+    spool.remove(spool.oldest());
+    let second = spool.oldest();
+    assert_ne!(second.path(), first);
+    let (stretch, _) = second.read(0).unwrap();
+    let first = stretch.bodies().next().and_then(Entry::read);
+    assert!(matches!(first, Some(Entry::Account { key: "alice", .. })), "{first:?}");
+}
+
+#[test]
+fn what_a_killed_thread_left_open_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = Segment::create(folder.path(), 1 << 16).unwrap();
+    let bodies: Vec<Vec<u8>> = (1..200_u8).map(|n| vec![n; usize::from(n)]).collect();
+    let mut starts = vec![HEAD];
+    for body in &bodies {
+        starts.push(segment.append(&[body]).unwrap());
+    }
+    for (n, start) in starts.iter().enumerate().take(bodies.len()) {
+        // As if the thread had been killed before the first word was stored, or in the midst of the body.
+        if n % 5 == 1 {
+            segment.file().write_all_at(&[0; 8], *start).unwrap();
+        }
+        if n % 5 == 3 {
+            segment.file().write_all_at(&[0xff], *start + 8).unwrap();
+        }
+    }
+    let stretch = read(segment.file(), &segment.name, 0, true).unwrap();
+    let whole =
+        bodies.iter().enumerate().filter(|(n, _)| n % 5 != 1 && n % 5 != 3).map(|(_, body)| &body[..]);
+    assert!(stretch.bodies().eq(whole));
+    let alive = read(segment.file(), &segment.name, 0, false).unwrap();
+    assert_eq!(alive.bodies().count(), 1, "what is not there yet is waited for");
+}
+
+#[test]
+fn an_entry_of_another_place_or_another_file_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = [1 << 16, 1 << 16].map(|size| Segment::create(folder.path(), size).unwrap());
+    one.append(&[b"an entry"]).unwrap();
+    let mut entry = [0; 16];
+    one.file().read_exact_at(&mut entry, HEAD).unwrap();
+    one.file().write_all_at(&entry, HEAD + 16).unwrap();
+    other.file().write_all_at(&entry, HEAD).unwrap();
+    assert_eq!(read(one.file(), &one.name, 0, true).unwrap().bodies().count(), 1);
+    assert_eq!(read(other.file(), &other.name, 0, true).unwrap().bodies().count(), 0);
+}
+
+#[test]
+fn a_long_hole_is_passed_over_and_a_long_stretch_comes_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = Segment::create(folder.path(), 4 << 20).unwrap();
+    let body = vec![7; LONGEST];
+    let mut count = 0;
+    let mut hole = 0..0;
+    while let Ok(end) = segment.append(&[&body]) {
+        count += 1;
+        if count == 100 {
+            hole.start = end;
+        }
+        if count == 300 {
+            hole.end = end;
+        }
+    }
+    segment.file().write_all_at(&vec![0; (hole.end - hole.start) as usize], hole.start).unwrap();
+    let (mut at, mut found) = (0, 0);
+    loop {
+        let stretch = read(segment.file(), &segment.name, at, true).unwrap();
+        if stretch.is_empty() && stretch.end <= at {
+            break;
+        }
+        found += stretch.bodies().count();
+        at = stretch.end;
+    }
+    assert_eq!(found, count - 200);
+}
+
+#[test]
+fn what_is_full_says_so_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), 1 << 16, 2 << 16);
+    let (subject, alice) = (subject(&spool), consumer("alice"));
+    let write = || spool.answer(&told(RequestId::new(SystemTime::now())), &alice, &subject);
+    while spool.lost() == 0 {
+        write();
+    }
+    assert!(spool.is_full());
+    assert_eq!(spool.held(), 2 << 16);
+    spool.remove(spool.oldest());
+    let lost = spool.lost();
+    write();
+    assert!(!spool.is_full());
+    assert_eq!(spool.lost(), lost);
+}
+
+#[test]
+fn what_is_left_behind_is_adopted_once_its_process_is_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dead, living) = (spool(folder.path(), 1 << 16, 1 << 20), spool(folder.path(), 1 << 16, 1 << 20));
+    let request = RequestId::new(SystemTime::now());
+    dead.answer(&told(request), &consumer("alice"), &subject(&dead));
+    assert!(living.adopt().unwrap().0.is_empty(), "its process lives");
+    drop(dead);
+    std::fs::write(folder.path().join("other.txt"), "not ours").unwrap();
+    let orphans = living.adopt().unwrap().0;
+    assert_eq!(orphans.iter().map(ids).collect::<Vec<_>>(), [[request]]);
+    assert!(living.adopt().unwrap().0.is_empty(), "it is in hand");
+    orphans.into_iter().for_each(|orphan| living.remove(orphan));
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files, 2, "the living one's, and what is not ours");
+}
+
+#[test]
+fn no_segment_is_made_where_there_is_no_place() {
+    assert!(Segment::create(Path::new("/nowhere/at/all"), 1 << 16).is_err());
+    let folder = tempfile::tempdir().unwrap();
+    assert!(segment::adopt(&folder.path().join("missing.spool")).is_err());
+}

@@ -1,0 +1,157 @@
+//! The ledger's tables: a row for each request, and sums by minute, hour and day that are kept in step with
+//! them. What a spool holds comes in exactly once: how far it was read is written in the same transaction.
+
+mod columns;
+mod write;
+
+pub use columns::{Column, Figure, Merge, NARROW};
+
+use super::{Error, Migration, Migrations, Statement, Store};
+
+/// A part of what is known of one request. Parts of one request add up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub id: [u8; 16],
+    pub values: [Option<i64>; Column::COUNT],
+}
+
+impl Row {
+    /// The id as two numbers, in the order of the bytes.
+    pub fn halves(id: &[u8; 16]) -> [i64; 2] {
+        let whole = u128::from_be_bytes(*id);
+        [(whole >> 64) as i64, whole as i64]
+    }
+}
+
+/// What adds up over requests.
+pub type Sums = [i64; Figure::COUNT];
+
+/// Over which requests sums go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Bucket {
+    pub period: Period,
+    /// The first second of it.
+    pub start: i64,
+    /// Numbers within a batch.
+    pub account: usize,
+    pub subject: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Period {
+    Minute,
+    Hour,
+    Day,
+}
+
+/// A key's name and its team.
+pub type Account = [String; 2];
+/// Model, digest, endpoint, dialect, operation, and `stream` or `whole`.
+pub type Subject = [String; 6];
+/// A code, and what was said.
+pub type Failure = [String; 2];
+
+/// What comes in at once, or not at all. Rows refer to names by their place here, until they are written.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The file of a spool that it is from, and which part of that.
+    pub spool: [u8; 16],
+    pub from: i64,
+    pub to: i64,
+    pub accounts: Vec<Account>,
+    pub subjects: Vec<Subject>,
+    pub prices: Vec<[String; 1]>,
+    pub failures: Vec<Failure>,
+    /// Requests of which all goes that was said before; their rows below are all that there is.
+    pub void: Vec<[u8; 16]>,
+    pub rows: Vec<Row>,
+    pub sums: Vec<(Bucket, Sums)>,
+}
+
+impl Period {
+    pub const ALL: [Period; 3] = [Period::Minute, Period::Hour, Period::Day];
+
+    pub fn seconds(self) -> i64 {
+        match self {
+            Period::Minute => 60,
+            Period::Hour => 3_600,
+            Period::Day => 86_400,
+        }
+    }
+
+    pub fn table(self) -> &'static str {
+        match self {
+            Period::Minute => "ledger_minute",
+            Period::Hour => "ledger_hour",
+            Period::Day => "ledger_day",
+        }
+    }
+}
+
+/// The ledger's own tables.
+pub fn migrations() -> Migrations {
+    let sums = |number: &str| {
+        let figures: Vec<String> =
+            Figure::ALL.iter().map(|figure| format!("{} {number} NOT NULL", figure.name())).collect();
+        let table = |period: Period| {
+            format!(
+                "CREATE TABLE {} (start {number} NOT NULL, account {number} NOT NULL, \
+                 subject {number} NOT NULL, {}, PRIMARY KEY (start, account, subject));\n",
+                period.table(),
+                figures.join(", ")
+            )
+        };
+        Period::ALL.map(table).concat()
+    };
+    let first = Migration {
+        name: "ledger",
+        sqlite: [include_str!("sqlite.sql"), &sums("INTEGER")].concat(),
+        postgres: [include_str!("postgres.sql"), &sums("BIGINT")].concat(),
+    };
+    Migrations { part: "ledger".into(), steps: vec![first] }
+}
+
+/// How far the file `spool` has been taken over; 0 for not at all.
+///
+/// # Errors
+/// When the database cannot tell.
+pub async fn position(store: &Store, spool: &[u8; 16]) -> Result<i64, Error> {
+    let mut work = store.read().await?;
+    let rows =
+        work.rows(Statement::new("SELECT place FROM ledger_spool WHERE name = ").value(&spool[..])).await?;
+    work.done().await?;
+    rows.first().map_or(Ok(0), |row| row.number(0))
+}
+
+/// The sums of one kind of period over all requests from the second `from` until before `until`, by key,
+/// team, model and endpoint.
+///
+/// # Errors
+/// When the database cannot tell.
+pub async fn sums(
+    store: &Store,
+    period: Period,
+    from: i64,
+    until: i64,
+) -> Result<Vec<([String; 4], Sums)>, Error> {
+    let mut work = store.read().await?;
+    let figures = Figure::ALL.map(|figure| format!("CAST(SUM(p.{}) AS BIGINT)", figure.name())).join(", ");
+    let statement = Statement::new(format!(
+        "SELECT a.name, a.team, s.model, s.endpoint, {figures} FROM {} AS p \
+         JOIN ledger_account AS a ON a.id = p.account JOIN ledger_subject AS s ON s.id = p.subject \
+         WHERE p.start >= ",
+        period.table()
+    ));
+    let statement = statement.value(from).text(" AND p.start < ").value(until);
+    let statement = statement.text(" GROUP BY a.name, a.team, s.model, s.endpoint ORDER BY 1, 2, 3, 4");
+    let rows = work.rows(statement).await?;
+    work.done().await?;
+    let read = |row: &super::Row| -> Result<([String; 4], Sums), Error> {
+        let mut sums = [0; Figure::COUNT];
+        for (at, sum) in sums.iter_mut().enumerate() {
+            *sum = row.number(4 + at)?;
+        }
+        Ok(([row.text(0)?, row.text(1)?, row.text(2)?, row.text(3)?], sums))
+    };
+    rows.iter().map(read).collect()
+}

@@ -1,0 +1,153 @@
+//! The ledger's tables, on both databases: each batch comes in once, parts add up, and rows are small.
+
+use crate::stage::*;
+use pannier::store::ledger::{self, Batch, Bucket, Column, Figure, NARROW, Period, Row, Sums};
+use pannier::store::{Damaged, Options, Start, Statement, Store};
+
+fn grounds() -> Vec<Ground> {
+    [Some(Ground::file()), Ground::server()].into_iter().flatten().collect()
+}
+
+async fn open(ground: &Ground) -> Store {
+    let options = Options {
+        readers: 2,
+        patience: PATIENCE,
+        durable: true,
+        largest_file: None,
+        start: Start::AsItIs,
+        damaged: Damaged::Refuse,
+    };
+    Store::open(&ground.place(), &options, &ledger::migrations()).await.expect("open")
+}
+
+fn row(id: u64, values: &[(Column, i64)]) -> Row {
+    let mut row = Row { id: [0; 16], values: [None; Column::COUNT] };
+    row.id[..8].copy_from_slice(&id.to_be_bytes());
+    for (column, value) in [(Column::Account, 0), (Column::Subject, 0)].iter().chain(values) {
+        row.values[*column as usize] = Some(*value);
+    }
+    row
+}
+
+fn sums(values: &[(Figure, i64)]) -> Sums {
+    let mut sums = [0; Figure::COUNT];
+    values.iter().for_each(|(figure, value)| sums[*figure as usize] = *value);
+    sums
+}
+
+fn batch(from: i64, to: i64, rows: Vec<Row>, all: Sums) -> Batch {
+    let bucket = |period: Period| Bucket { period, start: 86_400, account: 0, subject: 0 };
+    let texts = |texts: [&str; 6]| texts.map(str::to_owned);
+    Batch {
+        spool: [7; 16],
+        from,
+        to,
+        accounts: vec![["alice".to_owned(), "lab".to_owned()]],
+        subjects: vec![texts(["llama3:latest", "d1", "/api/chat", "ollama", "chat", "stream"])],
+        prices: vec![["llama3 USD".to_owned()]],
+        failures: vec![["client_gone".to_owned(), "the client left".to_owned()]],
+        void: Vec::new(),
+        rows,
+        sums: Period::ALL.map(|period| (bucket(period), all)).to_vec(),
+    }
+}
+
+async fn read(store: &Store, column: Column, id: u64) -> Option<i64> {
+    let text =
+        format!("SELECT COALESCE(CAST({} AS BIGINT), -1) FROM ledger_row WHERE id_head = ", column.name());
+    let statement = Statement::new(text).value(id as i64).text(" AND id_tail = 0");
+    let mut work = store.read().await.expect("read");
+    let rows = work.rows(statement).await.expect("rows");
+    work.done().await.expect("done");
+    rows.first().map(|row| row.number(0).expect("a number")).filter(|value| *value >= 0)
+}
+
+#[tokio::test]
+async fn a_batch_comes_in_once_and_parts_of_a_request_add_up() {
+    for ground in grounds() {
+        let store = open(&ground).await;
+        let trip = [(Column::Prompt, 20), (Column::Cost, 5), (Column::Price, 0), (Column::FirstToken, 9)];
+        let first = batch(0, 100, vec![row(1, &trip)], sums(&[(Figure::Trips, 1), (Figure::Cost, 5)]));
+        assert!(first.write(&store).await.expect("write"));
+        assert!(!first.write(&store).await.expect("write"), "it is in already");
+        assert_eq!(ledger::position(&store, &[7; 16]).await.expect("a place"), 100);
+        assert_eq!(ledger::position(&store, &[8; 16]).await.expect("a place"), 0);
+
+        let answer =
+            [(Column::Status, 499), (Column::Ending, 3), (Column::Error, 0), (Column::FirstToken, 1)];
+        let figures = sums(&[(Figure::Requests, 1), (Figure::Trips, 1), (Figure::Cost, 2)]);
+        let second = batch(100, 200, vec![row(1, &answer)], figures);
+        assert!(second.write(&store).await.expect("write"));
+        let more = [(Column::Prompt, 7), (Column::Cost, 2), (Column::Reasoning, NARROW)];
+        let third = batch(200, 300, vec![row(1, &more)], sums(&[]));
+        assert!(third.write(&store).await.expect("write"));
+        let fourth = batch(300, 400, vec![row(1, &[(Column::Reasoning, NARROW)])], sums(&[]));
+        assert!(fourth.write(&store).await.expect("write"));
+        for (column, value) in [
+            (Column::Reasoning, Some(NARROW)),
+            (Column::Prompt, Some(27)),
+            (Column::Cost, Some(7)),
+            (Column::FirstToken, Some(9)),
+            (Column::Status, Some(499)),
+            (Column::Price, Some(1)),
+            (Column::Completion, None),
+        ] {
+            assert_eq!(read(&store, column, 1).await, value, "{}", column.name());
+        }
+        for period in Period::ALL {
+            let all = ledger::sums(&store, period, 0, i64::MAX).await.expect("sums");
+            let [([key, team, model, endpoint], sums)] = &all[..] else { panic!("{all:?}") };
+            assert_eq!(
+                [&key[..], &team[..], &model[..], &endpoint[..]],
+                ["alice", "lab", "llama3:latest", "/api/chat"]
+            );
+            assert_eq!((sums[Figure::Trips as usize], sums[Figure::Cost as usize]), (2, 7));
+            assert!(ledger::sums(&store, period, 86_401, i64::MAX).await.expect("sums").is_empty());
+        }
+        let void = Batch { void: vec![row(1, &[]).id], ..batch(400, 500, vec![row(1, &answer)], figures) };
+        assert!(void.write(&store).await.expect("write"));
+        assert_eq!(read(&store, Column::Prompt, 1).await, None);
+        assert_eq!(read(&store, Column::Status, 1).await, Some(499));
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_takes_at_most_120_bytes() {
+    const ROWS: u64 = 20_000;
+    // A usual request: all but what few have.
+    let usual = [
+        (Column::Price, 0),
+        (Column::Status, 200),
+        (Column::Ending, 1),
+        (Column::Cache, 3),
+        (Column::Source, 1),
+        (Column::Prompt, 1_234),
+        (Column::Completion, 321),
+        (Column::Total, 12_345_678),
+        (Column::FirstToken, 345_678),
+        (Column::Queue, 12_345),
+        (Column::Load, 1_234_567),
+        (Column::PromptTime, 234_567),
+        (Column::CompletionTime, 9_876_543),
+        (Column::Cost, 123_456_789),
+    ];
+    for ground in grounds() {
+        let store = open(&ground).await;
+        let rows = (0..ROWS).map(|id| row(id << 8, &usual)).collect();
+        assert!(batch(0, 1, rows, sums(&[])).write(&store).await.expect("write"));
+        let bytes = match &ground {
+            Ground::File(_) => {
+                store.close().await;
+                std::fs::metadata(ground.path()).expect("the file").len()
+            }
+            Ground::Server(_) => {
+                let mut work = store.read().await.expect("read");
+                let size = work.rows(Statement::new("SELECT pg_relation_size('ledger_row')")).await;
+                work.done().await.expect("done");
+                size.expect("a size")[0].count(0).expect("a number")
+            }
+        };
+        assert!(bytes <= 120 * ROWS, "{} bytes a row", bytes / ROWS);
+    }
+}
