@@ -10,6 +10,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY config config
 COPY src src
 COPY benches benches
+COPY tests/servers tests/servers
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/pannier/target \
     cargo build --release --locked --bin pannier \

@@ -27,7 +27,7 @@ ci: lint supply-chain test ## all that a change must pass
 lint: ## formatting, clippy, the documentation's links
 	@deploy/prerequisites.sh build
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
 
 supply-chain: ## licences, bans and known holes of what is built in, where cargo-deny is installed

@@ -3,16 +3,12 @@
 //!
 //!     cargo bench --bench database [-- --entries 1000000 --hits 20000]
 
-#[allow(dead_code, reason = "a bench kills and freezes nothing")]
-#[path = "../tests/postgres/mod.rs"]
-mod postgres;
-
 use bytes::Bytes;
 use pannier::cache::{CacheKey, Database, DatabaseOptions, Label, Parcel, Prefix, Selection, Tier};
 use pannier::domain::Operation;
 use pannier::store::{Place, Table};
 use pannier::telemetry::Metrics;
-use postgres::Postgres;
+use servers::Postgres;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;

@@ -32,14 +32,6 @@ mod toll;
 mod workload;
 mod wrk;
 
-#[allow(dead_code, unused_imports, reason = "a bench breaks nothing")]
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
-
-#[allow(dead_code, reason = "a bench kills and freezes nothing")]
-#[path = "../../tests/postgres/mod.rs"]
-mod postgres;
-
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -8,13 +8,13 @@ use crate::client::Connection;
 use crate::contender::{Contender, Kind};
 use crate::ground::Ground;
 use crate::growth;
-use crate::postgres::Postgres;
 use crate::results::{Results, Series, Table, Tier, TierHits};
 use crate::rounds;
-use crate::servers::RedisServer;
 use crate::toll;
 use crate::workload::Workload;
 use crate::wrk::Picking;
+use servers::Postgres;
+use servers::RedisServer;
 
 /// Different requests that are asked over and over of a memory with tiers behind it.
 const ASKED: u64 = 500;

@@ -1,7 +1,7 @@
 //! The tiers behind the memory, through the whole server: what outlives it, what others share, what may fail.
 
-use crate::servers::RedisServer;
 use crate::stage::{Launch, Pannier, Upstream, eventually, route, routes};
+use servers::RedisServer;
 use tempfile::TempDir;
 
 const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";

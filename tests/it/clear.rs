@@ -1,9 +1,9 @@
 //! What is removed from the cache is gone, from every tier and for good.
 
-use crate::postgres::Postgres;
-use crate::servers::RedisServer;
 use crate::stage::*;
 use serde_json::{Value, json};
+use servers::Postgres;
+use servers::RedisServer;
 use tempfile::TempDir;
 
 const PLACE: &str = "/analytics/cache";

@@ -2,13 +2,6 @@
 //!
 //! One module a theme; `stage` is what they all stand on. No test shares anything with another.
 
-// What is not used here is used by the tiers' own tests.
-#[allow(dead_code)]
-#[path = "../postgres/mod.rs"]
-mod postgres;
-#[allow(dead_code, unused_imports)]
-#[path = "../servers/mod.rs"]
-mod servers;
 mod stage;
 
 mod admin;

@@ -1,11 +1,11 @@
 //! Several Panniers on one Redis, or on one PostgreSQL: what one is told all know, and what all are asked at
 //! once is asked for once.
 
-use crate::postgres::Postgres;
-use crate::postgres::pooler::Pooler;
-use crate::servers::RedisServer;
 use crate::stage::*;
 use serde_json::{Value, json};
+use servers::Pooler;
+use servers::Postgres;
+use servers::RedisServer;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 

@@ -1,9 +1,9 @@
 //! Why a request was a miss, and answers that are known before anybody asks.
 
-use crate::servers::RedisServer;
 use crate::stage::embedder;
 use crate::stage::*;
 use serde_json::{Value, json};
+use servers::RedisServer;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 

@@ -1,10 +1,10 @@
 //! What befalls a file.
 
-use crate::disk::Disk;
 use crate::stage::{Ground, Stage, entries, key, new_entry, options, outsider, parcel, parcels};
 use pannier::cache::{Fault, Tier};
 use pannier::store::entries::Filter;
 use pannier::store::{Damaged, Options, Place, Trouble};
+use servers::Disk;
 use sqlx::Executor;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};

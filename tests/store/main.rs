@@ -2,15 +2,8 @@
 
 mod bounds;
 mod cancelled;
-// What is not used here is used by the tests of the whole.
-#[allow(dead_code)]
-#[path = "../servers/disk.rs"]
-mod disk;
 mod file;
 mod ledger;
-#[allow(dead_code)]
-#[path = "../postgres/mod.rs"]
-mod postgres;
 mod processes;
 mod server;
 mod stage;

@@ -1,9 +1,9 @@
 //! Several processes on one database. Each is this very program, told by its environment what to do.
 
-use crate::postgres::Postgres;
 use crate::stage::{Ground, HOUR, Stage, key, options, parcels};
 use pannier::cache::{Fault, Tier};
 use pannier::store::{Migration, Migrations, Place, Statement, Store};
+use servers::Postgres;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! What befalls a server.
 
-use crate::postgres::Postgres;
-use crate::postgres::pooler::Pooler;
 use crate::stage::{Stage, key, parcel, parcels};
 use pannier::cache::{Fault, Selection, Tier};
 use pannier::store::Place;
+use servers::Pooler;
+use servers::Postgres;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

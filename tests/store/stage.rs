@@ -1,12 +1,12 @@
 //! Databases and what is put into them.
 
-use crate::postgres::Postgres;
 use bytes::Bytes;
 use pannier::cache::{CacheKey, Database, DatabaseOptions, Label, Parcel, Prefix, Tier};
 use pannier::domain::Operation;
 use pannier::store::entries::{Entries, Key, Kind, NewEntry};
 use pannier::store::{Damaged, Options, Place, Start, Table};
 use pannier::telemetry::{Exposition, Metrics};
+use servers::Postgres;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

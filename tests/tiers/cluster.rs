@@ -1,8 +1,8 @@
 //! A Redis Cluster is a tier like any other.
 
-use super::servers::Cluster;
 use super::*;
 use pannier::cache::{Leases, Selection, Taken};
+use servers::Cluster;
 
 #[tokio::test]
 async fn entries_are_spread_and_found_counted_and_removed() {

@@ -1,7 +1,7 @@
 //! `rediss://`: a server that proves who it is, and one that cannot.
 
-use super::servers::RedisServer;
 use super::*;
+use servers::RedisServer;
 use std::path::Path;
 use std::process::{Command, Stdio};
 

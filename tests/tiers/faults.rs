@@ -1,8 +1,8 @@
 //! A Redis that is not there, dies, hangs, is full, takes nothing, or answers nonsense: a miss, and soon a hit
 //! again.
 
-use super::servers::{Detour, RedisServer};
 use super::*;
+use servers::{Detour, RedisServer};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What a look-up may take beyond its deadline on a busy machine.

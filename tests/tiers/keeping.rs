@@ -1,8 +1,8 @@
 //! What is kept, found, promoted, and not.
 
-use super::servers::RedisServer;
 use super::*;
 use pannier::cache::TierName;
+use servers::RedisServer;
 
 #[tokio::test]
 async fn what_was_kept_is_found_by_another_who_has_the_secret() {

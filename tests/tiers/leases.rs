@@ -1,8 +1,8 @@
 //! One flight across replicas.
 
-use super::servers::RedisServer;
 use super::*;
 use pannier::cache::{Ended, Lease, Leases, Taken};
+use servers::RedisServer;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// No holder that has died is waited for any longer.

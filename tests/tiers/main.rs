@@ -7,11 +7,6 @@ mod keeping;
 mod leases;
 mod surveys;
 
-// What is not used here is used by the tests of the whole.
-#[allow(dead_code, unused_imports)]
-#[path = "../servers/mod.rs"]
-mod servers;
-
 use bytes::Bytes;
 use pannier::cache::{
     CacheKey, Entry, Hits, Label, Limits, Payload, Prefix, Redis, RedisConfig, Seal, Secret, Standing, Tier,

@@ -1,8 +1,8 @@
 //! What an operator asks for.
 
-use super::servers::RedisServer;
 use super::*;
 use pannier::cache::{Selection, Tally, TierName};
+use servers::RedisServer;
 
 async fn filled(server: &RedisServer) -> House {
     let house = House::over(&[&server.url()]).await;

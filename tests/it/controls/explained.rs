@@ -1,8 +1,8 @@
 //! What `explain` says of rules, of a request's own words, and of what others are asking.
 
-use crate::servers::RedisServer;
 use crate::stage::*;
 use serde_json::{Value, json};
+use servers::RedisServer;
 
 const SETTINGS: &str = "[auth]\nkeys = [\n\
     { name = \"alice\", team = \"lab\", key = \"key-of-alice\" },\n\

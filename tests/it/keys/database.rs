@@ -1,8 +1,8 @@
 //! Keys outlive the process, are shared by replicas, and bear that their database is away.
 
 use super::*;
-use crate::postgres::Postgres;
 use serde_json::json;
+use servers::Postgres;
 use std::time::{Duration, Instant};
 
 const PEPPER: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";

@@ -2,7 +2,7 @@
 
 use super::load::{self, Load};
 use super::*;
-use crate::servers::Disk;
+use servers::Disk;
 use sqlx::{ConnectOptions, Executor, SqliteConnection};
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};

@@ -2,8 +2,8 @@
 
 use super::load::Load;
 use super::*;
-use crate::postgres::Postgres;
-use crate::servers::{Answers, Detour, Disk, Weather};
+use servers::Postgres;
+use servers::{Answers, Detour, Disk, Weather};
 use std::os::unix::fs::{MetadataExt, chown};
 
 /// With a PostgreSQL behind it and nothing else.

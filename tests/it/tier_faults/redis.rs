@@ -2,7 +2,7 @@
 
 use super::load::{self, Load};
 use super::*;
-use crate::servers::{Answers, Detour, RedisServer, Weather};
+use servers::{Answers, Detour, RedisServer, Weather};
 use std::time::Duration;
 
 const AT_ONCE: Duration = Duration::ZERO;

@@ -3,8 +3,8 @@
 
 use super::load;
 use super::*;
-use crate::postgres::Postgres;
-use crate::servers::RedisServer;
+use servers::Postgres;
+use servers::RedisServer;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 

@@ -1,6 +1,8 @@
 //! A real PostgreSQL, started for one test in a temporary folder, on a socket there and no port.
 
-pub mod pooler;
+mod pooler;
+
+pub use pooler::Pooler;
 
 use std::fs::{self, File};
 use std::io::Write;

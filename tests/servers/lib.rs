@@ -2,10 +2,12 @@
 
 mod detour;
 mod disk;
+mod postgres;
 mod redis;
 
 pub use detour::{Answers, Detour, Weather};
 pub use disk::Disk;
+pub use postgres::{Pooler, Postgres, Session};
 pub use redis::{Cluster, RedisServer};
 
 use std::net::TcpListener;
