@@ -11,12 +11,25 @@ const FILE_LIMITS: &[(&str, usize)] = &[
     ("", 400),
 ];
 
+/// Lines a file may have that is itself a test: a `tests.rs`, or one in the folder `tests/` that takes its place.
+const TEST_FILE_LIMIT: usize = 400;
+
 /// Lines of code a function may have, from its name to its closing brace; comments and empty lines are free.
 const FUNCTION_LIMIT: usize = 50;
 
 #[test]
 fn no_file_is_too_long() {
     let long: Vec<String> = source::house().iter().filter_map(too_long).collect();
+    assert!(long.is_empty(), "\n{}\n", long.join("\n"));
+}
+
+#[test]
+fn no_test_file_is_too_long() {
+    let tests = source::tests();
+    let has = |path| tests.iter().any(|(test, _)| test == path);
+    assert!(has("flight/tests/mod.rs") && has("flight/tests/seats.rs") && !has("flight/mod.rs"));
+    let long: Vec<String> =
+        tests.iter().filter_map(|(path, text)| longer(path, text.lines().count(), TEST_FILE_LIMIT)).collect();
     assert!(long.is_empty(), "\n{}\n", long.join("\n"));
 }
 
@@ -49,8 +62,11 @@ fn a_function_is_counted_by_its_code() {
 
 fn too_long(file: &SourceFile) -> Option<String> {
     let (_, limit) = FILE_LIMITS.iter().find(|(place, _)| file.path.starts_with(place))?;
-    let lines = file.lines.len();
-    (lines >= *limit).then(|| format!("src/{}: {lines} lines, of fewer than {limit}", file.path))
+    longer(&file.path, file.lines.len(), *limit)
+}
+
+fn longer(path: &str, lines: usize, limit: usize) -> Option<String> {
+    (lines >= limit).then(|| format!("src/{path}: {lines} lines, of fewer than {limit}"))
 }
 
 fn long_functions(file: &SourceFile, limit: usize) -> Vec<String> {

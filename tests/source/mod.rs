@@ -19,6 +19,9 @@ pub struct Line {
     pub code: String,
 }
 
+/// The path of a file below `src/`, and all that stands in it.
+pub type Text = (String, String);
+
 // === impl SourceFile ===
 
 impl SourceFile {
@@ -50,16 +53,23 @@ impl SourceFile {
 
 /// Every file below `src/` that is not itself a test, sorted by path.
 pub fn house() -> Vec<SourceFile> {
+    let (_, house) = tests_and_house();
+    house.iter().map(|(path, text)| SourceFile::parse(path, text)).collect()
+}
+
+/// Every file below `src/` that is itself a test, sorted by path.
+#[allow(dead_code, reason = "the floors ask nothing of tests")]
+pub fn tests() -> Vec<Text> {
+    tests_and_house().0
+}
+
+fn tests_and_house() -> (Vec<Text>, Vec<Text>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut texts = Vec::new();
     collect(&root, &root, &mut texts);
     texts.sort();
-    let test_files: Vec<String> = texts.iter().flat_map(|(path, text)| test_files(path, text)).collect();
-    texts
-        .iter()
-        .filter(|(path, _)| !test_files.iter().any(|test| is_or_is_below(path, test)))
-        .map(|(path, text)| SourceFile::parse(path, text))
-        .collect()
+    let tests: Vec<String> = texts.iter().flat_map(|(path, text)| test_files(path, text)).collect();
+    texts.into_iter().partition(|(path, _)| tests.iter().any(|test| is_or_is_below(path, test)))
 }
 
 /// The byte of the `{` that opens the body of the item at `start`, or of the `;` that ends it without one.
@@ -91,7 +101,7 @@ pub fn closing_brace(code: &str, open: usize) -> usize {
     code.len()
 }
 
-fn collect(root: &Path, folder: &Path, texts: &mut Vec<(String, String)>) {
+fn collect(root: &Path, folder: &Path, texts: &mut Vec<Text>) {
     for entry in fs::read_dir(folder).expect("src/ can be read") {
         let path = entry.expect("src/ can be listed").path();
         if path.is_dir() {
