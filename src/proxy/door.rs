@@ -268,14 +268,15 @@ fn write(mut reply: Reply, id: &[u8], with_body: bool) -> (Vec<u8>, u64) {
     (answer, body.len() as u64)
 }
 
-/// Whether `path` would be, for an upstream that unescapes it, a route that is read or counted here.
+/// Whether `path` is, for an upstream that unescapes it, another route than it is here.
 fn is_disguised(method: &str, path: &str) -> bool {
     if !path.contains('%') {
         return false;
     }
     let plain = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    matches!(dialect::find(method, path).1, Handling::Forward | Handling::ForwardAndRefresh)
-        && dialect::find(method, &plain).0.template == plain
+    let (route, handling) = dialect::find(method, path);
+    let (meant, done) = dialect::find(method, &plain);
+    (route.template, handling) != (meant.template, done)
 }
 
 /// The route of a head that could not be read: its dialect at least can be told from its path.

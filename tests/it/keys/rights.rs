@@ -192,6 +192,34 @@ async fn management_is_kept_for_those_who_are_named() {
     pannier.ask(&of(&Ask::get("/api/tags"), &ann)).await.fine();
 }
 
+/// Ollama unescapes a path before it looks for the route.
+#[tokio::test]
+async fn an_escaped_path_is_no_way_round() {
+    let upstream = upstream().await;
+    upstream.always("/v1/models/a%2Fb", json(200, "{}"));
+    let pannier = Launch::before(&upstream).set("auth.management", r#"["root"]"#).start().await;
+    let ann = make(&pannier, "ann", Value::Null).await;
+    let before = upstream.strangers().len();
+    for (method, target) in [
+        ("POST", "/%61pi/blobs/sha256:1"),
+        ("HEAD", "/%61pi/blobs/sha256:1"),
+        ("POST", "/api%2fblobs%2Fsha256:1"),
+        ("DELETE", "/%61pi/user/keys/1"),
+        ("POST", "/%61pi/pull"),
+        ("POST", "/%61pi/pull/"),
+        ("POST", "/%61pi/unknown"),
+        ("POST", "/%61pi/chat"),
+        ("GET", "/v1/models%2Fa"),
+        ("GET", "/%61pi/tags"),
+    ] {
+        let ask = Ask::new(method, target).bytes("{}");
+        assert_eq!(pannier.ask(&of(&ask, &ann)).await.status(), 400, "{method} {target}");
+    }
+    assert_eq!(upstream.strangers().len(), before);
+    // What the name of a model needs is another matter.
+    pannier.ask(&of(&Ask::get("/v1/models/a%2Fb"), &ann)).await.fine();
+}
+
 #[tokio::test]
 async fn limits_are_given_and_seen_on_the_command_line() {
     let upstream = upstream().await;
