@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
-use crate::gateway::{Gateway, Items, Policy, Warmer, Way};
+use crate::gateway::{Gateway, Items, Policy, Touches, Warmer, Way};
 use crate::proxy::{
     self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Relay, Road,
 };
@@ -181,6 +181,7 @@ fn way(
         tiers: below.tiers.clone(),
         turns: below.turns.clone(),
         vectors,
+        touches: Touches::new(),
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
         sinks: Sinks::new(sinks),
@@ -294,6 +295,7 @@ fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>) {
     show(Sampled::Size("text_calls_under_way"), |way| way.items.batcher.under_way() as u64);
     show(Sampled::Size("recorded_bytes"), |way| way.flights.recorded_bytes() as u64);
     show(Sampled::Size("models"), |way| way.inventory.models().len() as u64);
+    show(Sampled::Size("touched_models"), |way| way.touches.len() as u64);
     show(Sampled::Size("origins"), |way| way.origins.len());
     let read = gateway.clone();
     metrics.gauge_source(Sampled::Size("recall_bytes"), move || read.recall_size().0 as i64);

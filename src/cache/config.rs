@@ -38,6 +38,8 @@ pub struct Config {
     /// Zero means that nothing is used when its time is over.
     #[serde(deserialize_with = "units::duration")]
     pub stale_if_error: Duration,
+    /// Whether a hit keeps its model warm.
+    pub touch_keep_alive: bool,
     pub epoch: String,
     /// The first that matches wins.
     pub rules: Vec<Rule>,

@@ -56,6 +56,11 @@ impl Policy {
         !self.config.stale_if_error.is_zero()
     }
 
+    /// Whether a hit keeps its model warm.
+    pub fn keeps_warm(&self) -> bool {
+        self.config.touch_keep_alive
+    }
+
     /// Whether two keys that share answers may be under different rules.
     pub fn tells_keys_apart(&self) -> bool {
         self.tells_keys_apart

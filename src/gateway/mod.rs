@@ -32,6 +32,7 @@ mod shown;
 mod sight;
 mod stale;
 mod texts;
+mod touch;
 mod trip;
 mod verdict;
 mod warm;
@@ -49,6 +50,7 @@ pub use policy::Policy;
 pub use recall::{Alias, Recalled};
 pub use rendition::Fresh;
 pub use respond::{Body, Reply};
+pub use touch::Touches;
 pub use warmer::Warmer;
 
 use crate::cache::{Directives, Memory, Stock, Tiers, Turns, Vectors};
@@ -98,6 +100,7 @@ pub struct Way {
     pub vectors: Arc<Vectors>,
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
     pub items: Items,
+    pub touches: Touches,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
 }

@@ -1,10 +1,11 @@
 //! The shortest way to a remembered answer: from the very bytes of a request to the finished bytes of
 //! its answer, without reading either.
 
-use super::Way;
 use super::fetch::Remembered;
 use super::order::Order;
 use super::rendition::{Fresh, Rendition};
+use super::touch::Warmth;
+use super::{Policy, Way};
 use crate::cache::{CacheKey, Entry, Settling};
 use crate::domain::{CallFacts, Consumer, Pour, Route, Template};
 use crate::telemetry::HitHandles;
@@ -24,6 +25,8 @@ pub struct Alias {
     pub facts: CallFacts,
     /// Where a hit is counted, looked up once.
     pub counters: HitHandles,
+    /// What a hit does for its model.
+    pub warmth: Option<Box<Warmth>>,
 }
 
 /// When something was learned: what names meant, and which policy was in force.
@@ -80,7 +83,7 @@ impl Recall {
         &self,
         way: &Way,
         order: &Order<'_>,
-        (generation, by_key): (u64, bool),
+        policy: &Policy,
         remembered: &Remembered,
         template: &Template,
     ) {
@@ -91,6 +94,7 @@ impl Recall {
             return;
         }
         let Some(rendition) = Rendition::of(stored, entry, template) else { return };
+        let (generation, by_key) = (policy.generation, policy.cache.tells_keys_apart());
         let learned = Stamp { epoch: identity.epoch, generation, by_key };
         let name = name(&request.consumer, learned, request.form.path(), &request.body);
         let alias = Alias {
@@ -102,6 +106,7 @@ impl Recall {
             route: request.route,
             facts: order.facts.clone(),
             counters: way.metrics.hit_handles(request.route, &order.facts, &entry.observed),
+            warmth: Warmth::of(way, policy, order).map(Box::new),
         };
         let weight = u64::from(alias.weight());
         self.known.insert(name, Arc::new(alias));

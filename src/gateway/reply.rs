@@ -2,6 +2,7 @@
 
 use super::fetch::Fetched;
 use super::order::Order;
+use super::touch::Warmth;
 use super::{Gateway, Policy, Reply, respond};
 use crate::cache::Directives;
 use crate::domain::{Error, Record};
@@ -20,6 +21,9 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let is_plain = is_plain && order.directives == Directives::default();
+        if let Some(warmth) = Warmth::of(&self.way, policy, order) {
+            warmth.note(&self.way, fetched.outcome(), fetched.why());
+        }
         let is_fresh = matches!(fetched, Fetched::Remembered(_));
         Ok(match fetched {
             Fetched::Remembered(remembered) | Fetched::Stale(remembered) => {
@@ -28,8 +32,7 @@ impl Gateway {
                 let pace = order.pace(&remembered.entry, &template);
                 // The shortest way knows no pace, and believes in every answer that it leads to.
                 if is_plain && is_fresh && pace.is_none() {
-                    let under = (policy.generation, policy.cache.tells_keys_apart());
-                    self.recall.learn(&self.way, order, under, &remembered, &template);
+                    self.recall.learn(&self.way, order, policy, &remembered, &template);
                 }
                 respond::remembered(&remembered, &template, pace, record)
             }

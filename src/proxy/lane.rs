@@ -106,6 +106,7 @@ impl Lane {
     pub fn book(&self, hit: &Hit) {
         let total = hit.started.elapsed();
         hit.recalled.alias.counters.count(total, hit.received as u64, hit.sent as u64);
+        self.gateway.keep_warm(&hit.recalled, hit.started);
         if let Some(log) = self.log.as_ref().filter(|log| log.wants(CacheOutcome::Hit)) {
             log.write(&hit.record(total, Ending::Complete));
         }

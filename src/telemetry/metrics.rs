@@ -5,7 +5,7 @@
 
 use super::buckets;
 use super::declare::Declare;
-use super::tier::{TurnOutcome, WriteLoss};
+use super::tier::{TouchOutcome, TurnOutcome, WriteLoss};
 use crate::domain::{Kind, Operation, Reason, Route};
 use prometheus::{Counter, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::HashSet;
@@ -184,6 +184,8 @@ families! {
     coalesced: IntCounter = "pannier_coalesced_requests_total", FLAT, NONE;
     /// Trips, and texts, that waited for their turn among replicas, by what came of it.
     turns: IntCounterVec = "pannier_flight_turns_total", ["outcome"], NONE;
+    /// Models that hits were to keep warm, by what came of it.
+    touches: IntCounterVec = "pannier_model_touches_total", ["outcome"], NONE;
     /// Trips under way.
     flights: IntGauge = "pannier_flights", FLAT, NONE;
 
@@ -333,6 +335,9 @@ impl Families {
         }
         for outcome in TurnOutcome::ALL {
             self.turns.with_label_values(&[outcome.label()]);
+        }
+        for outcome in TouchOutcome::ALL {
+            self.touches.with_label_values(&[outcome.label()]);
         }
         for cause in WriteLoss::ALL {
             self.cache_writes_lost.with_label_values(&[cause.label()]);

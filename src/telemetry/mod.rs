@@ -25,7 +25,7 @@ pub use exposition::Exposition;
 pub use figures::{CallFigures, TierFigures};
 pub use metrics::{Eviction, Held, Listener, Metrics, Sampled};
 pub use start::{Log, StartError, start};
-pub use tier::{TierResult, TurnOutcome, WriteLoss};
+pub use tier::{TierResult, TouchOutcome, TurnOutcome, WriteLoss};
 
 use crate::domain::{Record, Trip};
 use std::sync::Arc;

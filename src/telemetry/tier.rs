@@ -43,6 +43,20 @@ pub enum TurnOutcome {
     Alone,
 }
 
+/// What became of a model that a hit was to keep warm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TouchOutcome {
+    Touched,
+    /// The upstream does not have it loaded, or will not for long enough: it is left alone.
+    NotLoaded,
+    /// It stays for ever.
+    Pinned,
+    /// It is loaded otherwise than those who ask for it want it.
+    Otherwise,
+    /// The upstream did not answer, or not well.
+    Failed,
+}
+
 impl Metrics {
     /// Lets the series of a tier behind the memory exist before it is asked.
     pub fn expect_tier(&self, tier: &'static str) {
@@ -80,6 +94,11 @@ impl Metrics {
         self.families.turns.with_label_values(&[outcome.label()]).inc();
     }
 
+    /// A hit was to keep a model warm.
+    pub fn touched(&self, outcome: TouchOutcome) {
+        self.families.touches.with_label_values(&[outcome.label()]).inc();
+    }
+
     /// One question to something that Pannier depends on, and whether it was answered.
     pub fn dependency_asked(&self, dep: &'static str, op: &'static str, took: Duration, answered: bool) {
         let labels = [dep, op];
@@ -103,6 +122,26 @@ impl TierResult {
             TierResult::Miss => "miss",
             TierResult::Error => "error",
             TierResult::Bypass => "bypass",
+        }
+    }
+}
+
+impl TouchOutcome {
+    pub(super) const ALL: [TouchOutcome; 5] = [
+        TouchOutcome::Touched,
+        TouchOutcome::NotLoaded,
+        TouchOutcome::Pinned,
+        TouchOutcome::Otherwise,
+        TouchOutcome::Failed,
+    ];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            TouchOutcome::Touched => "touched",
+            TouchOutcome::NotLoaded => "not_loaded",
+            TouchOutcome::Pinned => "pinned",
+            TouchOutcome::Otherwise => "otherwise",
+            TouchOutcome::Failed => "failed",
         }
     }
 }

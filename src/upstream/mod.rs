@@ -9,6 +9,7 @@ mod inventory;
 mod line;
 mod link;
 mod listing;
+mod loaded;
 mod opening;
 mod origins;
 mod pool;

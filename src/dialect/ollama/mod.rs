@@ -2,6 +2,7 @@
 
 mod decode;
 mod replay;
+mod residence;
 mod scan;
 mod turn;
 mod vectors;
@@ -9,6 +10,7 @@ mod vectors;
 pub use decode::{decode, known};
 pub(super) use decode::{decode_texts, ends_stay};
 pub use replay::cut;
+pub use residence::{Manner, Residence};
 pub use scan::Scanner;
 pub use turn::turn;
 pub use vectors::shorten;

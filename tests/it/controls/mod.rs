@@ -5,3 +5,4 @@ mod reasons;
 mod request;
 mod rules;
 mod stale;
+mod touch;
