@@ -2,17 +2,15 @@
 //! first start makes and only its owner can read. Never shown.
 
 use super::Config;
-use crate::domain::Hidden;
+use crate::domain::{Hidden, hex};
 use crate::store::{Private, PrivateError};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// In the data directory.
 const FILE_NAME: &str = "admin.key";
-/// How a key begins that was made here, so that it is known for what it is where it should not be.
+/// How a key begins that was made here, so that it is known for what it is where it should not be. Behind it are
+/// 256 random bits.
 const MARK: &str = "pannier_admin_";
-/// Behind it: 256 random bits.
-const DIGITS: usize = 64;
 
 /// What an admin key is known by; the key itself is not kept.
 #[derive(Debug, Clone, Copy)]
@@ -61,18 +59,13 @@ pub fn admin_key(config: &Config, data_dir: &Path) -> Result<Hidden, AdminKeyErr
 }
 
 fn make(random: &[u8; 32]) -> String {
-    random.iter().fold(MARK.to_owned(), |mut key, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(key, "{byte:02x}");
-        key
-    })
+    [MARK, &hex::write(random)].concat()
 }
 
 fn checked(key: String, file: &Private) -> Result<Hidden, AdminKeyError> {
-    let digits = key.strip_prefix(MARK).unwrap_or_default();
-    match digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        true => Ok(Hidden::new(key)),
-        false => Err(AdminKeyError::Malformed { path: file.path() }),
+    match key.strip_prefix(MARK).and_then(hex::read) {
+        Some(_) => Ok(Hidden::new(key)),
+        None => Err(AdminKeyError::Malformed { path: file.path() }),
     }
 }
 
@@ -95,7 +88,7 @@ mod tests {
         assert!(matches!(admin_key(&config(""), &place), Err(AdminKeyError::Missing { .. })));
         let kept = AdminKey::kept(&config(""), &place).unwrap();
         let key = admin_key(&config(""), &place).unwrap();
-        assert!(key.expose().starts_with(MARK) && key.expose().len() == MARK.len() + DIGITS);
+        assert!(key.expose().starts_with(MARK) && key.expose().len() == MARK.len() + 64);
         assert!(kept.is(key.expose().as_bytes()));
         assert!(AdminKey::kept(&config(""), &place).unwrap().is(key.expose().as_bytes()));
         for wrong in ["", MARK, &key.expose()[1..], &format!("{} ", key.expose())] {

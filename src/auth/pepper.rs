@@ -1,10 +1,10 @@
 //! What keys are known by: a digest that is worth nothing without a secret of this Pannier's own. The secret comes
 //! from the settings, else from a file that the first start makes and only its owner can read. Never shown.
 
-use crate::domain::Hidden;
+use crate::domain::{Hidden, hex};
 use crate::store::keys::Digest;
 use crate::store::{Private, PrivateError};
-use std::fmt::{self, Write};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// In the data directory.
@@ -30,18 +30,14 @@ impl Pepper {
 
     /// 64 hexadecimal digits, as `openssl rand -hex 32` writes them.
     pub fn from_hex(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap_or_default();
-        Some(Pepper(std::array::from_fn(byte)))
+        hex::read(text).map(Pepper)
     }
 
     /// The one that is given, else that of `data_dir`, where one is made if there is none.
     pub fn kept(given: &Hidden, data_dir: &Path) -> Result<Self, PepperError> {
         let file = Private::new(data_dir, FILE_NAME);
-        let text = if given.expose().is_empty() { Hidden::new(file.text(write)?) } else { given.clone() };
+        let text =
+            if given.expose().is_empty() { Hidden::new(file.text(hex::write)?) } else { given.clone() };
         Pepper::from_hex(text.expose()).ok_or_else(|| PepperError::Malformed { path: file.path() })
     }
 
@@ -54,14 +50,6 @@ impl Pepper {
     pub fn mark(&self) -> Digest {
         blake3::derive_key("pannier 2026 mark of the pepper of keys", &self.0)
     }
-}
-
-fn write(random: &[u8; 32]) -> String {
-    random.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Shows nothing.

@@ -1,7 +1,6 @@
 //! Under what name an answer is kept.
 
-use super::hex;
-use crate::domain::{Fingerprint, Scope};
+use crate::domain::{Fingerprint, Scope, hex};
 use std::fmt;
 
 /// Changes when entries of an older Pannier must not be found any more.

@@ -11,7 +11,6 @@ mod directives;
 mod entry;
 mod eras;
 mod guard;
-mod hex;
 mod join;
 mod key;
 mod labels;

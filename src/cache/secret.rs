@@ -1,7 +1,7 @@
 //! The secret with which entries are sealed: from the settings, else from a file that the first start makes
 //! and only its owner can read. Never shown.
 
-use super::hex;
+use crate::domain::hex;
 use crate::store::{Private, PrivateError};
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ mod consumer;
 mod credential;
 mod embedding;
 mod error;
+pub mod hex;
 mod hidden;
 mod money;
 mod reason;

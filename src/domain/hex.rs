@@ -1,14 +1,14 @@
 //! 256 bits as people read and write them: 64 hexadecimal digits.
 
 /// In lower case.
-pub(super) fn write(bytes: &[u8; 32]) -> String {
+pub fn write(bytes: &[u8; 32]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// In either case; `None` where `text` is anything else.
-pub(super) fn read(text: &str) -> Option<[u8; 32]> {
+pub fn read(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     let mut bytes = [0; 32];
     if digits.len() != 2 * bytes.len() {
