@@ -106,12 +106,8 @@ impl Kind {
     /// Whether entries of this kind may be among those that are meant by `selection`, as far as it says what
     /// they are: where that is not known, they may.
     pub fn may_be_meant(&self, selection: &Selection) -> bool {
-        let Selection { prefix, model, team, key: _, expired: _ } = selection;
-        let named = |names: &Names| {
-            model.as_ref().is_none_or(|model| *model == names.model)
-                && team.as_ref().is_none_or(|team| *team == names.team)
-        };
-        prefix.is_none_or(|prefix| prefix == self.prefix()) && self.names.as_ref().is_none_or(named)
+        let named = |names: &Names| selection.means_names(&names.model, &names.team);
+        selection.means_prefix(self.prefix()) && self.names.as_ref().is_none_or(named)
     }
 }
 

@@ -259,9 +259,6 @@ impl Stock {
 
 impl Held {
     fn is_meant(&self, selection: &Selection) -> bool {
-        let Selection { prefix, model, team, key: _, expired: _ } = selection;
-        prefix.is_none_or(|prefix| prefix == self.prefix)
-            && model.as_ref().is_none_or(|model| *model == self.model)
-            && team.as_ref().is_none_or(|team| *team == self.team)
+        selection.means_prefix(self.prefix) && selection.means_names(&self.model, &self.team)
     }
 }

@@ -141,11 +141,19 @@ impl Selection {
     /// Whether an entry with this label under `key` may be meant, be it over or not; a `key` that is `None` may be
     /// any.
     pub fn may_mean(&self, key: Option<&CacheKey>, label: &Label) -> bool {
-        let Selection { key: wanted, prefix, model, team, expired: _ } = self;
-        wanted.as_ref().is_none_or(|wanted| key.is_none_or(|key| key == wanted))
-            && prefix.is_none_or(|prefix| prefix == label.prefix)
-            && model.as_ref().is_none_or(|model| *model == label.model)
-            && team.as_ref().is_none_or(|team| *team == label.team)
+        self.key.as_ref().is_none_or(|wanted| key.is_none_or(|key| key == wanted))
+            && self.means_prefix(label.prefix)
+            && self.means_names(&label.model, &label.team)
+    }
+
+    pub fn means_prefix(&self, prefix: Prefix) -> bool {
+        self.prefix.is_none_or(|wanted| wanted == prefix)
+    }
+
+    /// Whether entries of this model and team are among those that are meant, as far as it says whose they are.
+    pub fn means_names(&self, model: &str, team: &str) -> bool {
+        self.model.as_ref().is_none_or(|wanted| **wanted == *model)
+            && self.team.as_ref().is_none_or(|wanted| **wanted == *team)
     }
 }
 
