@@ -57,10 +57,16 @@ pub fn hit(
 
 /// The whole answer from vectors that are `known`: as old as the oldest, and over when the first of them is.
 pub fn of_kept(order: &Order<'_>, known: &[Kept], each: &[Embedding]) -> Entry {
-    let now = Instant::now();
-    let stored = known.iter().map(|kept| kept.stored).min().unwrap_or(now);
-    let until = known.iter().map(|kept| kept.stored + kept.ttl).min().unwrap_or(now);
+    let (stored, until) = life(known.iter());
     entry(order, each, stored, until.saturating_duration_since(stored))
+}
+
+/// Since when what is put together from vectors that are `known` has been kept, and until when it may be used.
+pub fn life<'k>(known: impl Iterator<Item = &'k Kept> + Clone) -> (Instant, Instant) {
+    let now = Instant::now();
+    let stored = known.clone().map(|kept| kept.stored).min().unwrap_or(now);
+    let until = known.map(|kept| kept.stored + kept.ttl).min().unwrap_or(now);
+    (stored, until)
 }
 
 /// The answer when some of it came from the upstream just now.

@@ -5,7 +5,7 @@ use super::fetch::Remembered;
 use super::live::Live;
 use super::order::Order;
 use super::trip::TripHead;
-use super::{Request, Told, Way};
+use super::{Told, Way};
 use crate::cache::{Entry, TierName};
 use crate::dialect::openai::UsageStrip;
 use crate::dialect::{self};
@@ -42,12 +42,12 @@ pub enum Body {
 }
 
 impl Way {
-    /// What the upstream says to the request's origin, where it has one.
+    /// What the upstream says to a request's `origin`, where it has one.
     ///
     /// # Errors
     /// When the upstream cannot be asked.
-    pub async fn verdict(&self, request: &Request<'_>) -> Result<Option<Verdict>, Error> {
-        match &request.origin {
+    pub async fn verdict(&self, origin: Option<&HeaderValue>) -> Result<Option<Verdict>, Error> {
+        match origin {
             Some(origin) => self.origins.judge(origin).await.map(Some),
             None => Ok(None),
         }

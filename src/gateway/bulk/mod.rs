@@ -49,7 +49,7 @@ impl Gateway {
     pub async fn embed_many(&self, request: Request<'_>, record: &mut Record) -> Result<Reply, Error> {
         let (policy, era) = (self.policy.load_full(), self.way.stock.era());
         let directives = Directives::read(request.headers)?;
-        let verdict = self.way.verdict(&request).await?;
+        let verdict = self.way.verdict(request.origin.as_ref()).await?;
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }
@@ -146,9 +146,7 @@ impl Outlook {
         let (known, of) = (self.count_known(), self.known.len());
         let status = if self.is_all_known() {
             let now = Instant::now();
-            let kept = || self.known.iter().flatten();
-            let stored = kept().map(|kept| kept.stored).min().unwrap_or(now);
-            let until = kept().map(|kept| kept.stored + kept.ttl).min().unwrap_or(now);
+            let (stored, until) = assemble::life(self.known.iter().flatten());
             headers.insert(header::AGE, now.saturating_duration_since(stored).as_secs().into());
             respond::hit(until.saturating_duration_since(now), self.tier)
         } else if order.directives.only_if_cached {
