@@ -6,14 +6,16 @@ use crate::config::Config;
 use crate::domain::Hidden;
 use anyhow::{Context, bail, ensure};
 use bytes::{Bytes, BytesMut};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -25,12 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Of a whole answer that is read at once, in bytes.
 const LARGEST: usize = 64 << 20;
 
-/// Where the admin key comes from, when not from the settings or the data directory.
+/// How it is asked, and how what it says is shown.
 #[derive(Debug, Args)]
-pub(super) struct KeyOptions {
+pub(super) struct HouseOptions {
     /// The admin key; without it, that of the settings, else the one in the data directory
     #[arg(long, global = true, value_name = "KEY", env = "PANNIER_ADMIN_KEY", hide_env_values = true)]
     admin_key: Option<Hidden>,
+    /// How to show it
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Table,
+    Json,
 }
 
 /// A running Pannier.
@@ -73,11 +84,20 @@ pub(super) fn wait_for<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     runtime.context("cannot start the runtime")?.block_on(work)
 }
 
+/// As a part of a path, or of a query.
+pub(super) fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+pub(super) fn write_json(out: &mut dyn Write, told: &Value) -> anyhow::Result<()> {
+    Ok(writeln!(out, "{told:#}")?)
+}
+
 // === impl House ===
 
 impl House {
     /// The one that serves with these settings.
-    pub fn of(config: &Config, options: KeyOptions) -> anyhow::Result<House> {
+    pub fn of(config: &Config, options: HouseOptions) -> anyhow::Result<House> {
         let address = dialled(config.server.admin_listen);
         let key = match options.admin_key {
             Some(key) => key,

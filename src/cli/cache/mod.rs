@@ -8,10 +8,9 @@ mod stats;
 mod top;
 mod warm;
 
-use super::house::{House, KeyOptions, wait_for};
+use super::house::{Format, House, HouseOptions, escaped, wait_for, write_json};
 use crate::config::Config;
-use clap::{Args, Subcommand, ValueEnum};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::io::Write;
 
@@ -20,10 +19,7 @@ pub(super) struct Options {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    key: KeyOptions,
-    /// How to show it
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    house: HouseOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,12 +40,6 @@ enum Command {
     Clear(clear::Options),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
 /// Which entries are meant; what is left out matches all.
 #[derive(Debug, Args)]
 struct Which {
@@ -65,16 +55,17 @@ struct Which {
 
 impl Options {
     pub(super) fn run(self, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
-        let house = House::of(config, self.key)?;
+        let format = self.house.format;
+        let house = House::of(config, self.house)?;
         wait_for(async {
             match self.command {
-                Command::Stats => stats::run(&house, self.format, out).await,
-                Command::Top(options) => options.run(&house, self.format, out).await,
-                Command::Explain(options) => options.run(&house, self.format, out).await,
-                Command::Warm(options) => options.run(&house, self.format, out).await,
-                Command::Show(options) => options.run(&house, self.format, out).await,
+                Command::Stats => stats::run(&house, format, out).await,
+                Command::Top(options) => options.run(&house, format, out).await,
+                Command::Explain(options) => options.run(&house, format, out).await,
+                Command::Warm(options) => options.run(&house, format, out).await,
+                Command::Show(options) => options.run(&house, format, out).await,
                 Command::Export(options) => options.run(&house, out).await,
-                Command::Clear(options) => options.run(&house, self.format, out).await,
+                Command::Clear(options) => options.run(&house, format, out).await,
             }
         })
     }
@@ -90,13 +81,8 @@ impl Which {
 
 /// `path` with a query.
 fn target(path: &str, pairs: &[(&str, String)]) -> String {
-    let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
     if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
-}
-
-fn write_json(out: &mut dyn Write, value: &Value) -> anyhow::Result<()> {
-    Ok(writeln!(out, "{value:#}")?)
 }
 
 /// A text or a number as it stands in a cell.

@@ -1,6 +1,6 @@
 //! `pannier cache show`
 
-use super::{Format, cell, target, write_json};
+use super::{Format, cell, escaped, target, write_json};
 use crate::cli::house::House;
 use crate::cli::table::{self, Lean};
 use bytes::Bytes;
@@ -58,8 +58,4 @@ fn text(value: &Value) -> String {
         .chars()
         .map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter })
         .collect()
-}
-
-fn escaped(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -4,12 +4,11 @@ mod create;
 mod show;
 mod when;
 
-use super::house::{House, KeyOptions, wait_for};
+use super::house::{Format, House, HouseOptions, escaped, wait_for};
 use crate::config::Config;
 use bytes::Bytes;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use http::Method;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -18,10 +17,7 @@ pub(super) struct Options {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    key: KeyOptions,
-    /// How to show it
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    house: HouseOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,12 +40,6 @@ enum Command {
     Delete(Which),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
 /// A key.
 #[derive(Debug, Args)]
 struct Which {
@@ -59,8 +49,8 @@ struct Which {
 
 impl Options {
     pub(super) fn run(self, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
-        let house = House::of(config, self.key)?;
-        let format = self.format;
+        let format = self.house.format;
+        let house = House::of(config, self.house)?;
         wait_for(async {
             let (method, target, body) = match self.command {
                 Command::Create(options) => return options.run(&house, format, out).await,
@@ -86,6 +76,6 @@ impl Options {
 
 impl Which {
     fn target(&self) -> String {
-        format!("/admin/keys/{}", utf8_percent_encode(&self.key, NON_ALPHANUMERIC))
+        format!("/admin/keys/{}", escaped(&self.key))
     }
 }

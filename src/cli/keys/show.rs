@@ -2,6 +2,7 @@
 
 use super::Format;
 use super::when::{Moment, shown};
+use crate::cli::house::write_json;
 use crate::cli::table::{self, Lean};
 use serde_json::Value;
 use std::io::Write;
@@ -11,7 +12,7 @@ const HEAD: [&str; 9] = ["name", "team", "start", "models", "routes", "state", "
 /// One that has just been made: the only time that anybody sees it.
 pub(super) fn new(told: &Value, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
     if format == Format::Json {
-        return json(told, out);
+        return write_json(out, told);
     }
     writeln!(out, "{}\n", cell(&told["key"]))?;
     rows(&[row(told)], out)?;
@@ -20,23 +21,19 @@ pub(super) fn new(told: &Value, format: Format, out: &mut dyn Write) -> anyhow::
 
 pub(super) fn one(told: &Value, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
     match format {
-        Format::Json => json(told, out),
+        Format::Json => write_json(out, told),
         Format::Table => rows(&[row(told)], out),
     }
 }
 
 pub(super) fn all(told: &Value, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
     match format {
-        Format::Json => json(told, out),
+        Format::Json => write_json(out, told),
         Format::Table => {
             let keys: Vec<_> = told["keys"].as_array().into_iter().flatten().map(row).collect();
             rows(&keys, out)
         }
     }
-}
-
-fn json(told: &Value, out: &mut dyn Write) -> anyhow::Result<()> {
-    Ok(writeln!(out, "{told:#}")?)
 }
 
 fn rows(rows: &[[String; 9]], out: &mut dyn Write) -> anyhow::Result<()> {
