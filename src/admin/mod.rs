@@ -63,8 +63,10 @@ struct House {
     path: &'static str,
     verb: Verb,
     access: Access,
-    answer: fn(MethodFilter) -> MethodRouter<Parts>,
+    answer: Answering,
 }
+
+type Answering = fn(MethodFilter) -> MethodRouter<Parts>;
 
 /// What is done there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,83 +83,38 @@ const ONE_KEY: &str = "/admin/keys/{id}";
 /// All of them: the router is built from this table, and the data port asks it what to forward. Whatever does
 /// not stand here as open is locked.
 const HOUSE: &[House] = &[
-    House { path: "/metrics", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, metrics) },
-    House { path: "/livez", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, health::livez) },
-    House { path: "/readyz", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, health::readyz) },
-    House {
-        path: "/startupz",
-        verb: Verb::Get,
-        access: Access::Open,
-        answer: |verb| on(verb, health::startupz),
-    },
+    open(Verb::Get, "/metrics", |verb| on(verb, metrics)),
+    open(Verb::Get, "/livez", |verb| on(verb, health::livez)),
+    open(Verb::Get, "/readyz", |verb| on(verb, health::readyz)),
+    open(Verb::Get, "/startupz", |verb| on(verb, health::startupz)),
     // Kubernetes' old name for /livez.
-    House { path: "/healthz", verb: Verb::Get, access: Access::Open, answer: |verb| on(verb, health::livez) },
-    House {
-        path: "/analytics/cache",
-        verb: Verb::Get,
-        access: Access::Open,
-        answer: |verb| on(verb, figures::analytics),
-    },
-    House {
-        path: "/api/cache/stats",
-        verb: Verb::Get,
-        access: Access::Open,
-        answer: |verb| on(verb, figures::stats),
-    },
-    House {
-        path: "/analytics/cache",
-        verb: Verb::Delete,
-        access: Access::Admin,
-        answer: |verb| on(verb, cache::remove),
-    },
-    House {
-        path: "/admin/cache/top",
-        verb: Verb::Get,
-        access: Access::Admin,
-        answer: |verb| on(verb, cache::top),
-    },
-    House {
-        path: "/admin/cache/entries/{key}",
-        verb: Verb::Get,
-        access: Access::Admin,
-        answer: |verb| on(verb, entries::show),
-    },
-    House {
-        path: "/admin/cache/entries/{key}",
-        verb: Verb::Delete,
-        access: Access::Admin,
-        answer: |verb| on(verb, entries::remove),
-    },
-    House {
-        path: "/admin/cache/export",
-        verb: Verb::Get,
-        access: Access::Admin,
-        answer: |verb| on(verb, entries::export),
-    },
-    House {
-        path: "/admin/cache/explain",
-        verb: Verb::Post,
-        access: Access::Admin,
-        answer: |verb| on(verb, why::explain),
-    },
-    House {
-        path: "/admin/cache/warm",
-        verb: Verb::Post,
-        access: Access::Admin,
-        answer: |verb| on(verb, why::warm),
-    },
-    House { path: KEYS, verb: Verb::Get, access: Access::Admin, answer: |verb| on(verb, keys::list) },
-    House { path: KEYS, verb: Verb::Post, access: Access::Admin, answer: |verb| on(verb, keys::create) },
-    House { path: ONE_KEY, verb: Verb::Get, access: Access::Admin, answer: |verb| on(verb, keys::show) },
-    House { path: ONE_KEY, verb: Verb::Patch, access: Access::Admin, answer: |verb| on(verb, keys::edit) },
-    House { path: ONE_KEY, verb: Verb::Delete, access: Access::Admin, answer: |verb| on(verb, keys::remove) },
-    House {
-        path: "/admin/keys/{id}/rotate",
-        verb: Verb::Post,
-        access: Access::Admin,
-        answer: |verb| on(verb, keys::rotate),
-    },
+    open(Verb::Get, "/healthz", |verb| on(verb, health::livez)),
+    open(Verb::Get, "/analytics/cache", |verb| on(verb, figures::analytics)),
+    open(Verb::Get, "/api/cache/stats", |verb| on(verb, figures::stats)),
+    admin(Verb::Delete, "/analytics/cache", |verb| on(verb, cache::remove)),
+    admin(Verb::Get, "/admin/cache/top", |verb| on(verb, cache::top)),
+    admin(Verb::Get, "/admin/cache/entries/{key}", |verb| on(verb, entries::show)),
+    admin(Verb::Delete, "/admin/cache/entries/{key}", |verb| on(verb, entries::remove)),
+    admin(Verb::Get, "/admin/cache/export", |verb| on(verb, entries::export)),
+    admin(Verb::Post, "/admin/cache/explain", |verb| on(verb, why::explain)),
+    admin(Verb::Post, "/admin/cache/warm", |verb| on(verb, why::warm)),
+    admin(Verb::Get, KEYS, |verb| on(verb, keys::list)),
+    admin(Verb::Post, KEYS, |verb| on(verb, keys::create)),
+    admin(Verb::Get, ONE_KEY, |verb| on(verb, keys::show)),
+    admin(Verb::Patch, ONE_KEY, |verb| on(verb, keys::edit)),
+    admin(Verb::Delete, ONE_KEY, |verb| on(verb, keys::remove)),
+    admin(Verb::Post, "/admin/keys/{id}/rotate", |verb| on(verb, keys::rotate)),
 ];
+
+/// For everybody.
+const fn open(verb: Verb, path: &'static str, answer: Answering) -> House {
+    House { path, verb, access: Access::Open, answer }
+}
+
+/// For whoever has the admin key.
+const fn admin(verb: Verb, path: &'static str, answer: Answering) -> House {
+    House { path, verb, access: Access::Admin, answer }
+}
 
 /// Whether a request for this path (without its query) is for the house, whatever its method.
 pub fn is_house(path: &str) -> bool {
