@@ -175,13 +175,7 @@ async fn it_says_why_it_cannot() {
 #[tokio::test]
 async fn control_c_leaves_a_whole_file_and_what_was_made_is_kept() {
     let upstream = Upstream::start().await;
-    let gate = Gate::closed();
-    let held = gate.clone();
-    upstream.on("/api/embed", move |visit| {
-        let late = String::from_utf8_lossy(&visit.body()).contains("late");
-        let wait = late.then(|| Act::Wait(held.clone()));
-        wait.into_iter().chain(embedder::embeds(visit, DIGEST)).collect()
-    });
+    let gate = embedder::embeds_late(&upstream, DIGEST);
     let pannier = Pannier::start(&upstream).await;
     let dir = TempDir::new().expect("a directory");
     let path = file(&dir, "texts.txt", "a\nb\nlate\nc\n");

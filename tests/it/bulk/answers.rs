@@ -60,13 +60,7 @@ async fn numbers_may_be_base64_and_vectors_shorter() {
 #[tokio::test]
 async fn lines_come_in_order_while_others_are_under_way() {
     let upstream = Upstream::start().await;
-    let gate = Gate::closed();
-    let held = gate.clone();
-    upstream.on("/api/embed", move |visit| {
-        let late = String::from_utf8_lossy(&visit.body()).contains("late");
-        let wait = late.then(|| Act::Wait(held.clone()));
-        wait.into_iter().chain(embedder::embeds(visit, DIGEST)).collect()
-    });
+    let gate = embedder::embeds_late(&upstream, DIGEST);
     let pannier = Launch::before(&upstream).set("embeddings.workers", "2").start().await;
     let texts = ["first", "late", "third", "fourth"];
     let mut wire = pannier.open().await;

@@ -2,7 +2,7 @@
 //! digest, made and written here without a line of Pannier's.
 
 use super::answers::{json, whole};
-use super::upstream::{Act, Visit};
+use super::upstream::{Act, Gate, Upstream, Visit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -92,6 +92,18 @@ pub fn embeds(visit: &Visit, digest: &str) -> Vec<Act> {
         data.join(",")
     );
     whole(200, "application/json", answer)
+}
+
+/// The same; a text in which `late` stands waits for the gate to open.
+pub fn embeds_late(upstream: &Upstream, digest: &'static str) -> Gate {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    upstream.on("/api/embed", move |visit| {
+        let late = String::from_utf8_lossy(&visit.body()).contains("late");
+        let wait = late.then(|| Act::Wait(held.clone()));
+        wait.into_iter().chain(embeds(visit, digest)).collect()
+    });
+    gate
 }
 
 /// A vector in either encoding.
