@@ -6,6 +6,7 @@ use crate::domain::{Error, Kind};
 use axum::extract::{Query, State};
 use axum::response::Response;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// A query's names and values, in order.
@@ -103,8 +104,8 @@ impl Wanted {
             let Selection { prefix, model, team, .. } = &mut wanted.selection;
             match name.as_str() {
                 "prefix" => *prefix = Some(read_prefix(value)?),
-                "model" => *model = Some(value.as_str().into()),
-                "team" => *team = Some(value.as_str().into()),
+                "model" => *model = Some(read_name(value)?),
+                "team" => *team = Some(read_name(value)?),
                 "most" => wanted.most = Some(value.parse().map_err(|_| bad("most is a number"))?),
                 "expired" => {
                     let expired = value.parse().map_err(|_| bad("expired is true or false"))?;
@@ -124,6 +125,15 @@ impl Wanted {
 fn read_prefix(text: &str) -> Result<Prefix, Error> {
     let prefix = Prefix::ALL.into_iter().find(|prefix| prefix.label() == text);
     prefix.ok_or_else(|| bad("prefix is embedding, inference or chat"))
+}
+
+/// No model's name and no team's has letters that cannot be shown; not every tier could even be asked for them, and
+/// then it would owe the removal for ever.
+fn read_name(text: &str) -> Result<Arc<str>, Error> {
+    match text.chars().any(char::is_control) {
+        true => Err(bad("a name has no control characters")),
+        false => Ok(text.into()),
+    }
 }
 
 pub fn bad(message: impl Into<String>) -> Error {

@@ -315,8 +315,15 @@ async fn who_asks_for_something_else_removes_nothing() {
     let chat = route(CHAT).ask(false);
     pannier.ask(&chat).await.fine();
     pannier.remembered(&chat).await;
-    for query in ["?prefx=chat", "?prefix=speech", "?prefix=chat&prefix=chat", "?expired=perhaps", "?most=1"]
-    {
+    for query in [
+        "?prefx=chat",
+        "?prefix=speech",
+        "?prefix=chat&prefix=chat",
+        "?expired=perhaps",
+        "?most=1",
+        "?model=a%00b",
+        "?team=a%0Ab",
+    ] {
         let reply = pannier.administer(Ask::new("DELETE", &format!("{PLACE}{query}"))).await;
         assert_eq!(reply.status(), 400, "{query}");
     }
