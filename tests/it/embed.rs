@@ -149,6 +149,25 @@ async fn an_npy_is_a_table_of_float32() {
 }
 
 #[tokio::test]
+async fn the_texts_are_not_written_over() {
+    let upstream = embedding_upstream().await;
+    let pannier = Pannier::start(&upstream).await;
+    let dir = TempDir::new().expect("a directory");
+    let texts = file(&dir, "texts.txt", "one\ntwo\n");
+    let link = dir.path().join("vectors").to_string_lossy().into_owned();
+    std::os::unix::fs::symlink(&texts, &link).expect("a link");
+    for output in [&texts, &link] {
+        let redirected = || Stdio::from(std::fs::File::open(&texts).expect("open"));
+        for arguments in [vec!["--output", output, &texts], vec!["--output", output]] {
+            let child = command(&pannier, &arguments).stdin(redirected()).spawn().expect("start pannier");
+            let (code, _, said) = ended(child).await;
+            assert!(code == 1 && said.contains("what is read"), "{arguments:?}: {code} {said}");
+            assert_eq!(std::fs::read_to_string(&texts).expect("read"), "one\ntwo\n");
+        }
+    }
+}
+
+#[tokio::test]
 async fn it_says_why_it_cannot() {
     let upstream = embedding_upstream().await;
     let settings = "[auth]\nkeys = [{ name = \"ann\", key = \"k-ann\" }]\n";

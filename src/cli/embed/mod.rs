@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use input::Texts;
 use output::Sheet;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use window::{Fate, Question, Window};
@@ -162,7 +163,16 @@ impl Options {
             ensure!(self.format != Format::Npy, "an .npy is written to a file: --output FILE");
             return Ok(output::sheet(self.format, out));
         };
+        ensure!(!self.reads(path), "{} is what is read: it would be lost", path.display());
         output::sheet_in(self.format, create(path)?)
+    }
+
+    /// Whether the texts come from the file at `path`, under whatever name.
+    fn reads(&self, path: &Path) -> bool {
+        let given = self.file.as_deref().filter(|file| *file != Path::new("-"));
+        let file = |path: &Path| std::fs::metadata(path).ok().filter(|file| file.is_file());
+        let texts = file(given.unwrap_or(Path::new("/dev/stdin")));
+        texts.zip(file(path)).is_some_and(|(one, other)| (one.dev(), one.ino()) == (other.dev(), other.ino()))
     }
 }
 
