@@ -76,22 +76,39 @@ async fn the_key_stays_here() {
     let chat = route("/api/chat");
     upstream.always(chat.path, chat.acts(false));
     let bearer = format!("Bearer {key}");
-    let with_key = |ask: Ask| {
+    let alone = |ask: &Ask| {
         [
             ask.clone().with("X-API-Key", &key),
             ask.clone().with("Authorization", &bearer),
+            ask.clone().with("Authorization", &format!("bearer  {key} ")),
+            ask.clone().with("X-API-Key", &key).with("Authorization", &bearer),
+        ]
+    };
+    // Whoever presents another besides is nobody.
+    let mixed = |ask: &Ask| {
+        [
             ask.clone().with("X-API-Key", &key).with("Authorization", "Bearer another"),
-            ask.with("X-API-Key", "another").with("Authorization", &bearer),
+            ask.clone().with("X-API-Key", "another").with("Authorization", &bearer),
         ]
     };
     let mut answers = Vec::new();
-    for ask in [chat.ask(false), Ask::get("/api/tags"), Ask::get(TOP), Ask::get("/admin/cache/top?by=luck")] {
-        for ask in with_key(ask) {
-            answers.push(pannier.ask(&ask.with("Cache-Control", "no-cache")).await);
+    for ask in [chat.ask(false), Ask::get("/api/tags")].map(|ask| ask.with("Cache-Control", "no-cache")) {
+        for ask in alone(&ask) {
+            answers.push(pannier.ask(&ask).await.fine());
+        }
+        for ask in mixed(&ask) {
+            answers.push(pannier.ask(&ask).await);
+            assert_eq!(answers.last().map(Reply::status), Some(401), "{ask:?}");
         }
     }
+    for ask in [Ask::get(TOP), Ask::get("/admin/cache/top?by=luck")] {
+        for ask in alone(&ask).into_iter().chain(mixed(&ask)) {
+            answers.push(pannier.ask(&ask).await);
+        }
+    }
+    assert_eq!(upstream.count(chat.path), 4);
     for path in [chat.path, "/api/tags"] {
-        assert!(upstream.count(path) > 1, "{path}");
+        assert!(upstream.count(path) > 3, "{path}");
         for visit in upstream.visits(path) {
             assert!(find(&visit.head, key.as_bytes()).is_none(), "{}", String::from_utf8_lossy(&visit.head));
         }
