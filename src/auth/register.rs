@@ -9,7 +9,6 @@ use crate::domain::{Error, Hidden, Kind};
 use crate::store;
 use crate::store::keys::{Change, KeyRow, Keys};
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -227,8 +226,7 @@ impl Register {
             keys.into_iter().map(|(name, team)| Listed::Settings { name, team }).collect()
         };
         let table = self.stored.load();
-        let uses = table.uses();
-        let latest = |row| Listed::Stored(Box::new(with_use(row, &uses)));
+        let latest = |row| Listed::Stored(Box::new(with_use(row, &table)));
         Ok(of_settings.into_iter().chain(rows.into_iter().map(latest)).collect())
     }
 
@@ -239,14 +237,14 @@ impl Register {
     pub async fn find(&self, who: &str) -> Result<KeyRow, Error> {
         self.check_known(who)?;
         let found = self.asked(self.keys.find(who)).await?;
-        Ok(with_use(found.ok_or_else(no_such_key)?, &self.stored.load().uses()))
+        Ok(with_use(found.ok_or_else(no_such_key)?, &self.stored.load()))
     }
 
     async fn change(&self, who: &str, edit: impl FnOnce(&mut KeyRow) + Send) -> Result<KeyRow, Error> {
         self.check_known(who)?;
         self.claim().await?;
         let row = self.changed(self.keys.change(who, edit)).await?;
-        Ok(with_use(row, &self.stored.load().uses()))
+        Ok(with_use(row, &self.stored.load()))
     }
 
     /// What came of a change. It is in force when this returns, or a moment later if the database went away
@@ -324,9 +322,8 @@ impl Settings {
 }
 
 /// With its last use, which the database may not have been told yet.
-fn with_use(row: KeyRow, uses: &HashMap<&str, i64>) -> KeyRow {
-    let used = uses.get(row.id.as_str()).map_or(row.used, |used| row.used.max(*used));
-    KeyRow { used, ..row }
+fn with_use(row: KeyRow, table: &Table) -> KeyRow {
+    KeyRow { used: table.last_use(&row), ..row }
 }
 
 fn check_team(team: &str) -> Result<(), Error> {

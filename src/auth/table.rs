@@ -3,29 +3,30 @@
 use super::Terms;
 use crate::domain::{Consumer, Error, Kind, Limits};
 use crate::store::keys::{Digest, KeyRow};
+use hashbrown::HashTable;
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// All of them.
+/// All of them. What has not changed is shared with the table before.
 #[derive(Default)]
 pub struct Table {
-    slots: HashMap<Digest, Slot>,
+    keys: HashTable<Arc<StoredKey>>,
+    /// Those that were replaced, by their digests, and until when each is good yet.
+    old: HashMap<Digest, (Arc<StoredKey>, i64)>,
     /// Which the database has given it; 0 while it has not been read.
     pub version: i64,
 }
 
-/// A key, or the one that it has replaced, which is good until then. 0 is no end.
-struct Slot {
-    key: Arc<StoredKey>,
-    until: i64,
-}
-
 /// What is known of a key.
 pub struct StoredKey {
+    digest: Digest,
     id: Box<str>,
     consumer: Arc<Consumer>,
-    limits: Option<Arc<Limits>>,
+    /// The consumer's first limits are its own, not its team's.
+    is_limited: bool,
     is_admin: bool,
     is_disabled: bool,
     expires: i64,
@@ -42,49 +43,64 @@ struct Uses {
 /// A table that is being put together, row by row.
 pub struct Drawing<'t> {
     terms: &'t Terms,
-    /// By their ids. Whoever has not changed is taken over as a whole.
-    before: HashMap<&'t str, &'t Arc<StoredKey>>,
+    /// Whoever has not changed is taken over as a whole.
+    before: &'t Table,
+    /// The same in the order of ids: only where some have other digests now.
+    by_id: Option<Vec<&'t Arc<StoredKey>>>,
+    /// Many keys have the same.
     teams: HashSet<Arc<str>>,
-    slots: HashMap<Digest, Slot>,
+    limits: HashSet<Arc<Limits>>,
+    table: Table,
 }
 
 impl<'t> Drawing<'t> {
     /// `before` was drawn on the same terms, and knows of uses that the database has not been told yet.
     pub fn new(terms: &'t Terms, before: &'t Table) -> Self {
-        let keys = before.slots.values().map(|slot| (&*slot.key.id, &slot.key));
-        let slots = HashMap::with_capacity(before.slots.len());
-        Drawing { terms, before: keys.collect(), teams: HashSet::new(), slots }
+        let table = Table { keys: HashTable::with_capacity(before.keys.len()), ..Table::default() };
+        Drawing { terms, before, by_id: None, teams: HashSet::new(), limits: HashSet::new(), table }
     }
 
     pub fn add(&mut self, row: &KeyRow) {
-        let known = self.before.get(row.id.as_str()).copied();
+        let known = self.known(row);
         let key = match known.filter(|key| key.is_still(row)) {
             Some(key) => key.clone(),
             None => self.key(row, known.map(|key| &key.uses)),
         };
         if let Some((digest, until)) = row.old {
-            self.slots.insert(digest, Slot { key: key.clone(), until });
+            self.table.old.insert(digest, (key.clone(), until));
         }
-        self.slots.insert(row.digest, Slot { key, until: 0 });
+        self.table.put(key);
     }
 
     pub fn done(mut self, version: i64) -> Table {
-        self.slots.shrink_to_fit();
-        Table { slots: self.slots, version }
+        self.table.keys.shrink_to_fit(|key| hash(&key.digest));
+        Table { version, ..self.table }
+    }
+
+    /// What was known of the key of this row. One that was never rotated has the digest that it always had.
+    fn known(&mut self, row: &KeyRow) -> Option<&'t Arc<StoredKey>> {
+        let found = self.before.current(&row.digest).filter(|key| *key.id == *row.id);
+        if found.is_some() || row.rotated == 0 {
+            return found;
+        }
+        let by_id = self.by_id.get_or_insert_with(|| {
+            let mut keys: Vec<_> = self.before.keys.iter().collect();
+            keys.sort_unstable_by_key(|key| &key.id);
+            keys
+        });
+        let at = by_id.binary_search_by_key(&row.id.as_str(), |key| &key.id).ok()?;
+        Some(by_id[at])
     }
 
     fn key(&mut self, row: &KeyRow, uses: Option<&Arc<Uses>>) -> Arc<StoredKey> {
-        let team = self.teams.get(row.team.as_str()).cloned().unwrap_or_else(|| {
-            let team: Arc<str> = row.team.as_str().into();
-            self.teams.insert(team.clone());
-            team
-        });
+        let team = shared(&mut self.teams, row.team.as_str());
         let limits = Limits { models: row.models.clone(), routes: row.routes.clone() };
-        let limits = (!limits.are_none()).then(|| Arc::new(limits));
+        let limits = (!limits.are_none()).then(|| shared(&mut self.limits, limits));
         Arc::new(StoredKey {
+            digest: row.digest,
             id: row.id.as_str().into(),
             consumer: Arc::new(self.terms.consumer(row.name.as_str().into(), team, limits.as_ref())),
-            limits,
+            is_limited: limits.is_some(),
             is_admin: row.is_admin,
             is_disabled: row.is_disabled,
             expires: row.expires,
@@ -93,33 +109,64 @@ impl<'t> Drawing<'t> {
     }
 }
 
+/// `new`, or what is the same.
+fn shared<K: ?Sized + Eq + Hash, T: Into<Arc<K>> + Borrow<K>>(known: &mut HashSet<Arc<K>>, new: T) -> Arc<K> {
+    known.get(new.borrow()).cloned().unwrap_or_else(|| {
+        let new = new.into();
+        known.insert(new.clone());
+        new
+    })
+}
+
+/// A digest is as good as any hash.
+fn hash(digest: &Digest) -> u64 {
+    digest.first_chunk().map_or(0, |start| u64::from_le_bytes(*start))
+}
+
 impl Table {
     /// The same keys, where other terms hold.
     pub fn under(&self, terms: &Terms) -> Self {
-        let again = |slot: &Slot| {
-            let old = &slot.key;
+        let again = |old: &StoredKey| {
             let Consumer { name, team, .. } = &*old.consumer;
-            let key = Arc::new(StoredKey {
+            Arc::new(StoredKey {
+                digest: old.digest,
                 id: old.id.clone(),
-                consumer: Arc::new(terms.consumer(name.clone(), team.clone(), old.limits.as_ref())),
-                limits: old.limits.clone(),
+                consumer: Arc::new(terms.consumer(name.clone(), team.clone(), old.limits())),
+                is_limited: old.is_limited,
                 is_admin: old.is_admin,
                 is_disabled: old.is_disabled,
                 expires: old.expires,
                 uses: old.uses.clone(),
-            });
-            Slot { key, until: slot.until }
+            })
         };
-        let slots = self.slots.iter().map(|(digest, slot)| (*digest, again(slot))).collect();
-        Table { slots, version: self.version }
+        let keys = HashTable::with_capacity(self.keys.len());
+        let mut table = Table { keys, old: HashMap::new(), version: self.version };
+        self.keys.iter().for_each(|key| table.put(again(key)));
+        let old = self.old.iter().filter_map(|(digest, (key, until))| {
+            Some((*digest, (table.current(&key.digest)?.clone(), *until)))
+        });
+        table.old = old.collect();
+        table
+    }
+
+    fn put(&mut self, key: Arc<StoredKey>) {
+        let digest = key.digest;
+        self.keys
+            .entry(hash(&digest), |other| other.digest == digest, |other| hash(&other.digest))
+            .insert(key);
+    }
+
+    /// The key of this digest, unless it was replaced.
+    fn current(&self, digest: &Digest) -> Option<&Arc<StoredKey>> {
+        self.keys.find(hash(digest), |key| key.digest == *digest)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.keys.is_empty()
     }
 
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.keys.len() + self.old.len()
     }
 
     /// Whether the database has been read.
@@ -133,37 +180,26 @@ impl Table {
     /// # Errors
     /// Why a known key is not good at `now`, milliseconds since 1970.
     pub fn find(&self, digest: &Digest, now: i64) -> Option<Result<&Arc<StoredKey>, Error>> {
-        let Slot { key, until } = self.slots.get(digest)?;
-        if *until != 0 && now >= *until {
-            return None;
-        }
+        let key = self.current(digest).or_else(|| {
+            let (key, until) = self.old.get(digest)?;
+            (now < *until).then_some(key)
+        })?;
         Some(key.judge(now).map(|()| key))
     }
 
     pub fn consumers(&self) -> impl Iterator<Item = &Arc<Consumer>> {
-        self.slots.values().filter(|slot| slot.until == 0).map(|slot| &slot.key.consumer)
+        self.keys.iter().map(|key| &key.consumer)
     }
 
-    /// Ids of keys that were used since that was written down last, and when.
-    pub fn unwritten_uses(&self) -> Vec<(&str, i64)> {
-        let current = self.slots.values().filter(|slot| slot.until == 0);
-        current.filter_map(|slot| Some((&*slot.key.id, slot.key.uses.unwritten()?))).collect()
+    /// Keys that were used since that was written down last, and when.
+    pub fn unwritten_uses(&self) -> Vec<(&StoredKey, i64)> {
+        self.keys.iter().filter_map(|key| Some((&**key, key.uses.unwritten()?))).collect()
     }
 
-    /// What [`Table::unwritten_uses`] told has been written down.
-    pub fn uses_are_written(&self, written: &[(&str, i64)]) {
-        let written: HashMap<&str, i64> = written.iter().copied().collect();
-        for Slot { key, .. } in self.slots.values() {
-            if let Some(at) = written.get(&*key.id) {
-                key.uses.written.fetch_max(*at, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// When keys were used last, by their ids.
-    pub fn uses(&self) -> HashMap<&str, i64> {
-        let last = |slot: &Slot| slot.key.uses.last.load(Ordering::Relaxed);
-        self.slots.values().map(|slot| (&*slot.key.id, last(slot))).collect()
+    /// When the key of this row was used last.
+    pub fn last_use(&self, row: &KeyRow) -> i64 {
+        let known = self.current(&row.digest).filter(|key| *key.id == *row.id);
+        known.map_or(row.used, |key| row.used.max(key.uses.last.load(Ordering::Relaxed)))
     }
 }
 
@@ -172,13 +208,23 @@ impl StoredKey {
     fn is_still(&self, row: &KeyRow) -> bool {
         let Consumer { name, team, .. } = &*self.consumer;
         let (models, routes): (&[String], &[String]) =
-            self.limits.as_ref().map_or((&[], &[]), |limits| (&limits.models, &limits.routes));
-        (&**name, &**team, models, routes) == (&*row.name, &*row.team, &*row.models, &*row.routes)
+            self.limits().map_or((&[], &[]), |limits| (&limits.models, &limits.routes));
+        self.digest == row.digest
+            && (&**name, &**team, models, routes) == (&*row.name, &*row.team, &*row.models, &*row.routes)
             && (self.is_admin, self.is_disabled, self.expires) == (row.is_admin, row.is_disabled, row.expires)
+    }
+
+    /// Its own.
+    fn limits(&self) -> Option<&Arc<Limits>> {
+        self.consumer.rights.limits().next().filter(|_| self.is_limited)
     }
 
     pub fn consumer(&self) -> &Arc<Consumer> {
         &self.consumer
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     pub fn is_admin(&self) -> bool {
@@ -191,6 +237,11 @@ impl StoredKey {
         if now - self.uses.last.load(Ordering::Relaxed) >= 1000 {
             self.uses.last.fetch_max(now, Ordering::Relaxed);
         }
+    }
+
+    /// Of its uses, those until then have been written down.
+    pub fn uses_are_written(&self, until: i64) {
+        self.uses.written.fetch_max(until, Ordering::Relaxed);
     }
 
     fn judge(&self, now: i64) -> Result<(), Error> {
@@ -261,6 +312,12 @@ mod tests {
         Some(found.map(|key| &*key.consumer.name).map_err(|error| error.kind))
     }
 
+    fn unwritten(table: &Table) -> Vec<(&str, i64)> {
+        let mut uses: Vec<_> = table.unwritten_uses().into_iter().map(|(key, at)| (key.id(), at)).collect();
+        uses.sort_unstable();
+        uses
+    }
+
     #[test]
     fn a_key_has_its_time() {
         let table = table(&[
@@ -288,17 +345,38 @@ mod tests {
         let new = drawn(2, &[row(1), KeyRow { expires: 100_000, ..row(2) }], &old);
         // Whoever still has the old table counts as well.
         use_at(&old, 2, 6_000);
-        assert!(Arc::ptr_eq(&new.slots[&[1; 32]].key, &old.slots[&[1; 32]].key), "taken over");
-        assert!(!Arc::ptr_eq(&new.slots[&[2; 32]].key, &old.slots[&[2; 32]].key), "changed");
-        let mut uses = new.unwritten_uses();
-        uses.sort_unstable();
-        assert_eq!(uses, [("key_1", 5_000), ("key_2", 6_000)]);
-        new.uses_are_written(&uses);
-        assert_eq!(new.unwritten_uses(), []);
+        let is_taken_over =
+            |digest| Arc::ptr_eq(new.current(&[digest; 32]).unwrap(), old.current(&[digest; 32]).unwrap());
+        assert!(is_taken_over(1) && !is_taken_over(2), "only one has changed");
+        assert_eq!(unwritten(&new), [("key_1", 5_000), ("key_2", 6_000)]);
+        new.unwritten_uses().into_iter().for_each(|(key, at)| key.uses_are_written(at));
+        assert_eq!(unwritten(&new), []);
         use_at(&new, 1, 5_500);
-        assert_eq!(new.unwritten_uses(), [], "no sooner than a second later");
+        assert_eq!(unwritten(&new), [], "no sooner than a second later");
         use_at(&new, 1, 6_100);
-        assert_eq!(new.unwritten_uses(), [("key_1", 6_100)]);
+        assert_eq!(unwritten(&new), [("key_1", 6_100)]);
+    }
+
+    #[test]
+    fn nor_when_a_key_is_rotated() {
+        let old = table(&[row(1), row(2), row(3)]);
+        old.find(&[1; 32], 0).unwrap().unwrap().note_use(5_000);
+        let rotated = KeyRow { digest: [7; 32], rotated: 2, ..row(1) };
+        let new = drawn(2, &[rotated, row(2), row(3)], &old);
+        assert_eq!(unwritten(&new), [("key_1", 5_000)]);
+        assert_eq!((found(&new, 1, 0), found(&new, 7, 0)), (None, Some(Ok("name-1"))));
+        // One of the same name that is another.
+        let another = KeyRow { id: "key_9".into(), digest: [7; 32], rotated: 2, ..row(1) };
+        assert_eq!(unwritten(&drawn(2, &[another, row(2)], &old)), []);
+    }
+
+    #[test]
+    fn what_is_the_same_of_many_is_held_once() {
+        let limited = |number| KeyRow { models: vec!["llama3*".into()], ..row(number) };
+        let table = table(&[limited(1), limited(2), row(3)]);
+        let key = |digest| table.current(&[digest; 32]).unwrap();
+        assert!(Arc::ptr_eq(&key(1).consumer.team, &key(3).consumer.team));
+        assert!(Arc::ptr_eq(key(1).limits().unwrap(), key(2).limits().unwrap()));
     }
 
     #[test]

@@ -93,8 +93,9 @@ impl Register {
         let table = self.stored.load_full();
         let uses = table.unwritten_uses();
         for uses in uses.chunks(NOTED_AT_ONCE) {
-            self.asked(self.keys.note_uses(uses)).await?;
-            table.uses_are_written(uses);
+            let by_id: Vec<_> = uses.iter().map(|(key, at)| (key.id(), *at)).collect();
+            self.asked(self.keys.note_uses(&by_id)).await?;
+            uses.iter().for_each(|(key, at)| key.uses_are_written(*at));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use wildmatch::WildMatch;
 
 /// Patterns in which `*` and `?` have a meaning. Where there are none, nothing is limited.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Limits {
     pub models: Vec<String>,
     /// Templates of routes, such as `/api/chat`; `other` is whatever has none.
@@ -24,6 +24,11 @@ impl Limits {
 impl Rights {
     pub fn within(limits: impl IntoIterator<Item = Arc<Limits>>) -> Self {
         Rights(limits.into_iter().filter(|limits| !limits.are_none()).collect())
+    }
+
+    /// In the order in which they were given.
+    pub fn limits(&self) -> impl Iterator<Item = &Arc<Limits>> {
+        self.0.iter()
     }
 
     /// Nothing is forbidden.
