@@ -56,6 +56,11 @@ impl Policy {
         !self.config.stale_if_error.is_zero()
     }
 
+    /// How long after its time.
+    pub fn stale_if_error(&self) -> Duration {
+        self.config.stale_if_error
+    }
+
     /// Whether a hit keeps its model warm.
     pub fn keeps_warm(&self) -> bool {
         self.config.touch_keep_alive

@@ -9,7 +9,7 @@ use super::nearest::{Sought, nearest};
 use super::order::{Order, TEXTS};
 use super::sight::{KNOWN, NOTHING};
 use super::texts::alone;
-use super::{Gateway, Policy, Way};
+use super::{Gateway, Policy, Way, stale};
 use crate::cache::{CacheKey, Directives, Look, Payload, Question, Terms, TierName, Told};
 use crate::dialect;
 use crate::domain::{CallFacts, Error, Fingerprint, Scope};
@@ -54,15 +54,14 @@ impl Gateway {
         let inquiry = Inquiry::read(written, &policy)?;
         let request = inquiry.request();
         let (opened, call) = self.read(&request).await?;
-        let identified = self.way.inventory.identify(&call.model).await;
-        let unreachable = identified.is_err();
-        let identity = identified.unwrap_or_default();
+        let identified = stale::identify(&self.way, &policy, &call.model).await;
+        let (identity, down) = identified.unwrap_or_else(|error| (None, Some(error)));
         let (directives, era) = (Directives::read(request.headers)?, self.way.stock.era());
         let facts = CallFacts::new(&call, identity.as_ref().map_or("other".into(), |one| one.name.clone()));
         let (plain, replay) = (opened.plain, policy.replay);
         let order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
         let mut told = Explanation::of(&order, &self.way, &policy);
-        if unreachable {
+        if down.is_some() && order.identity.is_none() {
             told.because.push(UNREACHABLE.into());
         }
         if let Some(outline) = dialect::outline(request.form, &order.plain) {
@@ -85,7 +84,7 @@ impl Gateway {
                 }
             }
         }
-        told.conclude(&order.directives);
+        stale::conclude(&self.way, &policy, &order, down.is_some(), &mut told);
         Ok(told)
     }
 }

@@ -5,7 +5,7 @@ use super::fetch::Remembered;
 use super::live::Live;
 use super::order::Order;
 use super::trip::TripHead;
-use super::{Told, Way};
+use super::{Policy, Told, Way};
 use crate::cache::{Entry, TierName};
 use crate::dialect::openai::UsageStrip;
 use crate::dialect::{self};
@@ -42,15 +42,18 @@ pub enum Body {
 }
 
 impl Way {
-    /// What the upstream says to a request's `origin`, where it has one.
+    /// What the upstream says to a request's `origin`, where it has one; while it is down, what it said.
     ///
     /// # Errors
     /// When the upstream cannot be asked.
-    pub async fn verdict(&self, origin: Option<&HeaderValue>) -> Result<Option<Verdict>, Error> {
-        match origin {
-            Some(origin) => self.origins.judge(origin).await.map(Some),
-            None => Ok(None),
-        }
+    pub async fn verdict(
+        &self,
+        policy: &Policy,
+        origin: Option<&HeaderValue>,
+    ) -> Result<Option<Verdict>, Error> {
+        let Some(origin) = origin else { return Ok(None) };
+        let judged = self.origins.judge(origin).await;
+        judged.or_else(|error| super::stale::verdict(self, policy, origin, error)).map(Some)
     }
 }
 

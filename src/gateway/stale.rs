@@ -3,12 +3,14 @@
 //! Only where the settings allow it, only when the upstream has been asked in vain, and only of a model that
 //! meant the same when the upstream was last heard of.
 
+use super::explanation::Explanation;
 use super::fetch::{self, Fetched, Remembered};
 use super::order::Order;
 use super::{Policy, Way, embedding};
 use crate::cache::TierName;
-use crate::domain::{Error, Kind};
-use crate::upstream::Identity;
+use crate::domain::{CacheOutcome, Error, Kind};
+use crate::upstream::{Identity, Verdict};
+use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,6 +29,35 @@ pub async fn identify(
             Ok((way.inventory.last_known(model), Some(error)))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// What the upstream said to `origin` before it went down with `error`.
+///
+/// # Errors
+/// That one, where nothing that was said may still be believed.
+pub fn verdict(way: &Way, policy: &Policy, origin: &HeaderValue, error: Error) -> Result<Verdict, Error> {
+    let said = || way.origins.last_known(origin, policy.cache.stale_if_error());
+    let counts = policy.cache.may_be_stale() && means_down(error.kind);
+    counts.then(said).flatten().ok_or(error)
+}
+
+/// Concludes what is told of `order`, with regard to an upstream that is down or may go down.
+pub fn conclude(way: &Way, policy: &Policy, order: &Order<'_>, is_down: bool, told: &mut Explanation) {
+    let kept = || policy.cache.may_be_stale().then(|| find(way, policy, order)).flatten();
+    if is_down && told.verdict.is_empty() {
+        return match kept() {
+            Some(_) => {
+                told.end(CacheOutcome::Hit, "the upstream is down, and memory has it: it is given as STALE")
+            }
+            None => told
+                .end(CacheOutcome::Miss, "the upstream is down, and memory has nothing that will do instead"),
+        };
+    }
+    told.conclude(&order.directives);
+    if told.verdict != CacheOutcome::Hit.label() && kept().is_some() {
+        let but = "if the upstream turns out to be down, what memory has is given all the same, as STALE";
+        told.because.push(but.into());
     }
 }
 

@@ -6,7 +6,7 @@ use crate::domain::Error;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a verdict is believed, and how many are remembered.
 const TTL: Duration = Duration::from_secs(60);
@@ -24,13 +24,15 @@ pub struct Verdict {
 /// The verdicts of late.
 pub struct Origins {
     client: Arc<Client>,
-    known: moka::sync::Cache<HeaderValue, Verdict>,
+    ttl: Duration,
+    /// With the moment at which it was said.
+    known: moka::sync::Cache<HeaderValue, (Verdict, Instant)>,
 }
 
 impl Origins {
     pub fn new(client: Arc<Client>) -> Self {
-        let known = moka::sync::Cache::builder().max_capacity(MOST).time_to_live(TTL).build();
-        Origins { client, known }
+        let known = moka::sync::Cache::builder().max_capacity(MOST).build();
+        Origins { client, ttl: TTL, known }
     }
 
     /// The verdict on `origin`, asked for with a `HEAD /` when it is not known.
@@ -38,9 +40,10 @@ impl Origins {
     /// # Errors
     /// When it is not known and the upstream cannot be asked.
     pub async fn judge(&self, origin: &HeaderValue) -> Result<Verdict, Error> {
-        if let Some(verdict) = self.known.get(origin) {
+        if let Some(verdict) = self.last_known(origin, Duration::ZERO) {
             return Ok(verdict);
         }
+        let asked = Instant::now();
         let headers = HeaderMap::from_iter([(header::ORIGIN, origin.clone())]);
         let target = Bytes::from_static(b"/");
         let call = UpstreamCall { method: Method::HEAD, target, headers, body: Bytes::new() };
@@ -51,8 +54,14 @@ impl Origins {
             headers: Arc::new(head.headers.iter().filter(|(name, _)| is_cors(name)).map(owned).collect()),
         };
         while incoming.chunk().await?.is_some() {}
-        self.known.insert(origin.clone(), verdict.clone());
+        self.known.insert(origin.clone(), (verdict.clone(), asked));
         Ok(verdict)
+    }
+
+    /// The verdict on `origin` that is believed, or was until so long ago.
+    pub fn last_known(&self, origin: &HeaderValue, over: Duration) -> Option<Verdict> {
+        let (verdict, said) = self.known.get(origin)?;
+        (said.elapsed() < self.ttl.saturating_add(over)).then_some(verdict)
     }
 
     /// How many verdicts are remembered.
@@ -72,4 +81,33 @@ pub fn is_cors(name: &HeaderName) -> bool {
 
 fn owned((name, value): (&HeaderName, &HeaderValue)) -> (HeaderName, HeaderValue) {
     (name.clone(), value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Kind;
+    use crate::upstream::{Address, Config, Target};
+
+    #[tokio::test]
+    async fn what_is_no_longer_believed_is_still_known() {
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let defaults: toml::Table = include_str!("../../config/default.toml").parse().unwrap();
+        let config: Config = defaults["upstream"].clone().try_into().unwrap();
+        let config = Config { url: Address::parse(&gone.to_string()).unwrap(), ..config };
+        let client = Client::new(Arc::new(Target::new(&config)), &config, "pannier-test");
+        let origins = Origins { ttl: Duration::ZERO, ..Origins::new(client) };
+        let origin = HeaderValue::from_static("http://localhost:3000");
+        let said = Verdict { allowed: true, headers: Arc::default() };
+        origins.known.insert(origin.clone(), (said, Instant::now()));
+
+        assert_eq!(
+            origins.judge(&origin).await.map_err(|error| error.kind).err(),
+            Some(Kind::UpstreamUnreachable)
+        );
+        assert!(origins.last_known(&origin, Duration::from_secs(3600)).is_some_and(|said| said.allowed));
+        assert!(origins.last_known(&origin, Duration::ZERO).is_none());
+        let new = HeaderValue::from_static("http://localhost:3001");
+        assert!(origins.last_known(&new, Duration::from_secs(3600)).is_none());
+    }
 }

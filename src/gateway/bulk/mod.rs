@@ -49,7 +49,7 @@ impl Gateway {
     pub async fn embed_many(&self, request: Request<'_>, record: &mut Record) -> Result<Reply, Error> {
         let (policy, era) = (self.policy.load_full(), self.way.stock.era());
         let directives = Directives::read(request.headers)?;
-        let verdict = self.way.verdict(request.origin.as_ref()).await?;
+        let verdict = self.way.verdict(&policy, request.origin.as_ref()).await?;
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }

@@ -43,7 +43,7 @@ impl Gateway {
     /// # Errors
     /// What is to be said to the client instead of an answer.
     pub async fn peek(&self, peek: Peek<'_>) -> Result<Reply, Error> {
-        let verdict = self.way.verdict(peek.origin.as_ref()).await?;
+        let verdict = self.way.verdict(&self.policy.load_full(), peek.origin.as_ref()).await?;
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }

@@ -144,3 +144,55 @@ async fn there_is_an_end_to_it_and_it_is_off_unless_wanted() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_page_is_judged_by_what_its_origin_was_told_before() {
+    let chat = route("/api/chat");
+    let (mut upstream, pannier) = knows(ON, &[chat.ask(false)]).await;
+    let from = |origin: &str| chat.ask(false).with("Origin", origin);
+    let (good, bad, new) = ("http://localhost:3000", "https://evil.example", "http://127.0.0.1:3000");
+    pannier.ask(&from(good)).await.fine();
+    assert_eq!(pannier.ask(&from(bad)).await.status(), 403);
+    upstream.stop().await;
+    let reply = eventually("its time is over", || async {
+        let reply = pannier.ask(&from(good)).await;
+        is_stale(&reply).then_some(reply)
+    })
+    .await;
+    assert_eq!(reply.field("access-control-allow-origin"), Some(good));
+    assert_eq!(pannier.ask(&from(bad)).await.status(), 403);
+    refused(&pannier, &from(new), "nobody knows what it would be told").await;
+}
+
+#[tokio::test]
+async fn explain_says_what_would_be_given_while_the_upstream_is_down() {
+    let (chat, embed) = (route("/api/chat"), route("/api/embed"));
+    let (mut upstream, pannier) = knows(ON, &[chat.ask(false), embed.ask(false)]).await;
+    let explain = async |route: &Route, more: Value| {
+        let mut body = route.body(false);
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let inquiry = json!({ "path": route.path, "body": body });
+        let ask = Ask::post("/admin/cache/explain", &inquiry).with("X-API-Key", &pannier.admin_key());
+        let said: Value = pannier.ask(&ask).await.fine().json();
+        (said["verdict"].as_str().expect("a verdict").to_owned(), said["because"].to_string())
+    };
+    for route in [&chat, &embed] {
+        let (verdict, because) = explain(route, json!({})).await;
+        assert_eq!(verdict, "miss", "{because}");
+        assert!(because.contains("turns out to be down"), "{because}");
+    }
+    let apart = json!({ "options": { "num_predict": 3 } });
+    assert!(!explain(&chat, apart.clone()).await.1.contains("down"), "nothing of it is kept");
+    upstream.stop().await;
+    for route in [&chat, &embed] {
+        eventually("it is seen to be down", || async {
+            let (verdict, because) = explain(route, json!({})).await;
+            (verdict == "hit" && because.contains("given as STALE")).then_some(())
+        })
+        .await;
+        assert!(is_stale(&pannier.ask(&route.ask(false)).await), "and so it is");
+    }
+    let (verdict, because) = explain(&chat, apart).await;
+    assert_eq!(verdict, "miss", "{because}");
+    assert!(because.contains("nothing that will do instead"), "{because}");
+}
