@@ -160,6 +160,11 @@ impl Vectors {
 }
 
 impl Kept {
+    /// Whether its time is over.
+    pub fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.stored) >= self.ttl
+    }
+
     /// The same while the upstream is down.
     ///
     /// # Errors

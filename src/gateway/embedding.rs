@@ -104,15 +104,8 @@ fn in_memory(
     now: Instant,
     fit: impl Fn(Kept) -> Option<Kept>,
 ) -> Vec<Option<Kept>> {
-    let find = |key: &CacheKey| fit(way.vectors.get(key, now, terms.stale)?);
-    let shortened = |number: usize| {
-        let (dimensions, whole) = wanted.shortened?;
-        let mut kept = find(&whole.of_text(texts.items[number].text))?;
-        kept.embedding.numbers = ollama::shorten(&kept.embedding.numbers, dimensions);
-        Some(kept)
-    };
-    let each = wanted.each.iter();
-    each.map(|(number, key)| find(key).or_else(|| shortened(*number))).collect()
+    let each = 0..wanted.each.len();
+    each.map(|at| wanted.look_up(way, texts, at, terms, now, &fit)).collect()
 }
 
 /// The whole answer, if all its vectors are in memory and will do while the upstream is down.
@@ -221,6 +214,27 @@ impl Wanted {
         let shortened = texts.shortened.filter(|_| way.items.shortens);
         let shortened = shortened.map(|(dimensions, manner)| (dimensions, key(manner)));
         Wanted { which, each, shortened, asked: order.asked(way, policy, identity) }
+    }
+
+    /// What is in memory of the different text `at`, as far as it is `fit`.
+    pub fn look_up(
+        &self,
+        way: &Way,
+        texts: &Texts,
+        at: usize,
+        terms: Terms,
+        now: Instant,
+        fit: impl Fn(Kept) -> Option<Kept>,
+    ) -> Option<Kept> {
+        let find = |key: &CacheKey| fit(way.vectors.get(key, now, terms.stale)?);
+        let (number, key) = self.each.get(at)?;
+        let shortened = || {
+            let (dimensions, whole) = self.shortened?;
+            let mut kept = find(&whole.of_text(texts.items[*number].text))?;
+            kept.embedding.numbers = ollama::shorten(&kept.embedding.numbers, dimensions);
+            Some(kept)
+        };
+        find(key).or_else(shortened)
     }
 
     /// The vector of every text of the call.

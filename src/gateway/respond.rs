@@ -161,7 +161,7 @@ pub fn hit(left: Duration, tier: TierName) -> HeaderValue {
 }
 
 /// What RFC 9211 calls a stale hit: less than nothing is left of its time.
-fn stale(ttl: Duration, age: Duration) -> HeaderValue {
+pub fn stale(ttl: Duration, age: Duration) -> HeaderValue {
     let left = ttl.as_secs().cast_signed().saturating_sub(age.as_secs().cast_signed());
     value(format!("pannier; hit; ttl={left}; detail={}", Reason::Stale.label()))
 }

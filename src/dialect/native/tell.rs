@@ -39,6 +39,8 @@ pub struct Teller {
     model: String,
     /// Those of the texts so far, as they stand in the list of them.
     failures: Vec<String>,
+    /// The numbers of those whose vector is over.
+    stale: Vec<String>,
 }
 
 impl Failure {
@@ -75,7 +77,7 @@ impl Teller {
     pub fn new(model: &str, digest: Option<&str>, streamed: bool, base64: bool) -> Self {
         let digest = digest.map_or(String::new(), |digest| format!(",\"digest\":{}", json_text(digest)));
         let model = format!("\"model\":{}{digest}", json_text(model));
-        Teller { streamed, base64, model, failures: Vec::new() }
+        Teller { streamed, base64, model, failures: Vec::new(), stale: Vec::new() }
     }
 
     /// Before the first text. `known`: how many have a vector already.
@@ -88,8 +90,8 @@ impl Teller {
         out.extend_from_slice(begun.as_bytes());
     }
 
-    /// Text number `index`, which comes behind the one before.
-    pub fn vector(&self, out: &mut Vec<u8>, index: usize, embedding: &Embedding) {
+    /// Text number `index`, which comes behind the one before. `stale`: its time is over.
+    pub fn vector(&mut self, out: &mut Vec<u8>, index: usize, embedding: &Embedding, stale: bool) {
         match self.streamed {
             true => out.extend_from_slice(format!("{{\"index\":{index},\"embedding\":").as_bytes()),
             false => self.separate(out, index),
@@ -99,7 +101,11 @@ impl Teller {
             false => numbers::write_array(out, &embedding.numbers),
         }
         if self.streamed {
-            out.extend_from_slice(format!(",\"prompt_eval_count\":{}}}\n", embedding.tokens).as_bytes());
+            let stale = if stale { ",\"stale\":true" } else { "" };
+            let tokens = embedding.tokens;
+            out.extend_from_slice(format!(",\"prompt_eval_count\":{tokens}{stale}}}\n").as_bytes());
+        } else if stale {
+            self.stale.push(index.to_string());
         }
     }
 
@@ -130,7 +136,7 @@ impl Teller {
         let Counts { of, known, failed, tokens, took, .. } = *counts;
         let (begun, errors) = match self.streamed {
             true => (format!("{{\"done\":true,{}", self.model), String::new()),
-            false => ("]".to_owned(), format!(",\"errors\":[{}]", self.failures.join(","))),
+            false => ("]".to_owned(), format!(",\"errors\":[{}]{}", self.failures.join(","), self.stale())),
         };
         let sums = format!(
             ",\"count\":{of},\"succeeded\":{},\"failed\":{failed},\"known\":{known}{errors},\
@@ -141,6 +147,14 @@ impl Teller {
         );
         out.extend_from_slice(begun.as_bytes());
         out.extend_from_slice(sums.as_bytes());
+    }
+
+    /// The member that names those that are over, where there are any.
+    fn stale(&self) -> String {
+        match self.stale.is_empty() {
+            true => String::new(),
+            false => format!(",\"stale\":[{}]", self.stale.join(",")),
+        }
     }
 
     fn separate(&self, out: &mut Vec<u8>, index: usize) {
@@ -178,10 +192,10 @@ mod tests {
         let counts =
             Counts { of: 3, done: 3, known: 1, failed: 1, tokens: 6, took: Duration::from_millis(500) };
         teller.begin(&mut out, 3, 1);
-        teller.vector(&mut out, 0, &vector);
+        teller.vector(&mut out, 0, &vector, false);
         teller.failure(&mut out, 1, &failure);
         teller.progress(&mut out, &Counts { done: 2, ..counts });
-        teller.vector(&mut out, 2, &vector);
+        teller.vector(&mut out, 2, &vector, true);
         teller.end(&mut out, &counts);
         String::from_utf8(out).expect("text")
     }
@@ -195,6 +209,7 @@ mod tests {
                 "model": "m", "digest": "d", "embeddings": [[0.5, -1], null, [0.5, -1]],
                 "count": 3, "succeeded": 2, "failed": 1, "known": 1, "prompt_eval_count": 6,
                 "errors": [{ "index": 1, "error": "no \"a\"", "code": "refused", "status": 400 }],
+                "stale": [2],
                 "total_duration": 500_000_000, "embeddings_per_second": 4,
             })
         );
@@ -213,6 +228,7 @@ mod tests {
             lines[3],
             json!({ "progress": { "of": 3, "done": 2, "known": 1, "failed": 1, "embeddings_per_second": 2.0 } })
         );
+        assert_eq!((&lines[1].get("stale"), &lines[4]["stale"]), (&None, &json!(true)));
         assert_eq!((&lines[5]["done"], &lines[5]["succeeded"]), (&json!(true), &json!(2)));
         assert_eq!(lines.len(), 6);
     }

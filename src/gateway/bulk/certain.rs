@@ -1,6 +1,7 @@
 //! What becomes of a batch's texts, told once it is certain: vectors of two models must not stand in one answer,
 //! however long it takes.
 
+use crate::cache::Kept;
 use crate::dialect::native::{Failure, complaint};
 use crate::domain::{Embedding, Error};
 use crate::gateway::Way;
@@ -9,6 +10,7 @@ use crate::gateway::fan::{Fan, Found};
 use crate::upstream::Identity;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Texts that wait to become certain, at the most.
@@ -22,6 +24,8 @@ pub struct Vector {
     pub embedding: Embedding,
     /// It was kept.
     pub known: bool,
+    /// And its time is over.
+    pub stale: bool,
 }
 
 /// The texts of a batch that are not known, on their way. Dropping it gives them up.
@@ -48,6 +52,16 @@ struct Asking {
     /// How many, from the first, want to know.
     texts: usize,
     answer: AbortOnDropHandle<bool>,
+}
+
+impl Vector {
+    pub fn made(embedding: Embedding) -> Self {
+        Vector { embedding, known: false, stale: false }
+    }
+
+    pub fn of(kept: Kept) -> Self {
+        Vector { stale: kept.is_over(Instant::now()), known: true, embedding: kept.embedding }
+    }
 }
 
 impl Certain {
@@ -133,7 +147,7 @@ impl Certain {
 
     fn judge(&self, news: Result<Found, Error>) -> (Fate, Option<Home>) {
         match news {
-            Ok(Found::Kept(kept)) => (Ok(Vector { embedding: kept.embedding, known: true }), None),
+            Ok(Found::Kept(kept)) => (Ok(Vector::of(kept)), None),
             Ok(Found::Unfit) => {
                 (Err(failure("not_cached", "what is kept is not as was asked for", 504)), None)
             }
@@ -141,7 +155,7 @@ impl Certain {
             Ok(Found::Answered { answer, nth, .. }) => match answer.embedding_at_all(nth) {
                 Some(embedding) => {
                     let home = self.identity.is_some().then(|| (answer.place, answer.identity.clone()));
-                    (Ok(Vector { embedding, known: false }), home)
+                    (Ok(Vector::made(embedding)), home)
                 }
                 None => (Err(failure("unreadable", "the upstream's answer cannot be read", 502)), None),
             },

@@ -1,6 +1,7 @@
 //! A batch being answered, text after text.
 
 use super::certain::{Certain, Fate, Vector};
+use super::spare::{Spare, means_down};
 use crate::cache::Kept;
 use crate::dialect::native::{Counts, Failure, Teller};
 use crate::domain::{Durations, Embedding, Observed, Source, Usage};
@@ -23,6 +24,8 @@ pub struct Job {
     rest: Option<Certain>,
     /// Why nobody is asked for the rest.
     left_out: Option<Failure>,
+    /// For the time that the upstream is down.
+    spare: Option<Spare>,
     /// Texts in a row for which the upstream was at fault.
     at_fault: usize,
     telling: Telling,
@@ -75,13 +78,13 @@ impl Job {
             usage: Usage { source: Source::Upstream, ..Usage::default() },
             durations: Durations::default(),
         };
-        let (texts, rest, left_out) = (Vec::new(), None, None);
-        Job { given: places, texts, rest, left_out, at_fault: 0, telling, _body: body }
+        let (texts, rest, left_out, spare) = (Vec::new(), None, None, None);
+        Job { given: places, texts, rest, left_out, spare, at_fault: 0, telling, _body: body }
     }
 
     /// `which` of the different texts each text is, and what is `known` of those.
     pub fn take_known(&mut self, which: &[usize], known: Vec<Option<Kept>>) {
-        let vector = |kept: Kept| Ok(Vector { embedding: kept.embedding, known: true });
+        let vector = |kept: Kept| Ok(Vector::of(kept));
         self.texts = known.into_iter().map(|kept| Text { fate: kept.map(vector), wanted: 0 }).collect();
         for given in self.given.iter_mut().flatten() {
             *given = which[*given];
@@ -92,6 +95,11 @@ impl Job {
     /// What is not known is on its way.
     pub fn ask(&mut self, rest: Certain) {
         self.rest = Some(rest);
+    }
+
+    /// What is given where it turns out that the upstream is down.
+    pub fn make_up_for(&mut self, spare: Option<Spare>) {
+        self.spare = spare;
     }
 
     /// What is not known is not asked for.
@@ -129,12 +137,22 @@ impl Job {
                 (None, left_out) => Err(left_out.clone().unwrap_or_else(lost)),
             };
             self.heed(&fate);
-            self.texts[at].fate = Some(fate);
+            self.texts[at].fate = Some(self.or_spare(at, fate));
         }
         let text = &mut self.texts[at];
         text.wanted -= 1;
         let fate = if text.wanted == 0 { text.fate.take() } else { text.fate.clone() };
         fate.unwrap_or_else(|| Err(lost()))
+    }
+
+    fn or_spare(&self, at: usize, fate: Fate) -> Fate {
+        match &fate {
+            Err(failure) if means_down(failure) => {
+                let kept = self.spare.as_ref().and_then(|spare| spare.find(at));
+                kept.map_or(fate, |kept| Ok(Vector::of(kept)))
+            }
+            _ => fate,
+        }
     }
 
     /// An upstream that is not there, or knows no such model, need not be asked for all the others.
@@ -157,11 +175,11 @@ impl Telling {
     fn tell(&mut self, index: usize, fate: &Fate) {
         self.counts.done += 1;
         match fate {
-            Ok(Vector { embedding, known }) => {
+            Ok(Vector { embedding, known, stale }) => {
                 self.counts.known += usize::from(*known);
                 self.all_failed = None;
                 self.add(embedding);
-                self.teller.vector(&mut self.ready, index, embedding);
+                self.teller.vector(&mut self.ready, index, embedding, *stale);
             }
             Err(failure) => {
                 let is_like = |first: &Failure| (first.code, first.status) == (failure.code, failure.status);

@@ -5,6 +5,7 @@
 
 mod certain;
 mod job;
+mod spare;
 mod told;
 
 pub use told::Told;
@@ -16,7 +17,7 @@ use super::fan::Fan;
 use super::fetch;
 use super::order::Order;
 use super::texts::Demand;
-use super::{Body, Gateway, LONG_READ, Policy, Reply, Request, Way, respond};
+use super::{Body, Gateway, LONG_READ, Policy, Reply, Request, Way, respond, stale};
 use crate::cache::{Directives, Kept, Terms, TierName};
 use crate::dialect::native::{self, Batch, Failure, Teller};
 use crate::dialect::{Form, encoding};
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use certain::Certain;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use job::Job;
+use spare::Spare;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,8 @@ struct Outlook {
     /// Why nothing is looked at, or nothing is kept.
     why: Option<Reason>,
     keeps: bool,
+    /// Why nobody can be asked.
+    down: Option<Error>,
 }
 
 impl Gateway {
@@ -55,7 +59,7 @@ impl Gateway {
         }
         let Batch { call, places, base64 } = self.read_batch(&request).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
-        let identity = self.way.inventory.identify(&call.model).await?;
+        let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         may_use(&request.consumer, identity.as_ref(), &call.model)?;
         let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
         let facts = CallFacts::new(&call, model);
@@ -67,13 +71,16 @@ impl Gateway {
         let digest = identity.as_ref().map(|identity| &*identity.digest);
         let teller = Teller::new(&call.model, digest, call.streamed, base64);
         let (plain, replay) = (call.body.clone(), policy.replay);
-        let order = Order { request: &single, call, plain, facts, identity, directives, era, replay };
+        let mut order = Order { request: &single, call, plain, facts, identity, directives, era, replay };
+        let spare = Spare::of(&self.way, &policy, &mut order);
         let mut job = Job::new(teller, order.call.streamed, places, started, came);
         let mut headers = fields(order.call.streamed);
         if let Some(texts) = &order.call.texts {
-            let outlook = Outlook::of(&self.way, &policy, &order, texts).await;
+            let mut outlook = Outlook::of(&self.way, &policy, &order, texts).await;
+            outlook.make_up_for(down, spare.as_ref())?;
             (record.cache, record.why) = (outlook.outcome(&order), outlook.why);
             outlook.tell(&order, &mut headers);
+            job.make_up_for(spare);
             outlook.hand_to(&mut job, &self.way, &order, texts).await;
         }
         let mut told = Told::of(job);
@@ -115,6 +122,7 @@ impl Outlook {
             terms,
             why,
             keeps,
+            down: None,
         };
         if why.is_none() {
             outlook.known = embedding::known(way, &outlook.wanted, order, texts, terms);
@@ -122,6 +130,26 @@ impl Outlook {
             outlook.tier = embedding::look_below(way, wanted, order, &identity, terms, known).await;
         }
         outlook
+    }
+
+    /// Where the upstream has been asked in vain, what there is in memory must do.
+    ///
+    /// # Errors
+    /// Why nobody can be asked, where there is nothing at all.
+    fn make_up_for(&mut self, down: Option<Error>, spare: Option<&Spare>) -> Result<(), Error> {
+        let Some(error) = down else { return Ok(()) };
+        for (at, known) in self.known.iter_mut().enumerate().filter(|(_, known)| known.is_none()) {
+            *known = spare.and_then(|spare| spare.find(at));
+        }
+        if self.count_known() == 0 {
+            return Err(error);
+        }
+        let now = Instant::now();
+        if self.is_all_known() && self.known.iter().flatten().any(|kept| kept.is_over(now)) {
+            self.why = Some(Reason::Stale);
+        }
+        self.down = Some(error);
+        Ok(())
     }
 
     fn count_known(&self) -> usize {
@@ -147,9 +175,13 @@ impl Outlook {
         let status = if self.is_all_known() {
             let now = Instant::now();
             let (stored, until) = assemble::life(self.known.iter().flatten());
-            headers.insert(header::AGE, now.saturating_duration_since(stored).as_secs().into());
-            respond::hit(until.saturating_duration_since(now), self.tier)
-        } else if order.directives.only_if_cached {
+            let age = now.saturating_duration_since(stored);
+            headers.insert(header::AGE, age.as_secs().into());
+            match self.why {
+                Some(Reason::Stale) => respond::stale(until.saturating_duration_since(stored), age),
+                _ => respond::hit(until.saturating_duration_since(now), self.tier),
+            }
+        } else if order.directives.only_if_cached || self.down.is_some() {
             respond::value(format!("pannier; detail=\"{known} of {of} known\""))
         } else if !self.keeps {
             let why = self.why.map_or(String::new(), |why| format!("; detail={}", why.label()));
@@ -163,12 +195,15 @@ impl Outlook {
 
     /// What is known is told from here; for the rest somebody is asked.
     async fn hand_to(self, job: &mut Job, way: &Arc<Way>, order: &Order<'_>, texts: &Arc<Texts>) {
-        let Outlook { wanted, known, terms, keeps, .. } = self;
+        let Outlook { wanted, known, terms, keeps, down, .. } = self;
         let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
         let unknown: std::collections::VecDeque<_> = unknown.map(|(wanted, _)| *wanted).collect();
         job.take_known(&wanted.which, known);
         if unknown.is_empty() {
             return;
+        }
+        if let Some(error) = down {
+            return job.leave_out(Failure::of(&error));
         }
         if order.directives.only_if_cached {
             let why = Error::new(Kind::NotCached, "only-if-cached was asked for, and this text is not known");

@@ -196,3 +196,53 @@ async fn explain_says_what_would_be_given_while_the_upstream_is_down() {
     assert_eq!(verdict, "miss", "{because}");
     assert!(because.contains("nothing that will do instead"), "{because}");
 }
+
+#[tokio::test]
+async fn a_batch_is_made_up_for_text_by_text() {
+    let (model, digest) = MODELS[1];
+    let mut upstream = Upstream::start().await;
+    upstream.on("/api/embed", |visit| embedder::embeds(visit, MODELS[1].1));
+    let pannier = Launch::before(&upstream).file(ON).start().await;
+    let both = Ask::post("/api/embed", &json!({ "model": model, "input": ["a", "b"] }));
+    pannier.ask(&both).await.fine();
+    pannier.remembered(&both).await;
+    let only = both.clone().with("Cache-Control", "only-if-cached");
+    eventually("its time is over", || async { (pannier.ask(&only).await.status() == 504).then_some(()) })
+        .await;
+
+    let batch = |texts: &[&str]| Ask::post("/embeddings/batch", &json!({ "model": model, "texts": texts }));
+    let check = |told: &Value, texts: &[&str], fault: &str, stale: Value| {
+        for (vector, text) in told["embeddings"].as_array().expect("embeddings").iter().zip(texts) {
+            match *text {
+                "new" => {
+                    assert_eq!((vector, &told["errors"][0]["code"]), (&Value::Null, &json!(fault)), "{told}")
+                }
+                text => assert_eq!(embedder::numbers(vector), embedder::vector(text, digest, None), "{told}"),
+            }
+        }
+        assert_eq!(told["stale"], stale, "{told}");
+    };
+    // It turns out only when it is asked.
+    upstream.always("/api/embed", json(500, r#"{"error":"the runner has died"}"#));
+    let texts = ["b", "new", "a", "b"];
+    let reply = pannier.ask(&batch(&texts)).await.fine();
+    assert!(reply.cache().starts_with("pannier; fwd=uri-miss"), "{}", reply.cache());
+    check(&reply.json(), &texts, "refused", json!([0, 2, 3]));
+    let lines = pannier.ask(&batch(&["a"]).with("Accept", "application/x-ndjson")).await.fine().text();
+    let line: Value = serde_json::from_str(lines.lines().nth(1).expect("a line")).expect("JSON");
+    assert_eq!((&line["index"], &line["stale"]), (&json!(0), &json!(true)), "{lines}");
+    // It is known to be down.
+    upstream.stop().await;
+    let reply = eventually("it is seen to be down", || async {
+        let reply = pannier.ask(&batch(&["a", "b"])).await.fine();
+        is_stale(&reply).then_some(reply)
+    })
+    .await;
+    check(&reply.json(), &["a", "b"], "", json!([0, 1]));
+    pannier.counts("pannier_cache_reasons_total", &[("reason", "STALE")], 1.0).await;
+    let reply = pannier.ask(&batch(&["new", "a"])).await.fine();
+    assert_eq!(reply.cache(), "pannier; detail=\"1 of 2 known\"");
+    check(&reply.json(), &["new", "a"], "upstream_unreachable", json!([1]));
+    refused(&pannier, &batch(&["new"]), "nobody has asked for it before").await;
+    refused(&pannier, &batch(&["a"]).with("Cache-Control", "no-cache"), "no-cache").await;
+}
