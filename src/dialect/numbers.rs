@@ -73,11 +73,11 @@ fn take_apart(unsigned: &[u8]) -> (Vec<u8>, i32) {
     }
 }
 
-/// The numbers of a JSON array, as it stands in an answer: without space. `None` where one is not finite,
-/// or none is there.
+/// The numbers of a JSON array, whoever has written it. `None` where one is not finite, or none is there.
 pub fn read(array: &str) -> Option<Vec<f32>> {
     let inside = array.strip_prefix('[')?.strip_suffix(']')?;
-    inside.split(',').map(|number| number.parse().ok().filter(|number: &f32| number.is_finite())).collect()
+    let number = |text: &str| text.trim_ascii().parse().ok().filter(|number: &f32| number.is_finite());
+    inside.split(',').map(number).collect()
 }
 
 #[cfg(test)]
@@ -106,10 +106,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_of_numbers_is_not_read() {
-        assert_eq!(read("[1,-0.5,2e-9]"), Some(vec![1.0, -0.5, 2e-9]));
+    fn arrays_of_numbers_are_read_and_nothing_else() {
+        for (array, numbers) in [
+            ("[1,-0.5,2e-9]", vec![1.0, -0.5, 2e-9]),
+            ("[ 1,\n\t-5E-1 ,\r\n 0.2e+1]", vec![1.0, -0.5, 2.0]),
+            ("[1.00000000000000000001,-0.0,1e-60]", vec![1.0, -0.0, 0.0]),
+        ] {
+            assert_eq!(read(array), Some(numbers), "{array}");
+        }
         for other in
-            ["", "[]", "1", "[1,]", "[1e39]", "[\"1\"]", "[null]", "[[1]]", "[inf]", "[NaN]", "[1, 2]"]
+            ["", "[]", "[ ]", "1", "[1,]", "[1 2]", "[1e39]", "[\"1\"]", "[null]", "[[1]]", "[inf]", "[NaN]"]
         {
             assert_eq!(read(other), None, "{other}");
         }

@@ -146,10 +146,24 @@ mod tests {
             r#"{"model":"all-minilm","embeddings":[[0.5]],"prompt_eval_count":-1}"#,
             r#"{"model":"all-minilm","embeddings":[[1e39]]}"#,
             "{\"model\":\"all-minilm\",\"embeddings\":[[0.5]]}\n",
+            r#"{"model":"all-minilm","embeddings":[[0.5, -1]]}"#,
             r#"{"error":"no"}"#,
             "",
         ] {
             assert_eq!(read_embeddings(NATIVE, odd.as_bytes()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn whoever_wants_but_the_vectors_reads_any_rendering_of_them() {
+        let native = "{ \"new\": 1, \"embeddings\" : [ [ 5E-1,\n -1.0 ],\t[0.250, 1e0] ],\n\"prompt_eval_count\": 4 }\n";
+        let openai = "{\"data\": [ {\"embedding\": [ 5E-1,\n -1.0 ]}, {\"embedding\": \"AACAPgAAgD8=\"} ], \
+                      \"usage\": {\"prompt_tokens\": 4} }";
+        for (looks, body) in [(NATIVE, native), (OPENAI, openai)] {
+            let vectors = read_embeddings_at_all(looks, body.as_bytes()).expect("readable");
+            let each: Vec<&[f32]> = vectors.each.iter().map(|vector| &**vector).collect();
+            assert_eq!((each, vectors.tokens), (vec![&[0.5, -1.0][..], &[0.25, 1.0][..]], 4), "{body}");
+            assert_eq!(read_embeddings(looks, body.as_bytes()), None, "not to the byte");
         }
     }
 

@@ -233,4 +233,15 @@ async fn what_else_stands_in_an_answer_does_no_harm() {
     let told = Told::read(pannier.ask(&ask(&["a", "b"])).await);
     assert_eq!(told.fates, [Ok(vec![0.5, 0.25]), Ok(vec![0.5, 0.25])]);
     assert_eq!(told.sums["prompt_eval_count"], json!(4));
+    // Nor does it matter how the numbers are written, as long as they are numbers.
+    for (vector, fate) in [
+        ("[ 5E-1,\n\t0.250 ]", Ok(vec![0.5, 0.25])),
+        ("[0.5, \"0.25\"]", Err("unreadable".to_owned())),
+        ("[0.5, 1e39]", Err("unreadable".to_owned())),
+    ] {
+        let answer = format!("{{ \"model\": \"{MODEL}\", \"embeddings\": [ {vector} ] }}");
+        upstream.always("/api/embed", json(200, &answer));
+        let told = Told::read(pannier.ask(&ask(&["c"]).with("Accept", LINES)).await);
+        assert_eq!(told.fates, [fate], "{vector}");
+    }
 }
