@@ -4,6 +4,7 @@ use crate::stage::*;
 use serde_json::{Value, json};
 use servers::Postgres;
 use servers::RedisServer;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PLACE: &str = "/analytics/cache";
@@ -66,6 +67,40 @@ impl Below {
             Below::File(_) => {}
             Below::Redis(server) => server.begin(),
             Below::Postgres(server) => server.start_again(),
+        }
+    }
+
+    /// Copies all entries to where nobody looks ...
+    fn save(&self) {
+        match self {
+            Below::File(_) => {}
+            Below::Redis(server) => {
+                let pattern = format!("pannier:{}*", "[0-9a-f]".repeat(4));
+                for name in server.run::<Vec<String>>(&["KEYS", &pattern]) {
+                    server.run::<()>(&["COPY", &name, &format!("saved-{name}")]);
+                }
+            }
+            Below::Postgres(server) => {
+                server.ask("CREATE TABLE saved AS SELECT * FROM pannier_cache");
+            }
+        }
+    }
+
+    /// ... and back, where they are not, as one who has not heard of a removal would write them.
+    fn restore(&self) {
+        match self {
+            Below::File(_) => {}
+            Below::Redis(server) => {
+                for saved in server.run::<Vec<String>>(&["KEYS", "saved-*"]) {
+                    server.run::<()>(&["COPY", &saved, saved.trim_start_matches("saved-")]);
+                }
+            }
+            Below::Postgres(server) => {
+                let columns = "key, kind, bytes, hits, stored, expires, used, sealed";
+                server.ask(&format!(
+                    "INSERT INTO pannier_cache ({columns}) SELECT {columns} FROM saved ON CONFLICT DO NOTHING"
+                ));
+            }
         }
     }
 
@@ -375,5 +410,50 @@ async fn replicas_drop_what_one_of_them_removes() {
                 assert!(knows(pannier, &route(path).ask(false)).await, "{path} was not meant");
             }
         }
+    }
+}
+
+/// What one of them writes before he has heard of a removal, and others read meanwhile, goes when it is done once
+/// more.
+#[tokio::test]
+async fn what_comes_back_behind_a_removal_goes_with_the_second() {
+    /// Between the two.
+    const BETWEEN: Duration = Duration::from_secs(3);
+    let shared = [RedisServer::start(&[]).map(Below::Redis), Postgres::start().map(Below::Postgres)];
+    'grounds: for below in shared.into_iter().flatten() {
+        let upstream = upstream().await;
+        let [one, other] = [below.begun(&upstream).await, below.begun(&upstream).await];
+        fill(&one, &below).await;
+        below.save();
+        let chat = route(CHAT).ask(false);
+        // On a busy machine the second may come before anything else can.
+        for _ in 0..10 {
+            other.ask(&chat).await.fine();
+            other.remembered(&chat).await;
+            let begun = Instant::now();
+            clear(&one, "?prefix=chat").await;
+            within("the other to hear of it", async {
+                while knows(&other, &chat).await {
+                    pause(20).await;
+                }
+            })
+            .await;
+            below.restore();
+            let (back, again) = (knows(&one, &chat).await, knows(&other, &chat).await);
+            if begun.elapsed() < BETWEEN {
+                assert!(back && again, "so it was: both have it in memory");
+                within("both to drop it again", async {
+                    while knows(&one, &chat).await || knows(&other, &chat).await {
+                        pause(50).await;
+                    }
+                })
+                .await;
+                assert!(knows(&other, &route(EMBED).ask(false)).await, "it was not meant");
+                continue 'grounds;
+            }
+            one.ask(&chat).await.fine();
+            one.remembered(&chat).await;
+        }
+        panic!("never in time");
     }
 }

@@ -135,17 +135,18 @@ impl Level {
         self.owed.settle(selection, again);
     }
 
+    /// All that is due: that one of them fails does not keep the others waiting.
     async fn remove_owed(&self) {
-        if self.is_left_out() {
-            return;
-        }
         for Removal { selection, again } in self.owed.due() {
+            if self.is_left_out() {
+                return;
+            }
             let removed = match again {
                 None => self.survey("remove", self.remove_first(&selection)).await,
                 Some(_) => self.survey("remove", self.remove_again(&selection)).await,
             };
             match (removed, again) {
-                (Err(_), _) => return,
+                (Err(_), _) => {}
                 (Ok(_), Some(_)) => self.owed.settle_again(&selection),
                 (Ok(_), None) => {
                     self.done(&selection);
@@ -231,3 +232,6 @@ impl Owed {
         self.removals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;
