@@ -5,6 +5,7 @@ use super::plan::{FlightKey, Keep};
 use super::trip::{self, TripHead};
 use super::{Live, Policy, Reply, Way};
 use crate::cache::{CacheKey, Entry, Found, Payload, Since, Terms, Ticket, TierName, Turn};
+use crate::dialect::Form;
 use crate::dialect::openai::UsageStrip;
 use crate::domain::{CacheOutcome, Error, Kind, Observed, Reason};
 use crate::flight::{Boarding, Full, Recorder, Seat};
@@ -208,6 +209,10 @@ pub fn remembered(
 /// Why it may not.
 pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), Reason> {
     let identity = order.identity.as_ref().ok_or(Reason::Model)?;
+    // This route alone knows no model by a name in another case.
+    if order.request.form == Form::Embeddings && !identity.is_spelled(&order.call.model) {
+        return Err(Reason::Model);
+    }
     if identity.remote {
         return Err(Reason::Cloud);
     }

@@ -32,6 +32,11 @@ impl Identity {
         Identity { name: "other".into(), digest, version, remote: false, epoch: 0, since: 0 }
     }
 
+    /// Whether `model` names it in upper and lower case as well.
+    pub fn is_spelled(&self, model: &str) -> bool {
+        filled_in(model) == filled_in(&self.name)
+    }
+
     /// Whether that is the same model of the same server, wherever and since when that is so.
     pub fn is_twin_of(&self, other: &Identity) -> bool {
         (&self.digest, &self.version) == (&other.digest, &other.version)
@@ -156,10 +161,15 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
 /// The one spelling of a model's name: Ollama fills in registry, namespace and tag, and matches
 /// without regard to case.
 pub fn canonical(model: &str) -> String {
-    let mut name = model.trim().to_lowercase();
+    filled_in(&model.to_lowercase())
+}
+
+/// The same with upper and lower case as they stand there.
+fn filled_in(model: &str) -> String {
+    let name = model.trim();
     let of_registry = name.strip_prefix("registry.ollama.ai/").filter(|rest| rest.contains('/'));
-    let rest = of_registry.unwrap_or(&name);
-    name = rest.strip_prefix("library/").unwrap_or(rest).to_owned();
+    let rest = of_registry.unwrap_or(name);
+    let mut name = rest.strip_prefix("library/").unwrap_or(rest).to_owned();
     let last_segment = name.rsplit('/').next().unwrap_or_default();
     if !last_segment.contains(':') {
         name.push_str(":latest");
@@ -212,6 +222,14 @@ mod tests {
     fn of_two_that_differ_in_case_nothing_is_kept() {
         let both = listed(&[("a:x", "1", 1), ("A:x", "2", 1)], "1").after(&Listing::default());
         assert!(both.look_up("a:x").unwrap().remote);
+    }
+
+    #[test]
+    fn a_model_is_spelled_as_it_is_listed() {
+        let listing = listed(&[("Llama3:latest", "1", 1)], "1").after(&Listing::default());
+        let is_spelled = |model: &str| listing.look_up(model).unwrap().is_spelled(model);
+        assert!(["Llama3", " library/Llama3:latest"].into_iter().all(is_spelled));
+        assert!(!["llama3", "LLAMA3:latest", "Llama3:Latest"].into_iter().any(is_spelled));
     }
 
     #[test]

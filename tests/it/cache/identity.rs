@@ -1,4 +1,4 @@
-//! Which model answered, under which name.
+//! Which model answered, under which name (RELIABILITY.md C-10).
 
 use super::{goes_up, stage_with};
 use crate::stage::*;
@@ -46,6 +46,28 @@ async fn a_models_other_names_are_the_same_model() {
     let asked = upstream.count(route.path);
     pannier.remembered(&named("all-minilm:latest")).await;
     assert_eq!(upstream.count(route.path), asked);
+}
+
+/// Ollama says there, and there alone, that it has no such model.
+#[tokio::test]
+async fn the_oldest_route_heeds_the_case_of_a_name() {
+    let (upstream, pannier, route) = stage_with("/api/embeddings").await;
+    pannier.ask(&route.ask(false)).await.fine();
+    pannier.remembered(&route.ask(false)).await;
+    let named = |name: &str| {
+        let mut body = route.body(false);
+        body["model"] = name.into();
+        Ask::post(route.path, &body)
+    };
+    assert!(pannier.ask(&named("library/all-minilm:l6-v2")).await.is_hit());
+    let missing = r#"{"error":"model \"ALL-MINILM:L6-V2\" not found, try pulling it first"}"#;
+    upstream.always(route.path, crate::stage::json(404, missing));
+    for _ in 0..2 {
+        let reply = pannier.ask(&named("ALL-MINILM:L6-V2")).await;
+        assert_eq!((reply.status(), reply.text()), (404, missing.to_owned()));
+        assert!(reply.cache().ends_with("detail=MODEL"), "{}", reply.cache());
+    }
+    assert!(pannier.ask(&route.ask(false)).await.is_hit());
 }
 
 #[tokio::test]
