@@ -1,7 +1,7 @@
 //! What the cache holds, for those who look after it.
 
 use super::{Parts, page, problem};
-use crate::cache::{Listing, Prefix, Selection};
+use crate::cache::{CacheKey, Held, Listing, Prefix, Selection, TierName};
 use crate::domain::{Error, Kind};
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -36,14 +36,17 @@ pub async fn top(State(parts): State<Parts>, Query(query): Pairs) -> Response {
         Err(error) => return problem::response(&error),
     };
     let most = wanted.most.unwrap_or(USUAL).min(MOST);
-    let tiers = parts.tiers.top(&wanted.selection, most).await;
-    let tiers = tiers.iter().map(|(tier, found)| match found {
+    let below = parts.tiers.top(&wanted.selection, most).await;
+    let held = parts.stock.top(wanted.selection, most).await;
+    let held = held.iter().map(|(key, held)| in_memory(key, held)).collect::<Vec<_>>();
+    let memory = json!({ "tier": TierName::Memory.label(), "entries": held });
+    let below = below.iter().map(|(tier, found)| match found {
         Ok(found) => {
             json!({ "tier": tier.label(), "entries": found.iter().map(listing).collect::<Vec<_>>() })
         }
         Err(fault) => json!({ "tier": tier.label(), "fault": fault.to_string() }),
     });
-    page(&json!({ "tiers": tiers.collect::<Vec<_>>() }))
+    page(&json!({ "tiers": std::iter::once(memory).chain(below).collect::<Vec<_>>() }))
 }
 
 /// `DELETE /analytics/cache`: removes what is meant from every tier, and answers as Simpleton does.
@@ -154,6 +157,22 @@ fn listing(entry: &Listing) -> Value {
         "stored": seconds(entry.stored),
         "expires": seconds(entry.expires),
         "last_used": seconds(entry.last_used),
+    })
+}
+
+fn in_memory(key: &CacheKey, held: &Held) -> Value {
+    let now = SystemTime::now();
+    let stored = now.checked_sub(held.stored.elapsed()).unwrap_or(now);
+    json!({
+        "key": key.to_string(),
+        "prefix": held.prefix.label(),
+        "operation": held.operation.label(),
+        "model": &*held.model,
+        "team": &*held.team,
+        "bytes": held.bytes,
+        "hits": held.hits,
+        "stored": seconds(stored),
+        "expires": seconds(stored.checked_add(held.ttl).unwrap_or(stored)),
     })
 }
 

@@ -9,6 +9,8 @@ use super::{
     Tiers, Vector, Vectors,
 };
 use crate::domain::{Embedding, Operation, Scope};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -155,6 +157,38 @@ impl Stock {
             }
         });
         let _ = listing.await;
+    }
+
+    /// The `most` entries in memory that were of use most often, of those that are meant.
+    pub async fn top(self: &Arc<Self>, selection: Selection, most: usize) -> Vec<(CacheKey, Held)> {
+        let stock = self.clone();
+        // To go through all of them takes long.
+        let looking = tokio::task::spawn_blocking(move || {
+            let keys = stock.most_used(&selection, most);
+            keys.into_iter().filter_map(|key| Some((key, stock.look(&key)?))).collect()
+        });
+        looking.await.unwrap_or_default()
+    }
+
+    fn most_used(&self, selection: &Selection, most: usize) -> Vec<CacheKey> {
+        let is_meant = |kind: &Kind| {
+            let (model, team) = kind.shown();
+            selection.means_prefix(kind.prefix()) && selection.means_names(&model, &team)
+        };
+        let meant: Vec<bool> = self.labels.kinds().iter().map(is_meant).collect();
+        let mut used = BinaryHeap::new();
+        let mut see = |key: CacheKey, tag: Tag, hits: u64| {
+            // What has come in meanwhile has not been of use yet.
+            if meant.get(tag.place()).is_some_and(|meant| *meant) {
+                used.push(Reverse((hits, key.0)));
+            }
+            if used.len() > most {
+                used.pop();
+            }
+        };
+        self.memory.all().for_each(|(key, Tagged { entry, tag })| see(key, tag, entry.hits.number()));
+        self.vectors.see_all(|slot, _| see(slot.key, slot.tag, slot.hits.into()));
+        used.into_sorted_vec().into_iter().map(|Reverse((_, key))| CacheKey(key)).collect()
     }
 
     /// What each tier holds, as it was a moment ago.

@@ -200,6 +200,15 @@ async fn one_entry_is_shown_and_all_are_exported_to_be_asked_again() {
     let tiers: Vec<_> = shown["tiers"].as_array().expect("tiers").iter().map(|tier| &tier["tier"]).collect();
     assert_eq!((tiers, shown.get("answer")), (vec![&json!("memory"), &json!("database")], None));
     assert_eq!((&shown["tiers"][0]["hits"], &shown["question"]["path"]), (&json!(2), &json!(CHAT)));
+    // Of the memory's own hits the tiers below know nothing.
+    let top = told_as_json(&pannier, &["top", "--prefix", "chat"]).await;
+    let tiers = top["tiers"].as_array().expect("tiers");
+    let hits: Vec<_> = tiers.iter().map(|tier| (&tier["tier"], &tier["entries"][0]["hits"])).collect();
+    assert_eq!(hits, [(&json!("memory"), &json!(2)), (&json!("database"), &json!(0))], "{top}");
+    for tier in tiers {
+        let [entry] = tier["entries"].as_array().expect("entries").as_slice() else { panic!("{tier}") };
+        assert_eq!((&entry["key"], &entry["model"]), (&json!(key), &chat["model"]), "{tier}");
+    }
     let table = told(&pannier, &["show", key, "--answer"]).await;
     assert!(
         table.starts_with("tier") && table.contains("asked   /api/chat") && table.contains("answer  "),
@@ -228,6 +237,10 @@ async fn without_a_tier_the_memory_is_exported() {
     upstream.always(CHAT, chat.acts(false));
     pannier.ask(&chat.ask(false)).await.fine();
     pannier.remembered(&chat.ask(false)).await;
+    let top = told_as_json(&pannier, &["top"]).await;
+    assert_eq!(top["tiers"].as_array().map(Vec::len), Some(1), "{top}");
+    assert_eq!(top["tiers"][0]["entries"][0]["hits"], 2, "{top}");
+    assert_eq!(told_as_json(&pannier, &["top", "--team", "nobody"]).await["tiers"][0]["entries"], json!([]));
     let line: Value = serde_json::from_str(&told(&pannier, &["export"]).await).expect("one line");
     assert_eq!((&line["tier"], &line["question"]["path"]), (&json!("memory"), &json!(CHAT)));
     let key = line["key"].as_str().expect("a key");
