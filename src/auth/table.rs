@@ -2,7 +2,7 @@
 
 use super::Terms;
 use crate::domain::{Consumer, Error, Kind, Limits};
-use crate::store::keys::{Digest, KeyRow};
+use crate::store::keys::{Changed, Digest, KeyRow};
 use hashbrown::HashTable;
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -60,6 +60,19 @@ impl<'t> Drawing<'t> {
         Drawing { terms, before, by_id: None, teams: HashSet::new(), limits: HashSet::new(), table }
     }
 
+    /// The table with what has `changed`, and the rest of it as it was.
+    pub fn of_changed(terms: &'t Terms, before: &'t Table, changed: &Changed) -> Table {
+        let is_same = |key: &StoredKey| !changed.ids.contains(&*key.id);
+        let mut drawing = Drawing::new(terms, before);
+        drawing.table.keys.clone_from(&before.keys);
+        drawing.table.keys.retain(|key| is_same(key));
+        drawing.by_id = Some(by_id(before.keys.iter().filter(|key| !is_same(key))));
+        let old = before.old.iter().filter(|(_, (key, _))| is_same(key));
+        drawing.table.old = old.map(|(digest, old)| (*digest, old.clone())).collect();
+        changed.rows.iter().for_each(|row| drawing.add(row));
+        drawing.done(changed.version)
+    }
+
     pub fn add(&mut self, row: &KeyRow) {
         let known = self.known(row);
         let key = match known.filter(|key| key.is_still(row)) {
@@ -83,11 +96,7 @@ impl<'t> Drawing<'t> {
         if found.is_some() || row.rotated == 0 {
             return found;
         }
-        let by_id = self.by_id.get_or_insert_with(|| {
-            let mut keys: Vec<_> = self.before.keys.iter().collect();
-            keys.sort_unstable_by_key(|key| &key.id);
-            keys
-        });
+        let by_id = self.by_id.get_or_insert_with(|| by_id(self.before.keys.iter()));
         let at = by_id.binary_search_by_key(&row.id.as_str(), |key| &key.id).ok()?;
         Some(by_id[at])
     }
@@ -107,6 +116,12 @@ impl<'t> Drawing<'t> {
             uses: uses.cloned().unwrap_or_else(|| Uses::of(row.used)),
         })
     }
+}
+
+fn by_id<'t>(keys: impl Iterator<Item = &'t Arc<StoredKey>>) -> Vec<&'t Arc<StoredKey>> {
+    let mut keys: Vec<_> = keys.collect();
+    keys.sort_unstable_by_key(|key| &key.id);
+    keys
 }
 
 /// `new`, or what is the same.
@@ -355,6 +370,25 @@ mod tests {
         assert_eq!(unwritten(&new), [], "no sooner than a second later");
         use_at(&new, 1, 6_100);
         assert_eq!(unwritten(&new), [("key_1", 6_100)]);
+    }
+
+    #[test]
+    fn what_has_not_changed_is_as_it_was() {
+        let old = table(&[row(1), KeyRow { old: Some(([9; 32], 50)), ..row(2) }, row(3), row(4)]);
+        old.find(&[3; 32], 0).unwrap().unwrap().note_use(5_000);
+        let rotated = KeyRow { digest: [7; 32], rotated: 2, old: Some(([3; 32], 50)), ..row(3) };
+        let (terms, ids) = (terms(Sharing::Team), ["key_2", "key_3", "key_5", "key_6"]);
+        let ids = ids.into_iter().map(str::to_owned).collect();
+        let changed = Changed { version: 8, ids, rows: vec![rotated, row(5)] };
+        let new = Drawing::of_changed(&terms, &old, &changed);
+        let is_found = |digest| found(&new, digest, 0).is_some();
+        let all: Vec<u8> = (0..10).filter(|digest| is_found(*digest)).collect();
+        assert_eq!((all, new.len(), new.version), (vec![1, 3, 4, 5, 7], 5, 8));
+        assert_eq!(found(&new, 3, 50), None, "its time of grace is over");
+        assert_eq!(unwritten(&new), [("key_3", 5_000)]);
+        for same in [1, 4] {
+            assert!(Arc::ptr_eq(new.current(&[same; 32]).unwrap(), old.current(&[same; 32]).unwrap()));
+        }
     }
 
     #[test]

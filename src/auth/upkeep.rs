@@ -1,7 +1,8 @@
 //! Keeping up with the database: what others change there, and what it is told of last uses.
 
+use super::Terms;
 use super::register::Register;
-use super::table::Drawing;
+use super::table::{Drawing, Table};
 use crate::domain::{Error, Kind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,23 +64,14 @@ impl Register {
 
     pub(super) async fn read_anew(&self) -> Result<(), Error> {
         let _turn = self.reading.lock().await;
-        // Before the keys: what changes meanwhile is found by the next look.
-        let version = self.asked(self.keys.version()).await?;
         let (terms, before) = {
             let settings = self.settings();
             (settings.terms.clone(), self.stored.load_full())
         };
-        let mut drawing = Drawing::new(&terms, &before);
-        let mut last = String::new();
-        loop {
-            let rows = self.asked(self.keys.page(&last)).await?;
-            rows.iter().for_each(|row| drawing.add(row));
-            match rows.into_iter().last() {
-                Some(row) => last = row.name,
-                None => break,
-            }
-        }
-        let table = drawing.done(version);
+        let table = match self.asked(self.keys.changed_since(before.version)).await? {
+            Some(changed) => Drawing::of_changed(&terms, &before, &changed),
+            None => self.read_all(&terms, &before).await?,
+        };
         // Held until the table is in force: the settings cannot change meanwhile.
         let settings = self.settings();
         let table = if settings.terms == terms { table } else { table.under(&settings.terms) };
@@ -87,6 +79,21 @@ impl Register {
         drop(settings);
         self.is_up.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn read_all(&self, terms: &Terms, before: &Table) -> Result<Table, Error> {
+        // Before the keys: what changes meanwhile is found by the next look.
+        let version = self.asked(self.keys.version()).await?;
+        let mut drawing = Drawing::new(terms, before);
+        let mut last = String::new();
+        loop {
+            let rows = self.asked(self.keys.page(&last)).await?;
+            rows.iter().for_each(|row| drawing.add(row));
+            match rows.into_iter().last() {
+                Some(row) => last = row.name,
+                None => return Ok(drawing.done(version)),
+            }
+        }
     }
 
     async fn note_uses(&self) -> Result<(), Error> {

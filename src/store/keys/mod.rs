@@ -3,6 +3,10 @@
 //!
 //! Moments are milliseconds since 1970, and 0 where there is none.
 
+mod changes;
+
+pub use changes::Changed;
+
 use super::{Error, Migration, Migrations, Row, Shared, Statement, Store, Value, Work};
 use std::sync::Arc;
 
@@ -59,7 +63,10 @@ pub fn migrations() -> Migrations {
     let columns = ["models", "routes"]
         .map(|column| format!("ALTER TABLE pannier_key ADD COLUMN {column} TEXT NOT NULL DEFAULT '';"));
     let second = Migration { name: "rights", sqlite: columns.concat(), postgres: columns.concat() };
-    Migrations { part: "pannier_key".to_owned(), steps: vec![first, second] }
+    let changes =
+        "CREATE TABLE pannier_key_change (version BIGINT NOT NULL PRIMARY KEY, key_id TEXT NOT NULL)";
+    let third = Migration { name: "changes", sqlite: changes.to_owned(), postgres: changes.to_owned() };
+    Migrations { part: "pannier_key".to_owned(), steps: vec![first, second, third] }
 }
 
 impl Keys {
@@ -84,6 +91,12 @@ impl Keys {
     pub async fn page(&self, after: &str) -> Result<Vec<KeyRow>, Error> {
         let store = self.shared.store().await?;
         self.heeded(&store, page(&store, after).await)
+    }
+
+    /// What has changed since the version `then`; `None` where only reading all tells.
+    pub async fn changed_since(&self, then: i64) -> Result<Option<Changed>, Error> {
+        let store = self.shared.store().await?;
+        self.heeded(&store, changes::since(&store, then).await)
     }
 
     /// The key of this id or name.
@@ -190,6 +203,7 @@ async fn add(store: &Store, new: &KeyRow) -> Result<Change<()>, Error> {
     let insert = Statement::new(format!("INSERT INTO pannier_key ({COLUMNS}) VALUES "));
     let (models, routes) = new.patterns();
     work.change(insert.tuples([new.values(&models, &routes)])).await?;
+    changes::note(&mut work, &new.id).await?;
     work.done().await?;
     Ok(Change::Done(()))
 }
@@ -206,6 +220,7 @@ async fn change(store: &Store, who: &str, edit: impl FnOnce(&mut KeyRow)) -> Res
         update = update.text(if nth > 0 { ", " } else { "" }).text(column).text(" = ").value(value);
     }
     work.change(update.text(" WHERE id = ").value(row.id.as_str())).await?;
+    changes::note(&mut work, &row.id).await?;
     work.done().await?;
     Ok(Change::Done(row))
 }
@@ -214,6 +229,7 @@ async fn remove(store: &Store, who: &str) -> Result<Change<()>, Error> {
     let mut work = changing(store).await?;
     let Some(row) = find_in(&mut work, who).await? else { return Ok(Change::NoSuchKey) };
     work.change(Statement::new("DELETE FROM pannier_key WHERE id = ").value(row.id.as_str())).await?;
+    changes::note(&mut work, &row.id).await?;
     work.done().await?;
     Ok(Change::Done(()))
 }

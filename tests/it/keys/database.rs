@@ -111,25 +111,117 @@ async fn what_was_known_last_goes_on_while_the_database_is_away() {
     until(&pannier, &of(&ask, &make(&late, "new", Value::Null).await), 200).await;
 }
 
+/// Where the keys are, for whoever goes past Pannier.
+enum Books {
+    File(tempfile::TempDir),
+    Server(Postgres),
+}
+
+impl Books {
+    /// Those that can be had here.
+    fn all() -> impl Iterator<Item = Books> {
+        let file = Books::File(tempfile::tempdir().expect("a directory"));
+        std::iter::once(file).chain(Postgres::start().map(Books::Server))
+    }
+
+    async fn pannier(&self, upstream: &Upstream) -> Pannier {
+        let launch =
+            Launch::before(upstream).set("auth.mode", "required").set("cache.database.enabled", "false");
+        let place = match self {
+            Books::File(_) => self.file().to_string_lossy().into_owned(),
+            Books::Server(server) => server.url(),
+        };
+        launch.set("store.database", &place).start().await
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        match self {
+            Books::File(folder) => folder.path().join("keys.db"),
+            Books::Server(_) => panic!("a server has no file"),
+        }
+    }
+
+    /// Does this in either database's words.
+    async fn run(&self, sqlite: &str, postgres: &str) {
+        use sqlx::{ConnectOptions, Executor};
+        match self {
+            Books::File(_) => {
+                let file = sqlx::sqlite::SqliteConnectOptions::new().filename(self.file());
+                let mut outsider = file.connect().await.expect("connect");
+                outsider.execute(sqlx::AssertSqlSafe(sqlite.to_owned())).await.expect(sqlite);
+            }
+            Books::Server(server) => {
+                server.ask(postgres);
+            }
+        }
+    }
+
+    async fn both(&self, text: &str) {
+        self.run(text, text).await;
+    }
+}
+
+/// The others are as they were when all were read last; whoever changes something and does not note it has all of them
+/// read again.
+#[tokio::test]
+async fn only_a_key_that_has_changed_is_read_again() {
+    for books in Books::all() {
+        let upstream = upstream().await;
+        let pannier = books.pannier(&upstream).await;
+        let ask = route("/api/chat").ask(false);
+        let (ann, bob) = (make(&pannier, "ann", Value::Null).await, make(&pannier, "bob", Value::Null).await);
+        let new = json!({ "disabled": true });
+        books.both("UPDATE pannier_key SET disabled = 1 WHERE name = 'bob'").await;
+        house(&pannier, "PATCH", "/admin/keys/ann", new).await.fine();
+        make(&pannier, "eve", Value::Null).await;
+        assert_eq!(pannier.ask(&of(&ask, &ann)).await.code(), Some("key_disabled"));
+        pannier.ask(&of(&ask, &bob)).await.fine();
+        assert_eq!(house(&pannier, "DELETE", "/admin/keys/ann", Value::Null).await.status(), 204);
+        assert_eq!(pannier.ask(&of(&ask, &ann)).await.code(), Some("unauthenticated"));
+        pannier.ask(&of(&ask, &bob)).await.fine();
+
+        // As a Pannier of before would, and one that notes it right behind.
+        books.both("UPDATE pannier_key_book SET version = version + 1").await;
+        house(&pannier, "PATCH", "/admin/keys/eve", json!({ "team": "lab" })).await.fine();
+        assert_eq!(pannier.ask(&of(&ask, &bob)).await.code(), Some("key_disabled"));
+        books.both("UPDATE pannier_key SET disabled = 0 WHERE name = 'bob'").await;
+        books.both("UPDATE pannier_key_book SET version = version + 1").await;
+        assert!(until(&pannier, &of(&ask, &bob), 200).await < SOON);
+    }
+}
+
 /// As many as nobody has: they are found as fast, and take room for little more than themselves.
 #[tokio::test]
 async fn a_hundred_thousand_keys_are_no_burden() {
-    let Some(server) = Postgres::start() else { return };
+    for books in Books::all().skip(1) {
+        many_keys(&books).await;
+    }
+}
+
+async fn many_keys(books: &Books) {
     let upstream = upstream().await;
-    let launch =
-        Launch::before(&upstream).set("auth.mode", "required").set("cache.database.enabled", "false");
-    let pannier = launch.set("store.database", &server.url()).start().await;
+    let pannier = books.pannier(&upstream).await;
     let key = make(&pannier, "ann", Value::Null).await;
     let ask = of(&route("/api/chat").ask(false), &key);
     pannier.ask(&ask).await.fine();
     let before = pannier.resident();
-    server.ask(
-        "INSERT INTO pannier_key (id, name, team, start, admin, digest, old_digest, old_until, expires, disabled, \
-         created, rotated, used) SELECT 'key_' || lpad(n::text, 12, '0'), 'name-' || n, 'team-' || n % 100, \
-         'pannier_abcdef', 0, sha256(n::text::bytea), ''::bytea, 0, 0, 0, 1, 0, 0 \
-         FROM generate_series(1, 100000) AS n",
-    );
-    server.ask("UPDATE pannier_key_book SET version = version + 1");
+    let insert = "INSERT INTO pannier_key (id, name, team, start, admin, digest, old_digest, old_until, expires, disabled, \
+                  created, rotated, used)";
+    books
+        .run(
+            &format!(
+                "WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 100000) {insert} \
+                 SELECT 'key_' || substr('000000000000' || n, -12), 'name-' || n, 'team-' || n % 100, \
+                 'pannier_abcdef', 0, randomblob(32), x'', 0, 0, 0, 1, 0, 0 FROM many"
+            ),
+            &format!(
+                "{insert} SELECT 'key_' || lpad(n::text, 12, '0'), 'name-' || n, 'team-' || n % 100, \
+                 'pannier_abcdef', 0, sha256(n::text::bytea), ''::bytea, 0, 0, 0, 1, 0, 0 \
+                 FROM generate_series(1, 100000) AS n"
+            ),
+        )
+        .await;
+    books.both("UPDATE pannier_key_book SET version = version + 1").await;
     let begun = Instant::now();
     while pannier.metrics().await.sum("pannier_internal_size", &[("what", "keys")]) < 100_001.0 {
         assert!(begun.elapsed() < 12 * SOON, "they are not read");
