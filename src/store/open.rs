@@ -75,8 +75,10 @@ const QUEUE: Duration = Duration::from_secs(10);
 const LARGEST_WAL: &str = "67108864";
 /// Bytes of a page: SQLite's own default.
 const PAGE: u64 = 4096;
-/// Pages in memory, for each connection to a file: 8 MiB, in SQLite's way of writing it.
-const PAGE_CACHE: &str = "-8192";
+/// Pages in memory, for each connection to a file, in SQLite's way of writing KiB. What is read again the system has
+/// in memory as well; what is written stays in the connection's until it is committed.
+const READ_PAGES: &str = "-1024";
+const WRITTEN_PAGES: &str = "-4096";
 
 impl Store {
     /// Opens what is there, makes what is not, and brings its tables into shape.
@@ -233,18 +235,16 @@ impl Store {
 }
 
 async fn file_pools(path: &Path, options: &Options) -> Result<Pools, Error> {
-    let file = SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(options.patience)
-        .pragma("cache_size", PAGE_CACHE)
-        .disable_statement_logging();
+    let file =
+        SqliteConnectOptions::new().filename(path).busy_timeout(options.patience).disable_statement_logging();
     let synchronous = if options.durable { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
     let writing = file
         .clone()
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
-        .pragma("journal_size_limit", LARGEST_WAL);
+        .pragma("journal_size_limit", LARGEST_WAL)
+        .pragma("cache_size", WRITTEN_PAGES);
     let writing = match options.largest_file {
         Some(bytes) => writing.pragma("max_page_count", (bytes / PAGE).max(1).to_string()),
         None => writing,
@@ -255,7 +255,8 @@ async fn file_pools(path: &Path, options: &Options) -> Result<Pools, Error> {
     };
     // SQLite lets one write at a time: they queue up here, where waiting costs no thread.
     let writer = pool().max_connections(1).acquire_timeout(QUEUE).connect_with(writing).await?;
-    let readers = pool().max_connections(options.readers).connect_lazy_with(file.pragma("query_only", "ON"));
+    let reading = file.pragma("query_only", "ON").pragma("cache_size", READ_PAGES);
+    let readers = pool().max_connections(options.readers).connect_lazy_with(reading);
     Ok(Pools::Sqlite { readers, writer })
 }
 
