@@ -166,6 +166,7 @@ async fn whoever_is_first_asks_for_both() {
     }
 }
 
+/// C-23.
 #[tokio::test]
 async fn a_killed_holder_costs_one_call_and_no_longer_than_its_term() {
     for ground in Ground::all() {

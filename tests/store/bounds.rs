@@ -115,7 +115,7 @@ async fn a_hit_writes_nothing() {
     stage.stop().await;
 }
 
-/// A reader that stays keeps the log from being taken up; what then piles up goes when it has left.
+/// S-13: a reader that stays keeps the log from being taken up; what then piles up goes when it has left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_shrinks_after_a_long_reader() {
     use sqlx::Executor;

@@ -56,7 +56,7 @@ async fn nothing_is_left_open_on_postgres() {
     stage.stop().await;
 }
 
-/// Each call, dropped after each number of polls until it is done before that.
+/// S-08: each call, dropped after each number of polls until it is done before that.
 async fn everything_is_cut_short(stage: &Stage) {
     let tier = &stage.tier;
     tier.keep(&parcels(0..100, 3000)).await.expect("keep");

@@ -99,7 +99,7 @@ async fn a_server_belongs_to_all() {
     assert_eq!(postgres.ask("SELECT entries, bytes FROM query_cache_tally"), "290|29000");
 }
 
-/// Killed at many moments while it makes tables: there are none, or all.
+/// S-14: killed at many moments while it makes tables: there are none, or all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_survives_being_killed() {
     let mut grounds = vec![Ground::file()];

@@ -149,7 +149,7 @@ async fn few_connections_are_enough() {
     stage.stop().await;
 }
 
-/// Fifty who write the same entries at once, in every order, while others remove and make room.
+/// S-05: fifty who write the same entries at once, in every order, while others remove and make room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_of_the_same_do_not_lock_each_other_out() {
     // Before anybody's patience with a lock ends, so that each deadlock is found out as one.

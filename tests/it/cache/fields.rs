@@ -1,4 +1,4 @@
-//! Every field of every route: those that can change an answer, and those that cannot.
+//! Every field of every route: those that can change an answer, and those that cannot (RELIABILITY.md C-06, C-07).
 
 use super::{goes_up, stage_with};
 use crate::stage::*;

@@ -1,4 +1,4 @@
-//! What is kept, for how long, and what never is.
+//! What is kept, for how long, and what never is (RELIABILITY.md C-11, C-12).
 
 use super::{goes_up, stage_with};
 use crate::stage::*;

@@ -151,7 +151,7 @@ fn seconds_of_known_dates() {
     assert_eq!(seconds_of("2024-02-29T12:00:01Z"), 1709208001);
 }
 
-/// What was told in one mode answers in the other as well, down both ways, and nobody is asked again.
+/// C-26: what was told in one mode answers in the other as well, down both ways, and nobody is asked again.
 #[tokio::test]
 async fn either_mode_answers_for_both_and_their_defaults_are_known() {
     for path in ["/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions", "/v1/messages"] {
