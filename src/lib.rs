@@ -8,7 +8,7 @@
 //!                  │                                       │
 //!               gateway  ── the life of a request ──       │                 the conductor
 //!                  │                                       │
-//!      ┌────────┬────────┬─────┴──┬────────┬─────────┐     │
+//!      ┌────────┬────────┬─────┴──┬────────┬─────────┐     ├──────── analytics
 //!     auth  metering   cache   flight   batch   upstream   │                 capabilities: strangers to each other
 //!      └────────┴────────┴─┬──────┴────────┴─────────┘     │
 //!               dialect   store   telemetry ───────────────┘                 formats, tables, instruments
@@ -25,6 +25,7 @@ pub mod dialect;
 pub mod store;
 pub mod telemetry;
 
+pub mod analytics;
 pub mod auth;
 pub mod batch;
 pub mod cache;

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", ALL_BELOW),
     // faces: each knows a framework
     ("proxy", &["gateway", "dialect", "upstream", "telemetry"]),
-    ("admin", &["auth", "cache", "upstream", "store", "telemetry"]),
+    ("admin", &["auth", "analytics", "cache", "upstream", "store", "telemetry"]),
     // the conductor
     ("gateway", &["auth", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other
@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("flight", &[]),
     ("batch", &[]),
     ("upstream", &["telemetry"]),
+    ("analytics", &["store", "telemetry"]),
     // formats, tables, instruments
     ("dialect", &[]),
     ("store", &[]),

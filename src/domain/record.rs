@@ -27,6 +27,11 @@ impl RequestId {
         RequestId(id.into_uuid().into_bytes())
     }
 
+    /// As it is shown, or without the hyphens.
+    pub fn read(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(|id| RequestId(id.into_bytes()))
+    }
+
     /// The 36 characters, in lower case, without an allocation.
     pub fn hyphenated(&self) -> [u8; 36] {
         let mut text = [0; 36];
@@ -195,6 +200,9 @@ mod tests {
         let id = RequestId(*b"\x01\x23\x45\x67\x89\xab\x7c\xde\x8f\x01\x23\x45\x67\x89\xab\xcd");
         assert_eq!(id.to_string(), "01234567-89ab-7cde-8f01-23456789abcd");
         assert_eq!(id.hyphenated(), *b"01234567-89ab-7cde-8f01-23456789abcd");
+        assert_eq!(RequestId::read(&id.to_string()), Some(id));
+        assert_eq!(RequestId::read("0123456789ab7cde8f0123456789abcd"), Some(id));
+        assert_eq!(RequestId::read("7"), None);
     }
 
     #[test]

@@ -135,6 +135,9 @@ impl<'a> Making<'a> {
             (Figure::Gpu, gpu(taken)),
             (Figure::CompletionTime, narrow(micros(taken.durations.eval))),
             (Figure::Cost, charge.cost.known().unwrap_or_default().nanos()),
+            (Figure::PromptCost, charge.shares.prompt.nanos()),
+            (Figure::CompletionCost, charge.shares.completion.nanos()),
+            (Figure::GpuCost, charge.shares.gpu.nanos()),
             (Figure::Unpriced, (charge.cost == Cost::Unpriced).into()),
             (Figure::Unbilled, (charge.cost == Cost::TooMuch).into()),
         ] {
@@ -297,12 +300,11 @@ impl Part {
 
     fn charge(&mut self, charge: &Charge, versions: &mut Numbers<[String; 1]>) {
         let version = match (charge.cost, &charge.price) {
-            (Cost::Unpriced, _) => UNPRICED,
-            (Cost::TooMuch, _) => UNBILLED,
-            (Cost::Known(_), Some(price)) => price,
-            (Cost::Known(_), None) => return,
+            (Cost::Unpriced, _) => Some(UNPRICED),
+            (Cost::TooMuch, _) => Some(UNBILLED),
+            (Cost::Known(_), price) => price.as_deref(),
         };
-        self.set(Column::Price, Some(versions.of([version.to_owned()]) as i64));
+        self.set(Column::Price, version.map(|version| versions.of([version.to_owned()]) as i64));
         let cost = charge.cost.known().filter(|cost| *cost != Money::ZERO);
         self.set(Column::Cost, cost.map(Money::nanos));
     }

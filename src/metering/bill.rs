@@ -3,7 +3,7 @@
 //! `docs/billing.md` says the same in words, one line for each test here.
 
 use super::config::Unknown;
-use super::price::Used;
+use super::price::{Shares, Used};
 use super::prices::{Price, Prices};
 use crate::domain::{CacheOutcome, Ending, Money, Observed, Operation};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub enum Cost {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     pub cost: Cost,
+    /// What a known cost is made of, where tokens and GPU seconds were paid for.
+    pub shares: Shares,
     pub price: Option<Arc<str>>,
 }
 
@@ -53,7 +55,11 @@ pub struct Matter<'a> {
 }
 
 impl Charge {
-    const NOTHING: Charge = Charge { cost: Cost::Known(Money::ZERO), price: None };
+    const NOTHING: Charge = Charge {
+        cost: Cost::Known(Money::ZERO),
+        shares: Shares { prompt: Money::ZERO, completion: Money::ZERO, gpu: Money::ZERO },
+        price: None,
+    };
 }
 
 impl Cost {
@@ -74,12 +80,13 @@ impl Prices {
             return Charge::NOTHING;
         }
         let price = self.find(matter.model, matter.at);
-        let cost = match (price, self.unknown) {
-            (Some(price), _) => price.rates.cost(&used).map_or(Cost::TooMuch, Cost::Known),
-            (None, Unknown::Free) => Cost::Known(Money::ZERO),
-            (None, Unknown::Unpriced | Unknown::Reject) => Cost::Unpriced,
+        let (cost, shares) = match (price.map(|price| price.rates.split(&used)), self.unknown) {
+            (Some(Some((cost, shares))), _) => (Cost::Known(cost), shares),
+            (Some(None), _) => (Cost::TooMuch, Shares::default()),
+            (None, Unknown::Free) => (Cost::Known(Money::ZERO), Shares::default()),
+            (None, Unknown::Unpriced | Unknown::Reject) => (Cost::Unpriced, Shares::default()),
         };
-        Charge { cost, price: price.map(|price: &Price| price.version.clone()) }
+        Charge { cost, shares, price: price.map(|price: &Price| price.version.clone()) }
     }
 
     /// What a request comes to beside its trips. `observed`: what its answer took when it was made.
@@ -104,7 +111,7 @@ impl Prices {
             completion: observed.usage.completion,
             gpu: observed.durations.gpu(),
         };
-        let charge = Charge { cost: Cost::Known(asked), price: original.price };
+        let charge = Charge { cost: Cost::Known(asked), shares: Shares::default(), price: original.price };
         Settlement { charge, saved: Some(saved) }
     }
 
@@ -158,6 +165,8 @@ mod tests {
     fn a_trip_is_paid_for_in_full() {
         let charge = prices(Unknown::Unpriced, "0").trip(of("m"), &observed());
         assert_eq!(charge.cost, known("0.1002"), "100 + 2 * 50 millionths, and 0.2 s");
+        let Shares { prompt, completion, gpu } = charge.shares;
+        assert_eq!([prompt, completion, gpu].map(|share| share.to_string()), ["0.0001", "0.0001", "0.10"]);
         assert!(charge.price.unwrap().starts_with("m from 0 prompt=1.00"));
     }
 

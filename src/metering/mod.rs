@@ -15,5 +15,5 @@ pub use bill::{Charge, Cost, Matter, Saved, Settlement};
 pub use config::{LedgerConfig, Per, PriceConfig, PriceEntry, Sync, Unknown, WhenFull};
 pub use drain::{Drain, State};
 pub use ledger::Ledger;
-pub use price::{Rates, Used};
+pub use price::{Rates, Shares, Used};
 pub use prices::{InvalidPrices, Price, Prices};

@@ -32,6 +32,15 @@ pub struct Used {
     pub gpu: Duration,
 }
 
+/// What a sum is made of; what is left of it is for images and audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shares {
+    /// Of all questions, texts to be embedded among them.
+    pub prompt: Money,
+    pub completion: Money,
+    pub gpu: Money,
+}
+
 /// All prices are brought to parts of a billionth of a billionth: tokens by the million, seconds by the
 /// nanosecond and single things have a common denominator there.
 const PARTS: i128 = 1_000_000_000;
@@ -60,23 +69,42 @@ impl Rates {
     /// The exact sum, rounded once, to the nearest billionth; a half goes up. `None` where it is no amount
     /// any more.
     pub fn cost(&self, used: &Used) -> Option<Money> {
+        self.split(used).map(|(cost, _)| cost)
+    }
+
+    /// The same, and what it is made of. Each share is what the sum grows by with it: together they are never
+    /// a billionth more or less than the whole.
+    pub fn split(&self, used: &Used) -> Option<(Money, Shares)> {
         let cached = used.cached_prompt.min(used.prompt);
         let nanos = |time: Duration| i128::try_from(time.as_nanos()).ok();
-        let parts = [
+        let prompt = [
             (self.prompt, i128::from(used.prompt - cached).checked_mul(TOKEN)),
             (self.cached_prompt.unwrap_or(self.prompt), i128::from(cached).checked_mul(TOKEN)),
-            (self.completion, i128::from(used.completion).checked_mul(TOKEN)),
             (self.embedding.unwrap_or(self.prompt), i128::from(used.embedding).checked_mul(TOKEN)),
-            (self.image, i128::from(used.images).checked_mul(PARTS)),
-            (self.audio, nanos(used.audio)),
-            (self.gpu, nanos(used.gpu)),
         ];
-        let sum = parts.into_iter().try_fold(0_i128, |sum, (price, amount)| {
-            sum.checked_add(i128::from(price.nanos()).checked_mul(amount?)?)
-        })?;
-        let rounded = sum.checked_add(PARTS / 2)?.div_euclid(PARTS);
-        i64::try_from(rounded).ok().map(Money::from_nanos)
+        let completion = [(self.completion, i128::from(used.completion).checked_mul(TOKEN))];
+        let gpu = [(self.gpu, nanos(used.gpu))];
+        let rest =
+            [(self.image, i128::from(used.images).checked_mul(PARTS)), (self.audio, nanos(used.audio))];
+        let (sum, prompt) = grown(0, &prompt)?;
+        let (sum, completion) = grown(sum, &completion)?;
+        let (sum, gpu) = grown(sum, &gpu)?;
+        let (sum, _) = grown(sum, &rest)?;
+        Some((rounded(sum)?, Shares { prompt, completion, gpu }))
     }
+}
+
+/// `sum` with these prices times amounts, and by how much it has grown, rounded.
+fn grown(sum: i128, parts: &[(Money, Option<i128>)]) -> Option<(i128, Money)> {
+    let all = parts.iter().try_fold(sum, |sum, (price, amount)| {
+        sum.checked_add(i128::from(price.nanos()).checked_mul((*amount)?)?)
+    })?;
+    Some((all, rounded(all)?.checked_sub(rounded(sum)?)?))
+}
+
+fn rounded(sum: i128) -> Option<Money> {
+    let rounded = sum.checked_add(PARTS / 2)?.div_euclid(PARTS);
+    i64::try_from(rounded).ok().map(Money::from_nanos)
 }
 
 #[cfg(test)]
@@ -181,6 +209,19 @@ mod tests {
             match rates.cost(&used) {
                 Some(cost) => prop_assert_eq!(BigInt::from(cost.nanos()), exact),
                 None => prop_assert!(exact > BigInt::from(i64::MAX), "{} is an amount", exact),
+            }
+        }
+
+        #[test]
+        fn shares_are_the_whole(rates in any_rates(), used in any_use()) {
+            let used = Used { images: 0, audio: Duration::ZERO, ..used };
+            if let Some((cost, Shares { prompt, completion, gpu })) = rates.split(&used) {
+                let all = [prompt, completion, gpu].map(Money::nanos);
+                prop_assert_eq!(cost.nanos(), all.iter().sum::<i64>());
+                prop_assert!(all.iter().all(|share| *share >= 0));
+                let alone = Used { completion: used.completion, ..Used::default() };
+                let alone = rates.cost(&alone).map_or(0, Money::nanos);
+                prop_assert!((completion.nanos() - alone).abs() <= 1, "{} is {}", completion, alone);
             }
         }
 

@@ -13,6 +13,7 @@ mod open;
 mod place;
 mod private;
 mod shared;
+mod shrink;
 mod statement;
 mod table;
 mod work;

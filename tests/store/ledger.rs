@@ -1,23 +1,26 @@
 //! The ledger's tables, on both databases: each batch comes in once, parts add up, and rows are small.
 
-use crate::stage::*;
+use crate::stage::{Ground, PATIENCE};
 use pannier::store::ledger::{self, Batch, Bucket, Column, Figure, NARROW, Period, Row, Sums};
 use pannier::store::{Damaged, Options, Start, Statement, Store};
 
-fn grounds() -> Vec<Ground> {
+pub fn grounds() -> Vec<Ground> {
     [Some(Ground::file()), Ground::server()].into_iter().flatten().collect()
 }
 
-async fn open(ground: &Ground) -> Store {
-    let options = Options {
+pub fn options() -> Options {
+    Options {
         readers: 2,
         patience: PATIENCE,
         durable: true,
         largest_file: None,
         start: Start::AsItIs,
         damaged: Damaged::Refuse,
-    };
-    Store::open(&ground.place(), &options, &ledger::migrations()).await.expect("open")
+    }
+}
+
+async fn open(ground: &Ground) -> Store {
+    Store::open(&ground.place(), &options(), &ledger::migrations()).await.expect("open")
 }
 
 fn row(id: u64, values: &[(Column, i64)]) -> Row {

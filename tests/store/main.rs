@@ -5,6 +5,7 @@ mod cancelled;
 mod file;
 mod ledger;
 mod processes;
+mod rollups;
 mod server;
 mod stage;
 mod story;

@@ -2,8 +2,7 @@
 //! so that nobody who writes waits long.
 
 use super::{Entries, Filter};
-use crate::store::{Error, Statement, Work};
-use std::time::{Duration, Instant};
+use crate::store::{Error, Statement, shrink};
 
 /// Which of the entries go first.
 enum Order {
@@ -19,10 +18,6 @@ enum Order {
 const MAKING_ROOM: i64 = 8097881037391884915;
 /// Rows of changes to a kind's sum that a server bears before they are added up.
 const CHANGES: i64 = 64;
-/// Pages that a file gives back in one statement ...
-const PAGES: i64 = 128;
-/// ... and how long that goes on before others may write.
-const GIVING_BACK: Duration = Duration::from_millis(100);
 
 impl Entries {
     /// Removes at most `most` of those that are meant; returns how many went. Entries that another is just
@@ -89,7 +84,7 @@ impl Entries {
     pub async fn tidy(&self) -> Result<(), Error> {
         match self.store.maintain().await? {
             None => self.add_up().await,
-            Some(work) => give_back(work).await,
+            Some(work) => shrink::give_back(work).await,
         }
     }
 
@@ -111,31 +106,4 @@ impl Entries {
         work.change(statement).await?;
         work.done().await
     }
-}
-
-async fn give_back(mut work: Work) -> Result<(), Error> {
-    let begun = Instant::now();
-    let mut given = false;
-    while is_mostly_free(&mut work).await? {
-        if begun.elapsed() > GIVING_BACK {
-            return work.done().await;
-        }
-        work.script(format!("PRAGMA incremental_vacuum({PAGES})")).await?;
-        given = true;
-    }
-    if given {
-        // The file itself shrinks once the log has been taken up.
-        work.script("PRAGMA wal_checkpoint(PASSIVE)").await?;
-    }
-    work.done().await
-}
-
-async fn is_mostly_free(work: &mut Work) -> Result<bool, Error> {
-    let pages = Statement::new(
-        "SELECT f.freelist_count, p.page_count FROM pragma_freelist_count AS f, pragma_page_count AS p",
-    );
-    let rows = work.rows(pages).await?;
-    let Some(row) = rows.first() else { return Ok(false) };
-    let (free, all) = (row.number(0)?, row.number(1)?);
-    Ok(free > PAGES && free * 8 > all)
 }

@@ -88,6 +88,10 @@ numbered! {
         /// How long clients waited for all of their answers.
         Total = "total_us",
         Cost = "cost",
+        /// What trips cost, of that.
+        PromptCost = "prompt_cost",
+        CompletionCost = "completion_cost",
+        GpuCost = "gpu_cost",
         /// Trips for models without a price.
         Unpriced = "unpriced",
         /// Trips whose figures come to no amount.
@@ -96,6 +100,10 @@ numbered! {
         SavedCompletion = "saved_completion",
         SavedGpu = "saved_gpu_us",
         SavedCost = "saved_cost",
+        /// Requests whose owners said what they think of the answer, and of those the ones who liked it or not.
+        Rated = "rated",
+        Liked = "liked",
+        Disliked = "disliked",
     }
 }
 

@@ -2,9 +2,19 @@
 //! them. What a spool holds comes in exactly once: how far it was read is written in the same transaction.
 
 mod columns;
+mod rating;
+mod report;
+mod retention;
+mod rows;
+mod shift;
 mod write;
 
 pub use columns::{Column, Figure, Merge, NARROW};
+pub use rating::rate;
+pub use report::{By, Cut, Filter, Line, Piece, Stretch, extent, lines};
+pub use retention::{count, first_kept, give_back, remove_rows, remove_sums};
+pub use rows::{Performance, RowLine, page, performance};
+pub use shift::Shifts;
 
 use super::{Error, Migration, Migrations, Statement, Store};
 
@@ -21,7 +31,20 @@ impl Row {
         let whole = u128::from_be_bytes(*id);
         [(whole >> 64) as i64, whole as i64]
     }
+
+    /// The second in which the request came whose id begins with `head`.
+    pub fn second(head: i64) -> i64 {
+        (head >> 16) / 1_000
+    }
+
+    /// With what the ids of requests begin at the earliest that came in `second` or later.
+    pub fn first_head(second: i64) -> i64 {
+        second.clamp(0, LAST_SECOND).saturating_mul(1_000) << 16
+    }
 }
+
+/// The last second that ids can tell, as numbers that are not below zero.
+const LAST_SECOND: i64 = (1 << 47) / 1_000 - 1;
 
 /// What adds up over requests.
 pub type Sums = [i64; Figure::COUNT];

@@ -1,0 +1,168 @@
+//! All rows, one line a request, in the order in which they came; told as they are read.
+
+use super::columns::seconds;
+use super::csv;
+use super::reports::{Question, Reports};
+use super::told::{Format, Reader};
+use crate::domain::{Error, Money, RequestId};
+use crate::store::ledger::{Column, Row, RowLine};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::fmt::Write;
+use tokio::sync::mpsc;
+
+/// Rows that are read at once.
+const PAGE: usize = 1_000;
+
+/// As rows number them.
+const ENDINGS: [&str; 4] = ["", "complete", "refused", "broken"];
+const CACHE: [&str; 6] = ["", "hit", "hit", "miss", "coalesced", "bypass"];
+const SOURCES: [&str; 3] = ["none", "upstream", "estimated"];
+
+/// Names, and then numbers.
+const TEXTS: [&str; 16] = [
+    "time",
+    "request_id",
+    "key",
+    "team",
+    "model",
+    "digest",
+    "endpoint",
+    "dialect",
+    "operation",
+    "mode",
+    "ending",
+    "cache",
+    "tokens_from",
+    "error",
+    "error_message",
+    "price",
+];
+const NUMBERS: [(&str, Number); 15] = [
+    ("status", Number::Plain(Column::Status)),
+    ("prompt_tokens", Number::Plain(Column::Prompt)),
+    ("cached_prompt_tokens", Number::Plain(Column::CachedPrompt)),
+    ("completion_tokens", Number::Plain(Column::Completion)),
+    ("reasoning_tokens", Number::Plain(Column::Reasoning)),
+    ("total_seconds", Number::Time(Column::Total)),
+    ("first_token_seconds", Number::Time(Column::FirstToken)),
+    ("queue_seconds", Number::Time(Column::Queue)),
+    ("load_seconds", Number::Time(Column::Load)),
+    ("prompt_seconds", Number::Time(Column::PromptTime)),
+    ("completion_seconds", Number::Time(Column::CompletionTime)),
+    ("tokens_per_second", Number::Speed),
+    ("rating", Number::Plain(Column::Rating)),
+    ("cost", Number::Money(Column::Cost)),
+    ("saved_cost", Number::Money(Column::SavedCost)),
+];
+
+/// How a number is shown; nothing where the row has none.
+enum Number {
+    Plain(Column),
+    Time(Column),
+    Money(Column),
+    /// Tokens, while the model wrote.
+    Speed,
+}
+
+impl Number {
+    fn show(&self, row: &RowLine) -> String {
+        let value = |column: &Column| row.values[*column as usize];
+        match self {
+            Number::Plain(column) => value(column).map(|number| number.to_string()),
+            Number::Time(column) => value(column).map(seconds),
+            Number::Money(column) => value(column).map(|nanos| Money::from_nanos(nanos).to_string()),
+            Number::Speed => match (value(&Column::Completion), value(&Column::CompletionTime)) {
+                (Some(tokens), Some(micros @ 1..)) => {
+                    Some(format!("{:.3}", tokens as f64 * 1e6 / micros as f64))
+                }
+                _ => None,
+            },
+        }
+        .unwrap_or_default()
+    }
+}
+
+impl Reports {
+    /// Tells the rows that `question` is about, as CSV, or one JSON object a line.
+    ///
+    /// # Errors
+    /// `Overloaded` while the database is away; then not all has been told.
+    pub async fn tell_requests(
+        &self,
+        question: &Question,
+        format: Format,
+        told: mpsc::Sender<Bytes>,
+    ) -> Result<(), Error> {
+        let mut page = self.page(question.stay, None, &question.filter, PAGE).await?;
+        let mut reader = Reader::new(told);
+        let titles = TEXTS.into_iter().chain(NUMBERS.iter().map(|(name, _)| *name));
+        let head = if format == Format::Json { String::new() } else { csv::record(titles) };
+        if reader.tell(&head).await.is_err() {
+            return Ok(());
+        }
+        while let Some(last) = page.last() {
+            let after = last.id;
+            for row in &page {
+                if reader.tell(&line(row, format)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if reader.flush().await.is_err() {
+                return Ok(());
+            }
+            page = self.page(question.stay, Some(after), &question.filter, PAGE).await?;
+        }
+        let _ = reader.flush().await;
+        Ok(())
+    }
+}
+
+fn line(row: &RowLine, format: Format) -> String {
+    let texts = texts(row);
+    let numbers = NUMBERS.iter().map(|(_, number)| number.show(row));
+    if format != Format::Json {
+        return csv::line(texts.iter().map(String::as_str), numbers);
+    }
+    let mut line = String::from("{");
+    // Writing to a string cannot fail.
+    for (name, text) in TEXTS.iter().zip(&texts) {
+        let _ = write!(line, "\"{name}\":{},", Value::from(text.as_str()));
+    }
+    for ((name, _), number) in NUMBERS.iter().zip(numbers) {
+        let _ = write!(line, "\"{name}\":{},", if number.is_empty() { "null" } else { &number });
+    }
+    line.pop();
+    line + "}\n"
+}
+
+fn texts(row: &RowLine) -> [String; 16] {
+    let milliseconds = Row::halves(&row.id)[0] >> 16;
+    let time =
+        Timestamp::from_millisecond(milliseconds).map_or_else(|_| String::new(), |at| format!("{at:.3}"));
+    let label = |column: Column, labels: &[&str]| {
+        let number = row.values[column as usize].and_then(|number| usize::try_from(number).ok());
+        number.and_then(|number| labels.get(number)).copied().unwrap_or_default().to_owned()
+    };
+    let [key, team, model, digest, endpoint, dialect, operation, mode] = row.names.clone();
+    let [error, message] = row.failure.clone();
+    [
+        time,
+        RequestId(row.id).to_string(),
+        key,
+        team,
+        model,
+        digest,
+        endpoint,
+        dialect,
+        operation,
+        mode,
+        label(Column::Ending, &ENDINGS),
+        label(Column::Cache, &CACHE),
+        label(Column::Source, &SOURCES),
+        error,
+        message,
+        row.price.clone(),
+    ]
+}

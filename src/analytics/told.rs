@@ -1,0 +1,224 @@
+//! Lines as a table for people, as CSV for spreadsheets, as JSON for programs; told as they are read.
+
+use super::columns::Column;
+use super::csv;
+use super::reports::{Question, Reports, add};
+use super::time::Stay;
+use crate::domain::Error;
+use crate::store::ledger::{Figure, Line, Sums};
+use bytes::Bytes;
+use serde_json::Value;
+use std::fmt::Write;
+use tokio::sync::mpsc;
+
+/// How it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Table,
+    Csv,
+    Json,
+}
+
+/// Who reads it, and what was not handed over yet.
+pub(super) struct Reader {
+    told: mpsc::Sender<Bytes>,
+    text: String,
+}
+
+/// Whoever reads has left.
+pub(super) struct Gone;
+
+/// Handed over at once, in bytes.
+const HANDFUL: usize = 16 << 10;
+
+impl Format {
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Table => "text/plain; charset=utf-8",
+            Format::Csv => "text/csv; charset=utf-8; header=present",
+            Format::Json => "application/json",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Format> {
+        match name {
+            "table" => Some(Format::Table),
+            "csv" => Some(Format::Csv),
+            "json" => Some(Format::Json),
+            _ => None,
+        }
+    }
+}
+
+impl Reader {
+    pub fn new(told: mpsc::Sender<Bytes>) -> Self {
+        Reader { told, text: String::new() }
+    }
+
+    /// Adds to what is told; hands it over when there is enough.
+    pub async fn tell(&mut self, text: &str) -> Result<(), Gone> {
+        self.text.push_str(text);
+        if self.text.len() < HANDFUL { Ok(()) } else { self.flush().await }
+    }
+
+    pub async fn flush(&mut self) -> Result<(), Gone> {
+        let text = std::mem::take(&mut self.text);
+        self.told.send(text.into()).await.map_err(|_| Gone)
+    }
+}
+
+impl Reports {
+    /// Answers `question` with `columns`, in `format`.
+    ///
+    /// # Errors
+    /// `Overloaded` while the database is away; then not all has been told.
+    pub async fn tell(
+        &self,
+        question: &Question,
+        columns: &'static [Column],
+        format: Format,
+        told: mpsc::Sender<Bytes>,
+    ) -> Result<(), Error> {
+        let stretches = self.stretches(question).await?;
+        let mut reader = Reader::new(told);
+        let mut telling =
+            Telling { question, columns, total: [0; Figure::COUNT], lines: 0, table: Vec::new() };
+        let head = telling.head(format, &self.terms().currency);
+        if reader.tell(&head).await.is_err() || reader.flush().await.is_err() {
+            return Ok(());
+        }
+        for stretch in stretches {
+            for line in self.lines(&stretch, question).await? {
+                if reader.tell(&telling.line(format, &line)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        // Whoever has left by now has all but the end.
+        let _ = reader.tell(&telling.end(format)).await;
+        let _ = reader.flush().await;
+        Ok(())
+    }
+}
+
+/// What has been told so far.
+struct Telling<'a> {
+    question: &'a Question,
+    columns: &'static [Column],
+    total: Sums,
+    lines: usize,
+    /// Columns are as wide as their widest cells: of a table all lines are told at the end.
+    table: Vec<Vec<String>>,
+}
+
+impl Telling<'_> {
+    /// What lines are told apart by.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let grain = self.question.grain.map(|grain| grain.name());
+        grain.into_iter().chain(self.question.by.iter().map(|by| by.name()))
+    }
+
+    fn head(&mut self, format: Format, currency: &str) -> String {
+        let titles = self.names().chain(self.columns.iter().map(|column| column.name));
+        match format {
+            Format::Csv => csv::record(titles),
+            Format::Table => {
+                self.table.push(titles.map(str::to_owned).collect());
+                let Stay { from, until } = self.question.stay;
+                let show = |second| self.question.zone.show(second, "%Y-%m-%d %H:%M");
+                let (from, until, zone) = (show(from), show(until), self.question.zone.name());
+                format!("{from} to {until} ({zone}), money in {currency}\n\n")
+            }
+            Format::Json => {
+                let text = |text: &str| Value::from(text).to_string();
+                let by: Vec<_> = self.names().collect();
+                let Stay { from, until } = self.question.stay;
+                format!(
+                    "{{\"from\":{},\"until\":{},\"time_zone\":{},\"currency\":{},\"by\":{},\"lines\":[",
+                    text(&Stay::show(from)),
+                    text(&Stay::show(until)),
+                    text(self.question.zone.name()),
+                    text(currency),
+                    Value::from(by),
+                )
+            }
+        }
+    }
+
+    fn line(&mut self, format: Format, line: &Line) -> String {
+        add(&mut self.total, &line.sums);
+        self.lines += 1;
+        let Question { grain, zone, .. } = self.question;
+        let label = grain.map(|grain| zone.label(grain, line.start));
+        let names = label.iter().chain(&line.names).map(String::as_str);
+        match format {
+            Format::Csv => {
+                let figures = self.columns.iter().map(|column| (column.cell)(&line.sums).number());
+                csv::line(names, figures)
+            }
+            Format::Table => {
+                let figures = self.columns.iter().map(|column| (column.cell)(&line.sums).text());
+                let row = names.map(plain).chain(figures).collect();
+                self.table.push(row);
+                String::new()
+            }
+            Format::Json => {
+                let comma = if self.lines > 1 { "," } else { "" };
+                let named = self.names().zip(names).fold(String::new(), |mut text, (by, name)| {
+                    // Writing to a string cannot fail.
+                    let _ = write!(text, "\"{by}\":{},", Value::from(name));
+                    text
+                });
+                format!("{comma}\n{{{named}{}}}", figures(self.columns, &line.sums))
+            }
+        }
+    }
+
+    fn end(&mut self, format: Format) -> String {
+        match format {
+            Format::Csv => String::new(),
+            Format::Json => format!("\n],\"total\":{{{}}}}}\n", figures(self.columns, &self.total)),
+            Format::Table => {
+                let names = self.names().count();
+                if names > 0 {
+                    let mut row = vec![String::new(); names];
+                    row[0] = "total".to_owned();
+                    row.extend(self.columns.iter().map(|column| (column.cell)(&self.total).text()));
+                    self.table.push(row);
+                }
+                aligned(&self.table, names)
+            }
+        }
+    }
+}
+
+/// As members of a JSON object; what is no number is null.
+fn figures(columns: &[Column], sums: &Sums) -> String {
+    let member = |column: &Column| {
+        let number = (column.cell)(sums).number();
+        format!("\"{}\":{}", column.name, if number.is_empty() { "null" } else { &number })
+    };
+    columns.iter().map(member).collect::<Vec<_>>().join(",")
+}
+
+/// The first `names` columns lean left, all others right.
+fn aligned(rows: &[Vec<String>], names: usize) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let padded = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at < names {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What would move the cursor does not.
+fn plain(cell: &str) -> String {
+    cell.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}

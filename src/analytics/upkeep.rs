@@ -1,0 +1,162 @@
+//! How long the books are kept: rows by age and by number, sums for longer.
+
+use super::config::RetentionConfig;
+use super::reports::{Reports, now};
+use crate::store::ledger::{self, Period, Row};
+use crate::store::{Error, Shared, Store};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What sees to it.
+pub struct Retention {
+    database: Arc<Shared>,
+    reports: Arc<Reports>,
+    config: ArcSwap<RetentionConfig>,
+    /// Rows, when they were counted last.
+    rows: AtomicI64,
+    is_nearly_full: AtomicBool,
+    fails: AtomicBool,
+}
+
+/// How often it is looked after, at the most ...
+const PAUSE: Duration = Duration::from_secs(60);
+/// ... and how much of the time that may take: one part of so many.
+const SHARE: u32 = 50;
+/// Rows that go in one transaction.
+const STEP: i64 = 500;
+/// After each step others get this long to write.
+const BREATH: Duration = Duration::from_millis(2);
+/// Of the rows that may be, beyond which a warning is given.
+const NEARLY_FULL: f64 = 0.8;
+
+impl Retention {
+    pub fn new(database: Arc<Shared>, reports: Arc<Reports>, config: RetentionConfig) -> Self {
+        Retention {
+            database,
+            reports,
+            config: ArcSwap::from_pointee(config),
+            rows: AtomicI64::new(0),
+            is_nearly_full: AtomicBool::new(false),
+            fails: AtomicBool::new(false),
+        }
+    }
+
+    /// The settings are others now.
+    pub fn heed(&self, config: RetentionConfig) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Looks after the books until `stop`.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let begun = Instant::now();
+            tokio::select! {
+                done = self.tidy() => match done {
+                    Ok(()) => self.fails.store(false, Ordering::Relaxed),
+                    Err(error) => if !self.fails.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(%error, "old rows of the ledger stay for now");
+                    }
+                },
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let pause = PAUSE.max(begun.elapsed() * SHARE);
+            if tokio::time::timeout(pause, stop.wait_for(|stop| *stop)).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Removes what is too old or too much, in small steps.
+    ///
+    /// # Errors
+    /// When the database fails; what has gone by then has gone.
+    pub async fn tidy(&self) -> Result<(), Error> {
+        let store = self.database.store().await?;
+        self.tidy_store(&store).await.inspect_err(|error| self.database.heed(&store, error))
+    }
+
+    async fn tidy_store(&self, store: &Store) -> Result<(), Error> {
+        let (config, now) = (self.config.load_full(), now());
+        if let Some(age) = some(config.rows) {
+            let mut first_kept = [0; 16];
+            first_kept[..8].copy_from_slice(&Row::first_head(before(now, age)).to_be_bytes());
+            remove_rows(store, &first_kept).await?;
+        }
+        let count = ledger::count(store).await?;
+        self.rows.store(count, Ordering::Relaxed);
+        self.warn(count);
+        let most = i64::try_from(config.max_rows).unwrap_or(i64::MAX);
+        if most > 0
+            && count > most
+            && let Some(first_kept) = ledger::first_kept(store, count - most).await?
+        {
+            remove_rows(store, &first_kept).await?;
+            self.rows.store(most, Ordering::Relaxed);
+        }
+        // Where days do not begin on a whole hour, they are told from minutes.
+        let minutes = match self.reports.terms().zone.keeps_whole_hours(now) {
+            true => config.minutes,
+            false => config.hours,
+        };
+        for (period, age) in
+            [(Period::Minute, minutes), (Period::Hour, config.hours), (Period::Day, config.days)]
+        {
+            let Some(age) = some(age) else { continue };
+            while ledger::remove_sums(store, period, before(now, age), STEP).await? == STEP as u64 {
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+        ledger::give_back(store).await
+    }
+
+    fn warn(&self, rows: i64) {
+        let is_nearly_full = self.utilisation(rows) > NEARLY_FULL;
+        if is_nearly_full && !self.is_nearly_full.load(Ordering::Relaxed) {
+            tracing::warn!(
+                rows,
+                max_rows = self.max_rows(),
+                "the ledger has more than 80 % of the rows that are kept: soon the oldest will go"
+            );
+        }
+        self.is_nearly_full.store(is_nearly_full, Ordering::Relaxed);
+    }
+
+    /// Rows there were when they were counted last.
+    pub fn counted(&self) -> i64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// How many rows there may be.
+    pub fn max_rows(&self) -> Option<u64> {
+        Some(self.config.load().max_rows).filter(|most| *most > 0)
+    }
+
+    /// How long a row is kept.
+    pub fn rows(&self) -> Option<Duration> {
+        some(self.config.load().rows)
+    }
+
+    /// How much of what may be there is, as a part of one; 0 where there is no bound.
+    pub fn utilisation(&self, rows: i64) -> f64 {
+        self.max_rows().map_or(0.0, |most| rows as f64 / most as f64)
+    }
+}
+
+async fn remove_rows(store: &Store, first_kept: &[u8; 16]) -> Result<(), Error> {
+    while ledger::remove_rows(store, first_kept, STEP).await? == STEP as u64 {
+        tokio::time::sleep(BREATH).await;
+    }
+    Ok(())
+}
+
+/// Zero is for ever.
+fn some(age: Duration) -> Option<Duration> {
+    Some(age).filter(|age| !age.is_zero())
+}
+
+fn before(now: i64, age: Duration) -> i64 {
+    now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+}

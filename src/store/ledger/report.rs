@@ -1,0 +1,172 @@
+//! What the sums come to, over any stretch of time and by whatever they can be told apart by.
+
+use super::{Figure, Period, Sums};
+use crate::store::{self, Error, Statement, Store};
+
+/// What lines are told apart by, beside their time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum By {
+    Key,
+    Team,
+    Model,
+    Endpoint,
+}
+
+/// Which requests are meant; what is left out means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub key: Option<String>,
+    pub team: Option<String>,
+    pub model: Option<String>,
+    pub endpoint: Option<String>,
+}
+
+/// A stretch of time, and which sums make it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    pub pieces: Vec<Piece>,
+    pub cut: Cut,
+}
+
+/// The sums of one kind of period from the second `from` until before `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    pub period: Period,
+    pub from: i64,
+    pub until: i64,
+}
+
+/// How a stretch is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Not at all: all of it is of the moment `start`.
+    Whole { start: i64 },
+    /// Into hours or days, which begin so many seconds before those of UTC.
+    Each { seconds: i64, offset: i64 },
+}
+
+/// What some of the requests come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When the part of the stretch begins that it is about.
+    pub start: i64,
+    /// As was asked for, in that order.
+    pub names: Vec<String>,
+    pub sums: Sums,
+}
+
+impl By {
+    pub const ALL: [By; 4] = [By::Key, By::Team, By::Model, By::Endpoint];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            By::Key => "key",
+            By::Team => "team",
+            By::Model => "model",
+            By::Endpoint => "endpoint",
+        }
+    }
+
+    fn column(self) -> &'static str {
+        match self {
+            By::Key => "a.name",
+            By::Team => "a.team",
+            By::Model => "s.model",
+            By::Endpoint => "s.endpoint",
+        }
+    }
+}
+
+impl Filter {
+    /// As conditions on the columns `account` and `subject`.
+    pub(super) fn conditions<'a>(&'a self, mut statement: Statement<'a>) -> Statement<'a> {
+        for (number, table, columns) in [
+            ("account", "ledger_account", [("name", &self.key), ("team", &self.team)]),
+            ("subject", "ledger_subject", [("model", &self.model), ("endpoint", &self.endpoint)]),
+        ] {
+            let named: Vec<_> =
+                columns.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+            if named.is_empty() {
+                continue;
+            }
+            statement = statement.text(&format!(" AND {number} IN (SELECT id FROM {table} WHERE "));
+            for (at, (name, value)) in named.into_iter().enumerate() {
+                let and = if at > 0 { " AND " } else { "" };
+                statement = statement.text(&format!("{and}{name} = ")).value(value);
+            }
+            statement = statement.text(")");
+        }
+        statement
+    }
+}
+
+/// From when until when there are sums of days; `None` where there are none.
+///
+/// # Errors
+/// When the database cannot tell.
+pub async fn extent(store: &Store) -> Result<Option<(i64, i64)>, Error> {
+    let mut work = store.read().await?;
+    // Each by itself is found at an end of the index.
+    let found = "SELECT COALESCE((SELECT MIN(start) FROM ledger_day), 0), \
+                 COALESCE((SELECT MAX(start) FROM ledger_day), -1)";
+    let rows = work.rows(Statement::new(found)).await?;
+    work.done().await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (first, last) = (row.number(0)?, row.number(1)?);
+    Ok((first <= last).then_some((first, last + Period::Day.seconds())))
+}
+
+/// The lines of `stretch`, in the order of their time and their names.
+///
+/// # Errors
+/// When the database cannot tell.
+pub async fn lines(store: &Store, stretch: &Stretch, by: &[By], filter: &Filter) -> Result<Vec<Line>, Error> {
+    if stretch.pieces.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut work = store.read().await?;
+    let rows = work.rows(statement(stretch, by, filter)).await?;
+    work.done().await?;
+    rows.iter().map(|row| line(row, by.len())).collect()
+}
+
+fn statement<'a>(stretch: &Stretch, by: &[By], filter: &'a Filter) -> Statement<'a> {
+    let names: String = by.iter().map(|by| format!(", {}", by.column())).collect();
+    let all = Figure::ALL.map(|figure| format!("CAST(SUM(t.{}) AS BIGINT)", figure.name())).join(", ");
+    let mut statement = Statement::new(format!("SELECT t.bucket{names}, {all} FROM ("));
+    for (at, piece) in stretch.pieces.iter().enumerate() {
+        statement = statement.text(if at > 0 { " UNION ALL " } else { "" });
+        statement = part(statement, piece, stretch.cut, filter);
+    }
+    let order: Vec<String> = (1..=by.len() + 1).map(|at| at.to_string()).collect();
+    statement.text(&format!(
+        ") AS t JOIN ledger_account AS a ON a.id = t.account JOIN ledger_subject AS s ON s.id = t.subject \
+         GROUP BY t.bucket{names} ORDER BY {}",
+        order.join(", ")
+    ))
+}
+
+/// Added up by numbers first: far fewer are left to be joined with their names.
+fn part<'a>(statement: Statement<'a>, piece: &Piece, cut: Cut, filter: &'a Filter) -> Statement<'a> {
+    let statement = statement.text("SELECT ");
+    let statement = match cut {
+        Cut::Whole { start } => statement.value(start),
+        Cut::Each { seconds, offset } => {
+            statement.text("start - (start + ").value(offset).text(") % ").value(seconds)
+        }
+    };
+    let sums = Figure::ALL.map(|figure| format!("SUM({0}) AS {0}", figure.name())).join(", ");
+    let statement = statement
+        .text(&format!(" AS bucket, account, subject, {sums} FROM {} WHERE start >= ", piece.period.table()));
+    let statement = statement.value(piece.from).text(" AND start < ").value(piece.until);
+    filter.conditions(statement).text(" GROUP BY 1, 2, 3")
+}
+
+fn line(row: &store::Row, names: usize) -> Result<Line, Error> {
+    let mut sums = [0; Figure::COUNT];
+    for (at, sum) in sums.iter_mut().enumerate() {
+        *sum = row.number(1 + names + at)?;
+    }
+    let names = (1..=names).map(|column| row.text(column)).collect::<Result<_, _>>()?;
+    Ok(Line { start: row.number(0)?, names, sums })
+}
