@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Its file, in the data directory.
 const FILE: &str = "pannier.db";
-/// How many read at the same time.
-const READERS: u32 = 4;
+/// How many read at the same time: seldom more than one, and each has a thread.
+const READERS: u32 = 2;
 /// How long to wait for another who writes, and for a connection.
 const PATIENCE: Duration = Duration::from_secs(1);
 

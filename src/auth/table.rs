@@ -55,15 +55,16 @@ pub struct Drawing<'t> {
 
 impl<'t> Drawing<'t> {
     /// `before` was drawn on the same terms, and knows of uses that the database has not been told yet.
-    pub fn new(terms: &'t Terms, before: &'t Table) -> Self {
-        let table = Table { keys: HashTable::with_capacity(before.keys.len()), ..Table::default() };
+    /// There will be about `number` keys: with room for them from the beginning, none is left behind by growing.
+    pub fn new(terms: &'t Terms, before: &'t Table, number: usize) -> Self {
+        let table = Table { keys: HashTable::with_capacity(number), ..Table::default() };
         Drawing { terms, before, by_id: None, teams: HashSet::new(), limits: HashSet::new(), table }
     }
 
     /// The table with what has `changed`, and the rest of it as it was.
     pub fn of_changed(terms: &'t Terms, before: &'t Table, changed: &Changed) -> Table {
         let is_same = |key: &StoredKey| !changed.ids.contains(&*key.id);
-        let mut drawing = Drawing::new(terms, before);
+        let mut drawing = Drawing::new(terms, before, before.keys.len());
         drawing.table.keys.clone_from(&before.keys);
         drawing.table.keys.retain(|key| is_same(key));
         drawing.by_id = Some(by_id(before.keys.iter().filter(|key| !is_same(key))));
@@ -313,7 +314,7 @@ mod tests {
 
     fn drawn(version: i64, rows: &[KeyRow], before: &Table) -> Table {
         let terms = terms(Sharing::Team);
-        let mut drawing = Drawing::new(&terms, before);
+        let mut drawing = Drawing::new(&terms, before, rows.len());
         rows.iter().for_each(|row| drawing.add(row));
         drawing.done(version)
     }

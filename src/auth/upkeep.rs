@@ -84,7 +84,8 @@ impl Register {
     async fn read_all(&self, terms: &Terms, before: &Table) -> Result<Table, Error> {
         // Before the keys: what changes meanwhile is found by the next look.
         let version = self.asked(self.keys.version()).await?;
-        let mut drawing = Drawing::new(terms, before);
+        let number = self.asked(self.keys.count()).await?;
+        let mut drawing = Drawing::new(terms, before, usize::try_from(number).unwrap_or(0));
         let mut last = String::new();
         loop {
             let rows = self.asked(self.keys.page(&last)).await?;

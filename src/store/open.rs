@@ -77,7 +77,7 @@ const LARGEST_WAL: &str = "67108864";
 const PAGE: u64 = 4096;
 /// Pages in memory, for each connection to a file, in SQLite's way of writing KiB. What is read again the system has
 /// in memory as well; what is written stays in the connection's until it is committed.
-const READ_PAGES: &str = "-1024";
+const READ_PAGES: &str = "-256";
 const WRITTEN_PAGES: &str = "-4096";
 
 impl Store {

@@ -87,6 +87,12 @@ impl Keys {
         self.heeded(&store, version(&store).await)
     }
 
+    /// How many there are.
+    pub async fn count(&self) -> Result<u64, Error> {
+        let store = self.shared.store().await?;
+        self.heeded(&store, count(&store).await)
+    }
+
     /// The next keys in the order of their names; none behind the last.
     pub async fn page(&self, after: &str) -> Result<Vec<KeyRow>, Error> {
         let store = self.shared.store().await?;
@@ -165,6 +171,13 @@ async fn version(store: &Store) -> Result<i64, Error> {
     let rows = work.rows(Statement::new("SELECT version FROM pannier_key_book WHERE one = 1")).await?;
     work.done().await?;
     rows.first().ok_or_else(|| Error::nonsense("a book of keys without a version"))?.number(0)
+}
+
+async fn count(store: &Store) -> Result<u64, Error> {
+    let mut work = store.read().await?;
+    let rows = work.rows(Statement::new("SELECT count(*) FROM pannier_key")).await?;
+    work.done().await?;
+    rows.first().ok_or_else(|| Error::nonsense("a count of nothing"))?.count(0)
 }
 
 async fn page(store: &Store, after: &str) -> Result<Vec<KeyRow>, Error> {

@@ -193,7 +193,7 @@ async fn only_a_key_that_has_changed_is_read_again() {
 /// As many as nobody has: they are found as fast, and take room for little more than themselves.
 #[tokio::test]
 async fn a_hundred_thousand_keys_are_no_burden() {
-    for books in Books::all().skip(1) {
+    for books in Books::all() {
         many_keys(&books).await;
     }
 }
@@ -228,15 +228,20 @@ async fn many_keys(books: &Books) {
         pause(100).await;
     }
     // What reading them took is given back a moment later.
-    let begun = Instant::now();
-    let grown = || pannier.resident().saturating_sub(before);
-    while grown() >= 40 << 20 {
-        assert!(begun.elapsed() < SOON, "{} MiB", grown() >> 20);
-        pause(100).await;
-    }
-    pannier.ask(&ask).await.fine();
+    let is_little = async || {
+        let begun = Instant::now();
+        loop {
+            pannier.ask(&ask).await.fine();
+            let grown = pannier.resident().saturating_sub(before);
+            if grown < 40 << 20 {
+                return;
+            }
+            assert!(begun.elapsed() < SOON, "{} MiB", grown >> 20);
+            pause(100).await;
+        }
+    };
+    is_little().await;
     // One that changes does not make all others anew.
     house(&pannier, "PATCH", "/admin/keys/name-77", json!({ "disabled": true })).await.fine();
-    assert!(grown() < 40 << 20, "{} MiB", grown() >> 20);
-    pannier.ask(&ask).await.fine();
+    is_little().await;
 }
