@@ -126,8 +126,7 @@ impl Wanted {
 }
 
 fn read_prefix(text: &str) -> Result<Prefix, Error> {
-    let prefix = Prefix::ALL.into_iter().find(|prefix| prefix.label() == text);
-    prefix.ok_or_else(|| bad("prefix is embedding, inference or chat"))
+    Prefix::named(text).ok_or_else(|| bad("prefix is embedding, inference or chat"))
 }
 
 /// No model's name and no team's has letters that cannot be shown; not every tier could even be asked for them, and

@@ -70,7 +70,7 @@ impl Notice {
         let selection = Selection {
             key: key.map(|key| CacheKey::from_hex(&key).ok_or(())).transpose().ok()?,
             prefix: match prefix {
-                Some(label) => Some(Prefix::ALL.into_iter().find(|prefix| prefix.label() == label)?),
+                Some(label) => Some(Prefix::named(&label)?),
                 None => None,
             },
             model: model.map(|model| model.as_ref().into()),

@@ -177,7 +177,7 @@ impl DatabaseConfig {
 fn operation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Operation>, D::Error> {
     const LABELS: &[&str] = &["chat", "text_completion", "embeddings"];
     let label = String::deserialize(deserializer)?;
-    match Operation::ALL.into_iter().find(|operation| operation.label() == label) {
+    match Operation::named(&label) {
         Some(operation) => Ok(Some(operation)),
         None => Err(de::Error::unknown_variant(&label, LABELS)),
     }

@@ -171,6 +171,11 @@ impl TierName {
 impl Prefix {
     pub const ALL: [Prefix; 3] = [Prefix::Embedding, Prefix::Inference, Prefix::Chat];
 
+    /// The one of this label.
+    pub fn named(label: &str) -> Option<Self> {
+        Prefix::ALL.into_iter().find(|prefix| prefix.label() == label)
+    }
+
     pub fn label(self) -> &'static str {
         match self {
             Prefix::Embedding => "embedding",

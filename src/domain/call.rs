@@ -18,6 +18,11 @@ pub enum Operation {
 impl Operation {
     pub const ALL: [Operation; 3] = [Operation::Chat, Operation::Text, Operation::Embed];
 
+    /// The one of this label.
+    pub fn named(label: &str) -> Option<Self> {
+        Operation::ALL.into_iter().find(|operation| operation.label() == label)
+    }
+
     /// The value of the metric label `operation`.
     pub fn label(self) -> &'static str {
         match self {

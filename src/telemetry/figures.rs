@@ -33,7 +33,7 @@ impl Metrics {
         for ([tier, result, operation], number) in
             series(&self.families.cache_requests, ["tier", "result", "operation"])
         {
-            let Some(operation) = named(&operation) else { continue };
+            let Some(operation) = Operation::named(&operation) else { continue };
             let is_memory = tier == MEMORY;
             let of_tier = figures.entry((tier, operation)).or_default();
             match result.as_str() {
@@ -63,7 +63,7 @@ impl Metrics {
         for ([operation, model, result], number) in
             series(&self.families.cache_calls, ["operation", "model", "result"])
         {
-            let Some(operation) = named(&operation) else { continue };
+            let Some(operation) = Operation::named(&operation) else { continue };
             let Some(outcome) = CacheOutcome::ALL.into_iter().find(|outcome| had(*outcome) == result) else {
                 continue;
             };
@@ -80,10 +80,6 @@ impl Metrics {
         }
         figures
     }
-}
-
-fn named(label: &str) -> Option<Operation> {
-    Operation::ALL.into_iter().find(|operation| operation.label() == label)
 }
 
 /// The values of these labels in each series of a family, and its number.

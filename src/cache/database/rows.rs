@@ -66,8 +66,8 @@ pub(super) fn listing(entry: KnownEntry) -> Option<Listing> {
 fn label(kind: Kind<'static>) -> Option<Label> {
     let Kind { prefix, operation, model, digest, team } = kind;
     Some(Label {
-        prefix: Prefix::ALL.into_iter().find(|known| known.label() == prefix)?,
-        operation: Operation::ALL.into_iter().find(|known| known.label() == operation)?,
+        prefix: Prefix::named(&prefix)?,
+        operation: Operation::named(&operation)?,
         model: model.into(),
         digest: digest.into(),
         team: team.into(),
