@@ -34,6 +34,41 @@ impl Money {
         self.0
     }
 
+    /// A number as JSON writes it, times ten to the `shift`: its digits, which never pass through a float.
+    ///
+    /// # Errors
+    /// As of a decimal text.
+    pub fn from_number(text: &str, shift: i32) -> Result<Money, InvalidMoney> {
+        let (digits, exponent) = match text.split_once(['e', 'E']) {
+            Some((digits, exponent)) => {
+                (digits, exponent.parse::<i32>().map_err(|_| InvalidMoney::Unreadable)?)
+            }
+            None => (text, 0),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let point = i64::try_from(whole.len()).map_err(|_| InvalidMoney::TooLarge)?
+            + i64::from(exponent)
+            + i64::from(shift);
+        let digits = [whole, fraction].concat();
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(InvalidMoney::Unreadable);
+        }
+        let significant = digits.trim_start_matches('0');
+        let before = point - (digits.len() - significant.len()) as i64;
+        // Nothing that is an amount has its point further away from its first digit.
+        match before {
+            _ if significant.is_empty() => Ok(Money::ZERO),
+            ..=-20 => Err(InvalidMoney::TooFine),
+            20.. => Err(InvalidMoney::TooLarge),
+            -19..=0 => format!("0.{}{significant}", "0".repeat(before.unsigned_abs() as usize)).parse(),
+            _ => {
+                let padded = format!("{significant:0<width$}", width = before as usize);
+                let (whole, fraction) = padded.split_at(before as usize);
+                format!("{whole}.{fraction}").parse()
+            }
+        }
+    }
+
     /// `None` where the sum is no amount any more.
     pub fn checked_add(self, other: Money) -> Option<Money> {
         self.0.checked_add(other.0).map(Money)
@@ -117,6 +152,29 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_by_their_digits() {
+        for (text, shift, nanos) in [
+            ("0.0001", 3, UNIT / 10),
+            ("1e-05", 3, UNIT / 100),
+            ("1.5E+1", 0, 15 * UNIT),
+            ("0", 3, 0),
+            ("0.000000000001", 3, 1),
+            ("0e99999", 0, 0),
+            ("123.456", -2, 1_234_560_000),
+            ("0.1", 0, UNIT / 10),
+        ] {
+            assert_eq!(Money::from_number(text, shift), Ok(Money(nanos)), "{text}");
+        }
+        for text in ["", "-1", "1e", "1e1.5", "e5", "NaN", "null", "\"1\"", "ä", "1ä.5e1", ".", "1.2.3e10"]
+        {
+            assert_eq!(Money::from_number(text, 0), Err(InvalidMoney::Unreadable), "{text}");
+        }
+        assert_eq!(Money::from_number("1e-99999", 0), Err(InvalidMoney::TooFine));
+        assert_eq!(Money::from_number("0.0000000000001", 3), Err(InvalidMoney::TooFine));
+        assert_eq!(Money::from_number("1e2000000000", 2_000_000_000), Err(InvalidMoney::TooLarge));
+    }
+
+    #[test]
     fn amounts_are_shown() {
         for (nanos, text) in [
             (0, "0.00"),
@@ -134,6 +192,12 @@ mod tests {
         #[test]
         fn what_is_shown_is_read_again(nanos in 0..=i64::MAX) {
             prop_assert_eq!(Money(nanos).to_string().parse(), Ok(Money(nanos)));
+        }
+
+        #[test]
+        fn a_number_is_the_same_wherever_its_point_stands(nanos in 0..=i64::MAX, shift in -12..=12_i32) {
+            let shifted = format!("{nanos}e{}", -9 - shift);
+            prop_assert_eq!(Money::from_number(&shifted, shift), Ok(Money(nanos)));
         }
 
         #[test]

@@ -47,9 +47,9 @@ struct Numbers<T> {
 }
 
 /// What stands in place of a price where there is none.
-const UNPRICED: &str = "unpriced";
+pub(super) const UNPRICED: &str = "unpriced";
 /// ... and where the figures come to no amount.
-const UNBILLED: &str = "no amount";
+pub(super) const UNBILLED: &str = "no amount";
 /// Of what a client can read of an error, in the books.
 const LONGEST_MESSAGE: usize = 200;
 
@@ -122,6 +122,8 @@ impl<'a> Making<'a> {
         row.figures(&trip.observed);
         row.set(Column::FirstToken, trip.first_token.map(|time| narrow(micros(time))));
         row.charge(&charge, &mut self.versions);
+        row.set(Column::Unpriced, (charge.cost == Cost::Unpriced).then_some(1));
+        row.set(Column::Unbilled, (charge.cost == Cost::TooMuch).then_some(1));
         self.keep(row.0);
 
         let taken = &trip.observed;
@@ -377,7 +379,7 @@ fn moment(request: &RequestId) -> SystemTime {
 }
 
 fn operation(label: &str) -> Operation {
-    Operation::ALL.into_iter().find(|operation| operation.label() == label).unwrap_or(Operation::Chat)
+    Operation::named(label).unwrap_or(Operation::Chat)
 }
 
 /// Fit for any database, and for one line.

@@ -72,6 +72,25 @@ pub enum Per {
     Million,
 }
 
+impl PriceEntry {
+    /// Costs nothing, since ever.
+    pub fn free(model: &str) -> Self {
+        PriceEntry {
+            model: model.to_owned(),
+            per: Per::default(),
+            prompt: Money::ZERO,
+            cached_prompt: None,
+            completion: Money::ZERO,
+            embedding: None,
+            image: Money::ZERO,
+            audio_second: Money::ZERO,
+            gpu_second: Money::ZERO,
+            currency: None,
+            from: ever(),
+        }
+    }
+}
+
 fn ever() -> SystemTime {
     SystemTime::UNIX_EPOCH
 }
@@ -85,12 +104,16 @@ fn some_money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Money
     money(deserializer).map(Some)
 }
 
-/// `2026-01-31`, `2026-01-31 12:00:00` or `2026-01-31T12:00:00Z`; always UTC.
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let text = if text.len() == "2026-01-31".len() { format!("{text}T00:00:00Z") } else { text };
-    humantime::parse_rfc3339_weak(&text)
-        .map_err(|_| de::Error::custom("expected a date like 2026-01-31 or 2026-01-31T12:00:00Z"))
+    instant(&String::deserialize(deserializer)?)
+        .ok_or_else(|| de::Error::custom("expected a date like 2026-01-31 or 2026-01-31T12:00:00Z"))
+}
+
+/// `2026-01-31`, `2026-01-31 12:00:00` or `2026-01-31T12:00:00Z`; always UTC.
+pub fn instant(text: &str) -> Option<SystemTime> {
+    let day = format!("{text}T00:00:00Z");
+    let text = if text.len() == "2026-01-31".len() { &day } else { text };
+    humantime::parse_rfc3339_weak(text).ok()
 }
 
 /// `[ledger]`.

@@ -4,16 +4,22 @@
 
 mod batch;
 mod bill;
+mod card;
 mod config;
 mod drain;
 mod ledger;
 mod price;
 mod prices;
+mod reprice;
 pub mod spool;
+mod unpriced;
 
 pub use bill::{Charge, Cost, Matter, Saved, Settlement};
-pub use config::{LedgerConfig, Per, PriceConfig, PriceEntry, Sync, Unknown, WhenFull};
+pub use card::RateCard;
+pub use config::{LedgerConfig, Per, PriceConfig, PriceEntry, Sync, Unknown, WhenFull, instant};
 pub use drain::{Drain, State};
 pub use ledger::Ledger;
 pub use price::{Rates, Shares, Used};
-pub use prices::{InvalidPrices, Price, Prices};
+pub use prices::{InvalidPrices, Origin, Price, Prices};
+pub use reprice::{Difference, Repricing};
+pub use unpriced::Unpriced;

@@ -5,6 +5,8 @@
 use super::config::{Per, PriceConfig, PriceEntry, Unknown};
 use super::price::Rates;
 use crate::domain::Money;
+use crate::store::prices::PriceRow;
+use std::cmp::Reverse;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +17,8 @@ use wildmatch::WildMatch;
 pub struct Prices {
     /// Most wanted first: whoever holds and fits first, holds.
     list: Vec<Price>,
+    /// Kept in the database in another currency than the books: they hold nowhere.
+    idle: Vec<Price>,
     pub unknown: Unknown,
     /// What an answer of the cache's costs.
     pub hit: Money,
@@ -29,15 +33,30 @@ pub struct Price {
     pattern: WildMatch,
     pub from: SystemTime,
     pub rates: Rates,
-    /// Pannier brought it along.
-    pub builtin: bool,
+    pub currency: Arc<str>,
+    pub origin: Origin,
     /// All of it, as rows refer to it: two prices are the same when this is.
     pub version: Arc<str>,
+}
+
+/// Where a price stands. Of two that are as specific the later of these holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Pannier brought it along.
+    Builtin,
+    Settings,
+    /// In the database.
+    Store,
 }
 
 /// Why a price list is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPrices {
+    #[error(
+        "\"{0}\" is no model's name: that is of letters, digits, any of `._@+-:/`, and `*` and `?` for what is left \
+         open"
+    )]
+    Model(String),
     #[error("the price of \"{0}\" is too large")]
     TooLarge(String),
     #[error("the price of \"{0}\" is in {1}, and the books are in {2}")]
@@ -48,40 +67,61 @@ pub enum InvalidPrices {
 const BUILTIN: [(&str, &str, &str); 3] =
     [("llama2", "0.0001", "0.0002"), ("llama3", "0.00015", "0.0003"), ("mistral", "0.0001", "0.0002")];
 
+/// Letters of a pattern.
+const LONGEST_PATTERN: usize = 256;
+
 impl Prices {
+    /// Those of the settings, and those that Pannier brings along.
+    ///
     /// # Errors
     /// What is wrong with one of them.
     pub fn new(config: &PriceConfig) -> Result<Prices, InvalidPrices> {
-        let own = config.models.iter().map(|entry| Price::read(entry, &config.currency));
+        Prices::with(config, &[])
+    }
+
+    /// ... and those of the database.
+    ///
+    /// # Errors
+    /// What is wrong with one of the settings.
+    pub fn with(config: &PriceConfig, stored: &[PriceRow]) -> Result<Prices, InvalidPrices> {
+        let currency: Arc<str> = config.currency.as_str().into();
+        let own = config.models.iter().map(|entry| Price::read(entry, &currency, Origin::Settings));
         let mut list = own.collect::<Result<Vec<_>, _>>()?;
+        let (in_force, idle): (Vec<_>, Vec<_>) =
+            stored.iter().map(Price::stored).partition(|price| price.currency == currency);
+        list.extend(in_force);
         if config.builtin {
-            list.extend(builtin(&config.currency));
+            list.extend(builtin(&currency));
         }
-        list.sort_by_key(|price| std::cmp::Reverse((!price.builtin, specificity(&price.model), price.from)));
-        Ok(Prices {
-            list,
-            unknown: config.unknown,
-            hit: config.hit,
-            currency: config.currency.as_str().into(),
-        })
+        list.sort_by_key(|price| {
+            Reverse((price.origin != Origin::Builtin, specificity(&price.model), price.origin, price.from))
+        });
+        Ok(Prices { list, idle, unknown: config.unknown, hit: config.hit, currency })
     }
 
     /// What holds for `model` at `at`: the operator's own before those brought along, of these the most
-    /// specific pattern, of that the latest that had begun.
+    /// specific pattern, of that the database before the settings, and there the latest that had begun.
     pub fn find(&self, model: &str, at: SystemTime) -> Option<&Price> {
         self.list.iter().find(|price| price.from <= at && price.fits(model))
     }
 
-    /// In the order in which they are asked.
+    /// In the order in which they are asked; then those that hold nowhere.
     pub fn iter(&self) -> impl Iterator<Item = &Price> {
-        self.list.iter()
+        self.list.iter().chain(&self.idle)
     }
 }
 
 impl Price {
-    fn read(entry: &PriceEntry, currency: &str) -> Result<Price, InvalidPrices> {
-        if let Some(other) = entry.currency.as_deref().filter(|other| *other != currency) {
-            return Err(InvalidPrices::Currency(entry.model.clone(), other.into(), currency.into()));
+    /// One that is written down, for books in `currency`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(entry: &PriceEntry, currency: &Arc<str>, origin: Origin) -> Result<Price, InvalidPrices> {
+        if !is_pattern(&entry.model) {
+            return Err(InvalidPrices::Model(entry.model.clone()));
+        }
+        if let Some(other) = entry.currency.as_deref().filter(|other| **other != **currency) {
+            return Err(InvalidPrices::Currency(entry.model.clone(), other.into(), currency.to_string()));
         }
         let times = if entry.per == Per::Thousand { 1_000 } else { 1 };
         let tokens = |price: Money| {
@@ -96,12 +136,49 @@ impl Price {
             audio: entry.audio_second,
             gpu: entry.gpu_second,
         };
-        Ok(Price::new(&entry.model, entry.from, rates, false, currency))
+        Ok(Price::new(&entry.model, entry.from, rates, currency.clone(), origin))
     }
 
-    fn new(model: &str, from: SystemTime, rates: Rates, builtin: bool, currency: &str) -> Price {
-        let version = version(model, from, &rates, currency).into();
-        Price { model: model.into(), pattern: WildMatch::new(model), from, rates, builtin, version }
+    fn stored(row: &PriceRow) -> Price {
+        let rates = Rates {
+            prompt: Money::from_nanos(row.prompt),
+            cached_prompt: row.cached_prompt.map(Money::from_nanos),
+            completion: Money::from_nanos(row.completion),
+            embedding: row.embedding.map(Money::from_nanos),
+            image: Money::from_nanos(row.image),
+            audio: Money::from_nanos(row.audio_second),
+            gpu: Money::from_nanos(row.gpu_second),
+        };
+        let from = UNIX_EPOCH + Duration::from_secs(row.since.max(0).unsigned_abs());
+        Price::new(&row.model, from, rates, row.currency.as_str().into(), Origin::Store)
+    }
+
+    fn new(model: &str, from: SystemTime, rates: Rates, currency: Arc<str>, origin: Origin) -> Price {
+        let version = version(model, from, &rates, &currency).into();
+        Price { model: model.into(), pattern: WildMatch::new(model), from, rates, currency, origin, version }
+    }
+
+    /// As the database keeps it. `changed`: milliseconds since 1970.
+    pub fn row(&self, changed: i64) -> PriceRow {
+        let Rates { prompt, cached_prompt, completion, embedding, image, audio, gpu } = self.rates;
+        PriceRow {
+            model: self.model.clone(),
+            since: i64::try_from(self.since()).unwrap_or(i64::MAX),
+            currency: self.currency.to_string(),
+            prompt: prompt.nanos(),
+            cached_prompt: cached_prompt.map(Money::nanos),
+            completion: completion.nanos(),
+            embedding: embedding.map(Money::nanos),
+            image: image.nanos(),
+            audio_second: audio.nanos(),
+            gpu_second: gpu.nanos(),
+            changed,
+        }
+    }
+
+    /// The second since 1970 from which it holds.
+    pub fn since(&self) -> u64 {
+        self.from.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
     /// A pattern without a tag fits a model under any tag.
@@ -111,9 +188,16 @@ impl Price {
     }
 }
 
+fn is_pattern(model: &str) -> bool {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-:/*?".contains(&byte);
+    // What begins with one of these would be a formula to a spreadsheet.
+    let begins_well = !model.starts_with(['@', '+', '-']);
+    (1..=LONGEST_PATTERN).contains(&model.len()) && begins_well && model.bytes().all(is_fit)
+}
+
 /// The predecessors' defaults were dollars; books in another currency have no use for them.
-fn builtin(currency: &str) -> Vec<Price> {
-    if currency != "USD" {
+fn builtin(currency: &Arc<str>) -> Vec<Price> {
+    if **currency != *"USD" {
         return Vec::new();
     }
     let million = |thousand: &str| {
@@ -121,7 +205,7 @@ fn builtin(currency: &str) -> Vec<Price> {
     };
     let price = |(model, prompt, completion): (&str, &str, &str)| {
         let rates = Rates { prompt: million(prompt), completion: million(completion), ..Rates::default() };
-        Price::new(model, UNIX_EPOCH, rates, true, currency)
+        Price::new(model, UNIX_EPOCH, rates, currency.clone(), Origin::Builtin)
     };
     BUILTIN.into_iter().map(price).collect()
 }
@@ -155,9 +239,32 @@ fn version(model: &str, from: SystemTime, rates: &Rates, currency: &str) -> Stri
     format!("{text} {currency}")
 }
 
+impl Rates {
+    /// Those that a version tells.
+    pub fn of_version(version: &str) -> Option<Rates> {
+        let mut rates = Rates::default();
+        let named = version.split_once(" from ")?.1.split(' ').filter_map(|word| word.split_once('='));
+        for (name, price) in named {
+            let price: Money = price.parse().ok()?;
+            match name {
+                "prompt" => rates.prompt = price,
+                "cached_prompt" => rates.cached_prompt = Some(price),
+                "completion" => rates.completion = price,
+                "embedding" => rates.embedding = Some(price),
+                "image" => rates.image = price,
+                "audio_second" => rates.audio = price,
+                "gpu_second" => rates.gpu = price,
+                _ => return None,
+            }
+        }
+        Some(rates)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn entry(model: &str, prompt: &str, from: &str) -> PriceEntry {
         let text = format!("model = \"{model}\"\nprompt = \"{prompt}\"\nfrom = \"{from}\"");
@@ -225,6 +332,65 @@ mod tests {
         assert_eq!(at("2030-01-01").unwrap(), "2.00");
     }
 
+    /// As if `entries` stood in the database, and `settings` there.
+    fn both(settings: Vec<PriceEntry>, entries: &[PriceEntry]) -> Prices {
+        let currency = "USD".into();
+        let row = |entry| Price::read(entry, &currency, Origin::Store).unwrap().row(7);
+        let stored: Vec<_> = entries.iter().map(row).collect();
+        let (unknown, hit) = (Unknown::Unpriced, Money::ZERO);
+        let config = PriceConfig { currency: "USD".into(), builtin: true, unknown, hit, models: settings };
+        Prices::with(&config, &stored).unwrap()
+    }
+
+    #[test]
+    fn the_database_comes_before_the_settings_where_both_are_as_specific() {
+        let of_settings = vec![entry("llama3", "1", "2026-05-01"), entry("qwen:7b", "2", "1970-01-01")];
+        let prices =
+            both(of_settings, &[entry("llama3", "3", "2026-03-01"), entry("qwen*", "4", "1970-01-01")]);
+        assert_eq!(found(&prices, "llama3:8b", "2026-02-01").unwrap(), "0.15", "neither has begun");
+        assert_eq!(found(&prices, "llama3:8b", "2026-06-01").unwrap(), "3.00");
+        assert_eq!(found(&prices, "qwen:7b", "2026-06-01").unwrap(), "2.00", "what is more specific holds");
+        assert_eq!(found(&prices, "qwen:1b", "2026-06-01").unwrap(), "4.00");
+        let fitting = prices.iter().filter(|price| price.fits("llama3:8b"));
+        let origins: Vec<_> = fitting.map(|price| price.origin).collect();
+        assert_eq!(origins, [Origin::Store, Origin::Settings, Origin::Builtin]);
+    }
+
+    #[test]
+    fn what_is_kept_in_another_currency_holds_nowhere() {
+        let dollars = both(Vec::new(), &[entry("a", "1", "1970-01-01")]);
+        let rows: Vec<_> = dollars.iter().filter(|price| price.origin == Origin::Store).collect();
+        let rows: Vec<_> = rows.into_iter().map(|price| price.row(7)).collect();
+        let (unknown, hit) = (Unknown::Unpriced, Money::ZERO);
+        let config = PriceConfig { currency: "EUR".into(), builtin: true, unknown, hit, models: Vec::new() };
+        let euros = Prices::with(&config, &rows).unwrap();
+        assert!(euros.find("a", day("2026-01-01")).is_none());
+        assert_eq!(euros.iter().map(|price| &*price.currency).collect::<Vec<_>>(), ["USD"]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_the_same_price(
+            prices in prop::array::uniform7(0..=i64::MAX), cached: bool, embedding: bool, since in 0..=1_u64 << 40,
+        ) {
+            let [prompt, cached_prompt, completion, embed, image, audio, gpu] = prices.map(Money::from_nanos);
+            let rates = Rates {
+                prompt,
+                cached_prompt: cached.then_some(cached_prompt),
+                completion,
+                embedding: embedding.then_some(embed),
+                image,
+                audio,
+                gpu,
+            };
+            let from = UNIX_EPOCH + Duration::from_secs(since);
+            let price = Price::new("m*", from, rates, "USD".into(), Origin::Store);
+            let kept = Price::stored(&price.row(7));
+            prop_assert_eq!(Rates::of_version(&price.version), Some(rates));
+            prop_assert_eq!((kept.rates, kept.from, kept.version), (price.rates, price.from, price.version));
+        }
+    }
+
     #[test]
     fn a_thousand_tokens_are_a_thousandth_of_a_million() {
         let thousand = PriceEntry { per: Per::Thousand, ..entry("a", "0.00015", "1970-01-01") };
@@ -246,6 +412,10 @@ mod tests {
         assert_eq!(Prices::new(&config(dear)).unwrap_err(), InvalidPrices::TooLarge("a".into()));
         let other = PriceEntry { currency: Some("EUR".into()), ..entry("a", "1", "1970-01-01") };
         assert!(matches!(Prices::new(&config(other)).unwrap_err(), InvalidPrices::Currency(..)));
+        for model in ["", "two words", "a\tb", "ä", "-1", &"a".repeat(257)] {
+            let nameless = PriceEntry { model: model.into(), ..entry("a", "1", "1970-01-01") };
+            assert_eq!(Prices::new(&config(nameless)).unwrap_err(), InvalidPrices::Model(model.into()));
+        }
     }
 
     #[test]

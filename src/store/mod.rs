@@ -11,6 +11,7 @@ pub mod ledger;
 mod migrate;
 mod open;
 mod place;
+pub mod prices;
 mod private;
 mod shared;
 mod shrink;

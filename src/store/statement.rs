@@ -95,6 +95,11 @@ impl Row {
         self.read(column)
     }
 
+    /// `None` where there is none.
+    pub fn number_or_none(&self, column: usize) -> Result<Option<i64>, Error> {
+        self.read(column)
+    }
+
     /// A number of things: none that is less than nothing.
     pub fn count(&self, column: usize) -> Result<u64, Error> {
         let number = self.number(column)?;

@@ -82,6 +82,11 @@ impl SavedHandles {
 }
 
 impl Metrics {
+    /// So many trips for a model that had no price are in the ledger.
+    pub fn unpriced(&self, model: &str, trips: u64) {
+        self.families.unpriced.with_label_values(&[self.model_label(model)]).inc_by(trips);
+    }
+
     /// The handles of one remembered answer to `POST` on `route`. Found once, when the answer is kept.
     pub fn hit_handles(&self, route: Route, call: &CallFacts, observed: &Observed) -> HitHandles {
         let hit = CacheOutcome::Hit;

@@ -147,6 +147,9 @@ families! {
     llm_request_tokens: HistogramVec =
         "pannier_llm_request_tokens", ["type", "model"], buckets::TOKENS;
 
+    /// Trips for models that had no price, as the ledger has them: nobody knows what they cost.
+    unpriced: IntCounterVec = "pannier_ledger_unpriced_trips_total", ["model"], NONE;
+
     /// The upstream's own time for a trip, by phase; total is the whole of it.
     upstream_duration: HistogramVec =
         "pannier_upstream_duration_seconds", ["phase"], buckets::REQUEST;
@@ -410,6 +413,7 @@ mod tests {
         metrics.trip(&samples::trip("m"));
         metrics.record(&samples::record(crate::domain::CacheOutcome::Miss));
         metrics.gauge_source(Sampled::Size("table"), || 1);
+        metrics.unpriced("m", 1);
         metrics.expect_tier("redis");
         let _held = metrics.in_flight(CHAT);
         let families = metrics.registry.gather();

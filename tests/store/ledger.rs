@@ -19,11 +19,11 @@ pub fn options() -> Options {
     }
 }
 
-async fn open(ground: &Ground) -> Store {
+pub async fn open(ground: &Ground) -> Store {
     Store::open(&ground.place(), &options(), &ledger::migrations()).await.expect("open")
 }
 
-fn row(id: u64, values: &[(Column, i64)]) -> Row {
+pub fn row(id: u64, values: &[(Column, i64)]) -> Row {
     let mut row = Row { id: [0; 16], values: [None; Column::COUNT] };
     row.id[..8].copy_from_slice(&id.to_be_bytes());
     for (column, value) in [(Column::Account, 0), (Column::Subject, 0)].iter().chain(values) {
@@ -32,13 +32,13 @@ fn row(id: u64, values: &[(Column, i64)]) -> Row {
     row
 }
 
-fn sums(values: &[(Figure, i64)]) -> Sums {
+pub fn sums(values: &[(Figure, i64)]) -> Sums {
     let mut sums = [0; Figure::COUNT];
     values.iter().for_each(|(figure, value)| sums[*figure as usize] = *value);
     sums
 }
 
-fn batch(from: i64, to: i64, rows: Vec<Row>, all: Sums) -> Batch {
+pub fn batch(from: i64, to: i64, rows: Vec<Row>, all: Sums) -> Batch {
     let bucket = |period: Period| Bucket { period, start: 86_400, account: 0, subject: 0 };
     let texts = |texts: [&str; 6]| texts.map(str::to_owned);
     Batch {

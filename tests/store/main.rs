@@ -4,6 +4,7 @@ mod bounds;
 mod cancelled;
 mod file;
 mod ledger;
+mod prices;
 mod processes;
 mod rollups;
 mod server;

@@ -65,6 +65,10 @@ numbered! {
         CompletionTime = "completion_us",
         Cost = "cost",
         SavedCost = "saved_cost",
+        /// Its trips for a model without a price.
+        Unpriced = "unpriced",
+        /// Its trips whose figures come to no amount.
+        Unbilled = "unbilled",
     }
 }
 
@@ -127,7 +131,7 @@ impl Column {
             | Column::Load
             | Column::PromptTime
             | Column::CompletionTime => Merge::NarrowSum,
-            Column::Cost | Column::SavedCost => Merge::Sum,
+            Column::Cost | Column::SavedCost | Column::Unpriced | Column::Unbilled => Merge::Sum,
         }
     }
 }

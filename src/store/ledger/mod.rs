@@ -3,6 +3,7 @@
 
 mod columns;
 mod rating;
+mod rebill;
 mod report;
 mod retention;
 mod rows;
@@ -11,6 +12,7 @@ mod write;
 
 pub use columns::{Column, Figure, Merge, NARROW};
 pub use rating::rate;
+pub use rebill::{Anew, Bill, Billed, Judged, PriceNumbers, Span, look, rebill};
 pub use report::{By, Cut, Filter, Line, Piece, Stretch, extent, lines};
 pub use retention::{count, first_kept, give_back, remove_rows, remove_sums};
 pub use rows::{Performance, RowLine, page, performance};
@@ -131,7 +133,17 @@ pub fn migrations() -> Migrations {
         sqlite: [include_str!("sqlite.sql"), &sums("INTEGER")].concat(),
         postgres: [include_str!("postgres.sql"), &sums("BIGINT")].concat(),
     };
-    Migrations { part: "ledger".into(), steps: vec![first] }
+    let columns = ["unpriced", "unbilled"]
+        .map(|column| format!("ALTER TABLE ledger_row ADD COLUMN {column} INTEGER;\n"));
+    let counted = [("unpriced", "unpriced"), ("unbilled", "no amount")].map(|(column, price)| {
+        format!(
+            "UPDATE ledger_row SET {column} = 1 \
+             WHERE price = (SELECT id FROM ledger_price WHERE version = '{price}');\n"
+        )
+    });
+    let counts = [columns, counted].concat().concat();
+    let second = Migration { name: "trips without an amount", sqlite: counts.clone(), postgres: counts };
+    Migrations { part: "ledger".into(), steps: vec![first, second] }
 }
 
 /// How far the file `spool` has been taken over; 0 for not at all.

@@ -74,7 +74,7 @@ impl Batch {
 }
 
 /// The number of each of `names`; those that are new get one.
-async fn ids<const N: usize>(
+pub(super) async fn ids<const N: usize>(
     work: &mut Work,
     table: &str,
     columns: [&str; N],
@@ -158,7 +158,7 @@ fn keep_sums<'a>(period: Period, sums: &[([i64; 3], &Sums)]) -> Statement<'a> {
 }
 
 /// All of `items`, in stretches of lengths that are powers of two.
-fn powers_of_two<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+pub(super) fn powers_of_two<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let most = items.len().min(ROWS_AT_ONCE);
         let len = most.checked_ilog2().map(|log| 1 << log)?;
