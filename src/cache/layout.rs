@@ -373,6 +373,7 @@ mod tests {
         assert!(age.abs_diff(expected) < Duration::from_millis(50), "{age:?}");
     }
 
+    /// RELIABILITY.md R-15, as far as a cache goes.
     #[test]
     fn a_clock_that_runs_ahead_makes_nothing_live_longer_than_twice() {
         let now = Moment::now();

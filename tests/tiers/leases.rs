@@ -76,6 +76,7 @@ async fn one_holds_and_the_others_wait_until_it_is_given_back() {
     assert_eq!((one.leases.held(), two.leases.held()), (0, 0));
 }
 
+/// a lease ends by the server's clock, and nobody's own is asked for the time.
 #[tokio::test]
 async fn a_dead_holder_is_waited_for_no_longer_than_its_term() {
     let Some(server) = RedisServer::start(&[]) else { return };
