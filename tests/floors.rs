@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("proxy", &["gateway", "dialect", "upstream", "telemetry"]),
     ("admin", &["auth", "analytics", "cache", "upstream", "store", "telemetry"]),
     // the conductor
-    ("gateway", &["auth", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
+    ("gateway", &["auth", "metering", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other
     ("auth", &["store"]),
     ("metering", &["store", "telemetry"]),

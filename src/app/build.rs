@@ -1,8 +1,9 @@
 //! Settings → parts. The one place that knows which part gets which.
 
 use super::below::Below;
-use super::books;
+use super::ledger::Books;
 use super::why::Asked;
+use super::{database, keys};
 use crate::admin::{self, Readiness};
 use crate::auth::{AdminKey, Directory, Pepper, Register};
 use crate::cache::{Memory, Stock, Vectors};
@@ -14,6 +15,7 @@ use crate::gateway::{Gateway, Items, Policy, Touches, Warmer, Way};
 use crate::proxy::{
     self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Relay, Road,
 };
+use crate::store::Shared;
 use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
 use crate::upstream::{Client, Fleet, Inventory, Origins, Target, Vessel};
 use arc_swap::ArcSwap;
@@ -27,7 +29,9 @@ use std::time::Duration;
 /// Everything that serves.
 pub struct House {
     pub policy: Arc<ArcSwap<Policy>>,
+    pub database: Arc<Shared>,
     pub keys: Arc<Register>,
+    pub books: Books,
     pub way: Arc<Way>,
     pub front: Arc<Front>,
     pub below: Below,
@@ -48,18 +52,19 @@ impl House {
         admin_listen: SocketAddr,
     ) -> anyhow::Result<Self> {
         let instance = format!("pannier-{:016x}", fastrand::u64(..));
-        let keys = Arc::new(books::keys(config)?);
+        let database = database::shared(config)?;
+        let keys = Arc::new(keys::register(config, &database));
+        let books = Books::build(config, &database, &metrics)?;
         let policy = Arc::new(ArcSwap::from_pointee(policy(config, &keys, 0)));
         let draining = Arc::new(AtomicBool::new(false));
         let log = AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())?;
         let log = Arc::new(log);
 
         let below = Below::build(config, &metrics)?;
-        let way = way(config, &instance, &metrics, &log, &below);
+        let way = way(config, &instance, &metrics, &log, (&below, &books));
         let recall = recall_share(config) as u64;
         let gateway = Arc::new(Gateway::new(policy.clone(), way.clone(), recall));
-        show_sizes(&metrics, &way, &gateway);
-        show_keys(&metrics, &keys);
+        show_sizes(&metrics, &way, &gateway, &keys);
 
         let door = door(config, &policy, &way, listen, &instance, &draining);
         let road = road(&way, &gateway, reachable(admin_listen), instance, draining.clone());
@@ -71,13 +76,25 @@ impl House {
         let asked = Asked { gateway: gateway.clone(), keys: keys.clone(), rate: config.cache.warm.rate };
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
-        let front = Front { door, crowd, lane, desk, relay, proxy };
+        let front = Arc::new(Front { door, crowd, lane, desk, relay, proxy });
         let readiness = readiness(&way);
         let hosts = Hosts::new(admin_listen);
         let admin = asked.parts(metrics, &way, &policy, readiness.clone(), hosts);
-        let admin_bounds = admin_bounds(&config.server);
-        let front = Arc::new(front);
-        Ok(House { policy, keys, way, front, below, warmer, log, readiness, draining, admin, admin_bounds })
+        Ok(House {
+            policy,
+            database,
+            keys,
+            books,
+            way,
+            front,
+            below,
+            warmer,
+            log,
+            readiness,
+            draining,
+            admin,
+            admin_bounds: admin_bounds(&config.server),
+        })
     }
 }
 
@@ -157,7 +174,7 @@ fn way(
     instance: &str,
     metrics: &Arc<Metrics>,
     log: &Arc<AccessLog>,
-    below: &Below,
+    (below, books): (&Below, &Books),
 ) -> Arc<Way> {
     let target = Arc::new(Target::new(&config.upstream));
     let client = Client::new(target, &config.upstream, instance);
@@ -165,6 +182,7 @@ fn way(
     if config.log.access {
         sinks.push(log.clone());
     }
+    sinks.extend(books.ledger.iter().map(|ledger| ledger.clone() as _));
     let inventory = Inventory::new(client.clone(), config.upstream.inventory_refresh);
     let first = Vessel { client: client.clone(), inventory: inventory.clone() };
     let fleet = Fleet::new(first, &config.upstream, instance);
@@ -185,6 +203,7 @@ fn way(
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
         sinks: Sinks::new(sinks),
+        ledger: books.ledger.clone(),
         client,
     })
 }
@@ -270,7 +289,8 @@ fn patience(server: &proxy::Config) -> Patience {
 }
 
 /// Every part that has a bound shows how full it is.
-fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>) {
+fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>, keys: &Arc<Register>) {
+    show_keys(metrics, keys);
     for spec in
         DIALECTS.into_iter().flat_map(|dialect| dialect.routes().iter().map(move |spec| (dialect, spec)))
     {

@@ -46,6 +46,7 @@ pub async fn serve(
     let below = tokio::spawn(house.below.clone().run(stopped.clone()));
     let (keys, stop_keys) = (house.keys.clone(), stopped.clone());
     let keys = tokio::spawn(async move { keys.run(stop_keys).await });
+    let books = tokio::spawn(house.books.clone().run(stopped.clone()));
     start_background(&house, admin, reload, stopped);
     house.readiness.start();
 
@@ -73,7 +74,9 @@ pub async fn serve(
     }
     let _ = stop.send(true);
     // What still waits to be kept is written; each tier bounds how long that takes.
-    let _ = tokio::time::timeout(LAST_WRITES, async { tokio::join!(below, keys) }).await;
+    let last = async { tokio::join!(below, keys, books) };
+    let last = async { (last.await, house.database.close().await) };
+    let _ = tokio::time::timeout(LAST_WRITES, last).await;
     tracing::info!("stopped");
     house.log.close();
     Ok(())

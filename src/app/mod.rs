@@ -1,10 +1,12 @@
 //! The composition root: from settings to parts, from parts to services, and the order in which they end.
 
 mod below;
-mod books;
 mod build;
+mod database;
 mod drain;
 mod entrance;
+mod keys;
+mod ledger;
 mod reload;
 mod why;
 
@@ -84,7 +86,8 @@ async fn serve(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<()> {
         "pannier: listening on http://{listen} (admin http://{admin_listen}, upstream {})",
         house.way.client.target().url()
     );
-    let reload = reload::Reload::new(loaded.clone(), house.policy.clone(), house.keys.clone(), watch);
+    let live = reload::Live::of(&house);
+    let reload = reload::Reload::new(loaded.clone(), live, watch);
     drain::serve(house, data, admin, reload, server).await
 }
 

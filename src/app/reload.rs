@@ -1,9 +1,10 @@
 //! Settings that change while Pannier runs: good ones are put in force at once for new requests, bad ones
 //! are reported and change nothing.
 
-use super::build;
+use super::build::{self, House};
+use super::ledger::Books;
 use crate::auth::Register;
-use crate::config::{self, Loaded, Watch};
+use crate::config::{self, Config, Loaded, Watch};
 use crate::gateway::Policy;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -12,26 +13,46 @@ use tokio::sync::{mpsc, watch};
 /// What is in force, and where changes are heard of.
 pub struct Reload {
     loaded: Loaded,
-    policy: Arc<ArcSwap<Policy>>,
-    keys: Arc<Register>,
+    live: Live,
     watch: Watch,
 }
 
+/// What changes with the settings.
+pub struct Live {
+    policy: Arc<ArcSwap<Policy>>,
+    keys: Arc<Register>,
+    books: Books,
+}
+
+impl Live {
+    pub fn of(house: &House) -> Self {
+        Live { policy: house.policy.clone(), keys: house.keys.clone(), books: house.books.clone() }
+    }
+
+    /// Puts what the settings say now in force.
+    fn apply(&self, config: &Config) {
+        let generation = self.policy.load().generation + 1;
+        self.books.heed(config);
+        self.policy.store(Arc::new(build::policy(config, &self.keys, generation)));
+    }
+}
+
 impl Reload {
-    pub fn new(loaded: Loaded, policy: Arc<ArcSwap<Policy>>, keys: Arc<Register>, watch: Watch) -> Self {
-        Reload { loaded, policy, keys, watch }
+    pub fn new(loaded: Loaded, live: Live, watch: Watch) -> Self {
+        Reload { loaded, live, watch }
     }
 
     /// Reloads whenever there is cause, until `stopped`.
     pub async fn run(self, mut stopped: watch::Receiver<bool>) {
-        let Reload { mut loaded, policy, keys, watch } = self;
+        let Reload { mut loaded, live, watch } = self;
         let (causes, mut heard) = mpsc::channel(1);
         let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
         tokio::spawn(watch.run(shutdown, causes));
         while let Some(cause) = heard.recv().await {
-            match apply(&loaded, &policy, &keys) {
-                Ok(Some((new, live))) => {
-                    tracing::info!(?cause, changed = live.join(", "), "settings reloaded");
+            match anew(&loaded) {
+                Ok(Some((new, changed))) => {
+                    live.apply(&new.config);
+                    tracing::info!(?cause, changed = changed.join(", "), "settings reloaded");
                     loaded = new;
                 }
                 Ok(None) => tracing::info!(?cause, "settings reloaded: nothing has changed"),
@@ -41,21 +62,12 @@ impl Reload {
     }
 }
 
-/// Puts what the sources say now in force. Returns it with the names of what has changed.
-fn apply(
-    old: &Loaded,
-    policy: &ArcSwap<Policy>,
-    keys: &Register,
-) -> Result<Option<(Loaded, Vec<String>)>, String> {
+/// What the sources say now, with the names of what has changed.
+fn anew(old: &Loaded) -> Result<Option<(Loaded, Vec<String>)>, String> {
     let new = old.sources.load().map_err(|problems| problems.to_string())?;
     let difference = config::difference(old, &new);
     if !difference.boot.is_empty() {
         return Err(format!("{} can only be changed by a new start", difference.boot.join(", ")));
     }
-    if difference.live.is_empty() {
-        return Ok(None);
-    }
-    let generation = policy.load().generation + 1;
-    policy.store(Arc::new(build::policy(&new.config, keys, generation)));
-    Ok(Some((new, difference.live)))
+    Ok((!difference.live.is_empty()).then_some((new, difference.live)))
 }

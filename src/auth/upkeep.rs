@@ -23,7 +23,7 @@ impl Register {
         let _ = timeout(patience, self.look()).await;
     }
 
-    /// Keeps up with other replicas until `stop`, and writes down last uses. Then the database is closed.
+    /// Keeps up with other replicas until `stop`, and writes down last uses.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -39,7 +39,6 @@ impl Register {
             }
         }
         let _ = self.note_uses().await;
-        self.keys.close().await;
     }
 
     /// Reads anew, if anything has changed: by another replica, or here by somebody who has left before it was in

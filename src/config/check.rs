@@ -3,7 +3,7 @@
 use super::Config;
 use super::nearest::suggestion;
 use crate::batch::Places;
-use crate::{auth, cache, proxy, store, telemetry};
+use crate::{auth, cache, metering, proxy, store, telemetry};
 use std::collections::HashSet;
 
 /// A setting's path, and what is wrong with its value.
@@ -13,6 +13,9 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// More threads than any machine has cores.
 const MOST_THREADS: usize = 1024;
+
+/// Bytes: two of its files.
+const SMALLEST_SPOOL: usize = 128 << 10;
 
 /// Bytes: a word that can be guessed must not open everything.
 const SHORTEST_ADMIN_KEY: usize = 24;
@@ -48,6 +51,12 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
         ],
         &mut found,
     );
+    if let Err(error) = metering::Prices::new(&config.prices) {
+        found.push(("prices.models", error.to_string()));
+    }
+    if config.ledger.max_spool < SMALLEST_SPOOL {
+        found.push(("ledger.max_spool", format!("must be at least {SMALLEST_SPOOL} bytes")));
+    }
     let pace = config.replay.tokens_per_second;
     if !pace.is_finite() || pace < 0.0 {
         found.push(("replay.tokens_per_second", "must be a number, and not below 0".to_owned()));

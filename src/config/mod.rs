@@ -22,7 +22,7 @@ pub use layers::{ALIASES, FILE_VARIABLE, Flag, Setting, Sources};
 pub use problem::{Origin, Problem, Problems};
 pub use watch::{Cause, Watch};
 
-use crate::{auth, batch, cache, flight, gateway, proxy, store, telemetry, upstream};
+use crate::{auth, batch, cache, flight, gateway, metering, proxy, store, telemetry, upstream};
 use serde::Deserialize;
 
 /// One field a section of `config/default.toml`.
@@ -38,6 +38,8 @@ pub struct Config {
     pub cache: cache::Config,
     pub replay: gateway::ReplayConfig,
     pub flight: flight::Config,
+    pub prices: metering::PriceConfig,
+    pub ledger: metering::LedgerConfig,
     pub embeddings: batch::Config,
     pub log: telemetry::LogConfig,
 }

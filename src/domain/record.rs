@@ -125,6 +125,18 @@ pub struct Record {
     pub total: Duration,
     /// What the answer that was sent (fresh, joined or remembered) had cost when it was made.
     pub observed: Option<Observed>,
+    /// What was said of an error of Pannier's own.
+    pub message: Option<Arc<str>>,
+    /// What was told of it before its last byte left.
+    pub settled: Option<Settled>,
+}
+
+/// How a request was about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    pub status: u16,
+    pub ending: Ending,
+    pub total: Duration,
 }
 
 /// What a record keeps of a [`Call`].
@@ -149,6 +161,7 @@ pub struct Payer {
 /// finished or called off: tokens are counted here and only here.
 #[derive(Debug, Clone)]
 pub struct Trip {
+    pub payer: Payer,
     pub route: Route,
     pub call: CallFacts,
     /// The upstream's status; 0 when it sent none.
@@ -159,6 +172,8 @@ pub struct Trip {
     pub first_token: Option<Duration>,
     pub total: Duration,
     pub error: Option<Kind>,
+    /// It was told before anybody could read the last byte.
+    pub settled: bool,
 }
 
 impl CallFacts {

@@ -3,7 +3,7 @@
 use super::Way;
 use super::plan::Plan;
 use crate::dialect::{Form, Scanner};
-use crate::domain::{CallFacts, Kind, Observed, Route, Source, Trip};
+use crate::domain::{CallFacts, Kind, Observed, Payer, Route, Source, Trip};
 use crate::upstream::Head;
 use http::{HeaderMap, header};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tokio::sync::SetOnce;
 /// Keeps one trip's books; writes them when it is dropped, whatever happened.
 pub struct Books {
     way: Arc<Way>,
+    payer: Payer,
     route: Route,
     facts: CallFacts,
     estimated_prompt_tokens: u64,
@@ -28,12 +29,16 @@ pub struct Books {
     first_token: Option<Duration>,
     /// What the trip ends with unless it says otherwise: everybody left.
     error: Option<Kind>,
+    settled: bool,
+    /// When it was settled, so much had been received.
+    settled_at: u64,
 }
 
 impl Books {
     pub fn open(way: &Arc<Way>, plan: &Plan) -> Self {
         Books {
             way: way.clone(),
+            payer: plan.payer.clone(),
             route: plan.route,
             facts: plan.facts.clone(),
             estimated_prompt_tokens: plan.estimated_prompt_tokens,
@@ -46,6 +51,8 @@ impl Books {
             first_byte: None,
             first_token: None,
             error: Some(Kind::ClientGone),
+            settled: false,
+            settled_at: 0,
         }
     }
 
@@ -94,9 +101,41 @@ impl Books {
     /// The answer has come to its clean end.
     pub fn close(&mut self, whole: Option<&[u8]>) -> Observed {
         self.error = None;
+        let observed = self.settle(whole);
+        if self.received == self.settled_at {
+            return observed;
+        }
+        // Something stood behind its mark of completion: whether that was one is said by all of it.
+        let complete = self.observe(whole).complete;
+        Observed { complete: observed.complete && complete, ..observed }
+    }
+
+    /// Nothing is missing but the mere end: what the answer was is said and written down before anybody can
+    /// have read all of it.
+    pub fn settle(&mut self, whole: Option<&[u8]>) -> Observed {
+        if let Some(observed) = self.observed.get() {
+            return *observed;
+        }
         let observed = self.observe(whole);
+        self.way.sinks.settle_trip(&Trip { error: None, ..self.trip(observed) });
+        (self.settled, self.settled_at) = (true, self.received);
         let _ = self.observed.set(observed);
         observed
+    }
+
+    fn trip(&self, observed: Observed) -> Trip {
+        Trip {
+            payer: self.payer.clone(),
+            route: self.route,
+            call: self.facts.clone(),
+            status: self.status,
+            observed,
+            first_byte: self.first_byte,
+            first_token: self.first_token,
+            total: self.began.elapsed(),
+            error: self.error,
+            settled: self.settled,
+        }
     }
 
     fn observe(&mut self, whole: Option<&[u8]>) -> Observed {
@@ -118,16 +157,7 @@ impl Drop for Books {
             Some(observed) => *observed,
             None => self.observe(None),
         };
-        self.way.sinks.trip(&Trip {
-            route: self.route,
-            call: self.facts.clone(),
-            status: self.status,
-            observed,
-            first_byte: self.first_byte,
-            first_token: self.first_token,
-            total: self.began.elapsed(),
-            error: self.error,
-        });
+        self.way.sinks.trip(&self.trip(observed));
         let _ = self.observed.set(observed);
     }
 }

@@ -87,6 +87,8 @@ impl Errand {
             first_byte: None,
             total: Duration::ZERO,
             observed: None,
+            message: None,
+            settled: None,
         };
         let way = gateway.way();
         let error = Some(Error::new(Kind::ClientGone, "it was called off"));

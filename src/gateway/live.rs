@@ -141,7 +141,8 @@ impl Live {
         }
     }
 
-    fn observed(&self) -> Option<Observed> {
+    /// What the answer was, once nothing of it is missing, or it has broken off.
+    pub fn observed(&self) -> Option<Observed> {
         self.head.as_ref().and_then(|head| head.observed.get().copied())
     }
 }

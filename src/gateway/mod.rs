@@ -31,6 +31,7 @@ mod respond;
 mod shown;
 mod sight;
 mod stale;
+mod target;
 mod texts;
 mod touch;
 mod trip;
@@ -58,6 +59,7 @@ use crate::dialect::encoding::{self, Opened};
 use crate::dialect::{self, Form};
 use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
 use crate::flight::Flights;
+use crate::metering::Ledger;
 use crate::telemetry::{Metrics, Sinks};
 use crate::upstream::{Client, Fleet, Inventory, Origins, UpstreamCall, outgoing};
 use arc_swap::ArcSwap;
@@ -68,6 +70,7 @@ use order::Order;
 use recall::{Recall, Stamp};
 use std::sync::Arc;
 use std::time::Instant;
+use target::{path, query};
 use tokio::sync::Semaphore;
 
 /// Reading a body takes about two milliseconds a megabyte.
@@ -103,6 +106,8 @@ pub struct Way {
     pub touches: Touches,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
+    /// The books, where any are kept.
+    pub ledger: Option<Arc<Ledger>>,
 }
 
 /// A request for an answer, its body read to the end.
@@ -155,9 +160,9 @@ impl Gateway {
         record.call = Some(CallFacts::new(&call, "other".into()));
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;
-        let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
-        let facts = CallFacts::new(&call, model);
+        let facts = order::facts(&call, identity.as_ref());
         record.call = Some(facts.clone());
+        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts.model))?;
         call.body = opened.seal(&call.body)?;
 
         let (plain, replay) = (opened.plain, policy.replay);
@@ -207,6 +212,9 @@ impl Gateway {
         policy: &Policy,
         now: Instant,
     ) -> Option<Recalled> {
+        if self.way.ledger.as_ref().is_some_and(|ledger| !ledger.accepts()) {
+            return None;
+        }
         let by_key = policy.cache.tells_keys_apart();
         let stamp = Stamp { epoch: self.way.inventory.epoch(now)?, generation: policy.generation, by_key };
         self.recall.find(&self.way, consumer, path, body, stamp, now)
@@ -233,16 +241,4 @@ impl Request<'_> {
             body: call.body.clone(),
         }
     }
-}
-
-/// Of a target.
-fn path(target: &[u8]) -> &[u8] {
-    memchr::memchr(b'?', target).map_or(target, |mark| &target[..mark])
-}
-
-/// What follows the question mark, less `ts`: a signature's time makes no other question.
-fn query(target: &[u8]) -> Vec<u8> {
-    let Some(mark) = memchr::memchr(b'?', target) else { return Vec::new() };
-    let pairs = target[mark + 1..].split(|&byte| byte == b'&');
-    pairs.filter(|pair| !pair.starts_with(b"ts=")).collect::<Vec<_>>().join(&b'&')
 }

@@ -6,7 +6,7 @@ use super::{Pace, Policy, ReplayConfig, Request, Way, query};
 use crate::cache::{
     CacheKey, Directives, Entry, Era, Label, Parts, Prefix, Question, Subject, Terms, TierName,
 };
-use crate::domain::{Call, CallFacts, Fingerprint, Reason, Scope, Template};
+use crate::domain::{Call, CallFacts, Fingerprint, Payer, Reason, Scope, Template};
 use crate::upstream::Identity;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -130,9 +130,15 @@ impl Order<'_> {
         is_streamed.then(|| self.replay.pace(entry.observed.usage, template.frames.len()))?
     }
 
+    /// Who pays for the trips that it begins.
+    pub fn payer(&self) -> Payer {
+        Payer { request: self.request.id, consumer: self.request.consumer.clone() }
+    }
+
     pub fn plan(&self, keep: Option<Keep>) -> Plan {
         Plan {
             form: self.request.form,
+            payer: self.payer(),
             route: self.request.route,
             facts: self.facts.clone(),
             model: self.call.model.clone(),
@@ -140,5 +146,13 @@ impl Order<'_> {
             keep,
             lease: None,
         }
+    }
+}
+
+/// What the records keep of `call`.
+pub fn facts(call: &Call, identity: Option<&Identity>) -> CallFacts {
+    match identity {
+        None => CallFacts::new(call, "other".into()),
+        Some(known) => CallFacts { digest: known.digest.clone(), ..CallFacts::new(call, known.name.clone()) },
     }
 }

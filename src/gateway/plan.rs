@@ -2,7 +2,7 @@
 
 use crate::cache::{CacheKey, Era, Label, Lease, Question, Since, Terms};
 use crate::dialect::Form;
-use crate::domain::{CallFacts, Route, Scope};
+use crate::domain::{CallFacts, Payer, Route, Scope};
 use crate::upstream::Identity;
 
 /// One trip under way is shared by those who ask for the same thing of the same model by the same name, in a
@@ -19,6 +19,7 @@ pub struct FlightKey {
 /// What a trip is for.
 pub struct Plan {
     pub form: Form,
+    pub payer: Payer,
     pub route: Route,
     pub facts: CallFacts,
     /// The model's name as the client wrote it.

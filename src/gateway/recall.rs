@@ -7,7 +7,8 @@ use super::rendition::{Fresh, Rendition};
 use super::touch::Warmth;
 use super::{Policy, Way};
 use crate::cache::{CacheKey, Entry, Settling};
-use crate::domain::{CallFacts, Consumer, Pour, Route, Template};
+use crate::domain::{CallFacts, Consumer, Pour, RequestId, Route, Template};
+use crate::metering::spool::Symbol;
 use crate::telemetry::HitHandles;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Alias {
     pub counters: HitHandles,
     /// What a hit does for its model.
     pub warmth: Option<Box<Warmth>>,
+    /// As the books call it, looked up once.
+    subject: Option<Arc<Symbol>>,
 }
 
 /// When something was learned: what names meant, and which policy was in force.
@@ -105,6 +108,7 @@ impl Recall {
             rendition,
             route: request.route,
             facts: order.facts.clone(),
+            subject: way.ledger.as_ref().map(|ledger| ledger.subject(request.route, &order.facts)),
             counters: way.metrics.hit_handles(request.route, &order.facts, &entry.observed),
             warmth: Warmth::of(way, policy, order).map(Box::new),
         };
@@ -133,6 +137,13 @@ impl Recalled {
     /// then that is returned.
     pub fn write(&self, fresh: &Fresh<'_>, out: &mut Vec<u8>) -> Option<Pour> {
         self.alias.rendition.write(&self.entry, fresh, out)
+    }
+
+    /// Puts it into the books, before its last byte leaves.
+    pub fn settle(&self, way: &Way, id: RequestId, consumer: &Arc<Consumer>, took: Duration) {
+        if let (Some(ledger), Some(subject)) = (&way.ledger, &self.alias.subject) {
+            ledger.settle_hit(id, consumer, subject, took, &self.entry.observed);
+        }
     }
 
     /// Bytes of the answer's body.

@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::trip;
 use crate::batch::{Joint, Party, Places};
 use crate::cache::{Directives, Era, Label, Question, Since, Terms};
-use crate::domain::{CallFacts, Error, Kind, Route, Scope, Texts};
+use crate::domain::{CallFacts, Error, Kind, Payer, Route, Scope, Texts};
 use crate::upstream::{Head, Identity, UpstreamCall};
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -46,6 +46,7 @@ pub struct Demand {
     pub places: Places,
     homes: Vec<(usize, Identity)>,
     pub party: Party,
+    payer: Payer,
     route: Route,
     facts: CallFacts,
     /// The call with all texts in it, and its body as it can be read.
@@ -82,6 +83,7 @@ impl Demand {
             places: Places::of(homes.iter().map(|(place, _)| *place)),
             homes,
             party: Party::default(),
+            payer: order.payer(),
             route: order.request.route,
             facts: order.facts.clone(),
             plain: order.plain.clone(),
@@ -103,6 +105,7 @@ impl Demand {
         let bytes: usize = items.iter().map(|item| self.texts.items[*item].place.len()).sum();
         let plan = Plan {
             form: self.looks.form,
+            payer: self.payer.clone(),
             route: self.route,
             facts: self.facts.clone(),
             model: self.looks.model.clone(),

@@ -90,7 +90,7 @@ async fn follow(
     let events = kind_starts(&head.headers, EVENTS);
     let head = TripHead { head, streamed, events, observed: books.observed() };
     recorder.head(head.clone());
-    let mut patience = None;
+    let (mut patience, mut whole) = (None, None);
     while let Some(piece) = next(&mut incoming, patience).await? {
         books.read(&piece);
         if plan.keep.as_ref().is_some_and(|keep| books.received() > keep.terms.max_entry as u64) {
@@ -98,19 +98,30 @@ async fn follow(
             plan.lease = None;
         }
         if books.is_all_there() {
+            if patience.is_none() {
+                whole = all_of_it(recorder, keeps && !streamed, &piece);
+                books.settle(whole.as_deref());
+            }
             recorder.hold();
             patience = Some(AFTERMATH);
         }
         recorder.push(piece).await;
     }
     let pieces = if keeps { recorder.chunks() } else { None };
-    let body = pieces.as_deref().map(joined);
+    let body = pieces.map(|pieces| whole.unwrap_or_else(|| joined(&pieces)));
     let observed = books.close(body.as_deref());
     if !observed.complete {
         recorder.close();
     }
     recorder.seal();
     Ok(Arrived { head, body, observed, took: books.elapsed() })
+}
+
+/// An answer of which `last` is the last piece, where it is `wanted`.
+fn all_of_it(recorder: &Record, wanted: bool, last: &Bytes) -> Option<Bytes> {
+    let mut pieces = wanted.then(|| recorder.chunks()).flatten()?;
+    pieces.push(last.clone());
+    Some(joined(&pieces))
 }
 
 /// The next piece of an answer; one of which only the end is missing is waited for so long.

@@ -151,21 +151,22 @@ impl<'a> Making<'a> {
     fn answer(&mut self, answer: &AnswerEntry<'_>) {
         let Some((account, subject)) = self.whose(answer.account, answer.subject) else { return };
         let at = moment(&answer.request);
-        if answer.amends {
+        if let Some((status, total)) = answer.amends {
             // What was said before is taken back: it was this very answer, to its clean end.
-            let said = AnswerEntry { ending: Ended::Complete, error: "", amends: false, ..answer.clone() };
+            let ending = Ended::Complete;
+            let said = AnswerEntry { status, total, ending, error: "", amends: None, ..answer.clone() };
             let sums = answer_sums(&said, &self.settle(&said, subject, at));
             self.add(at, account, subject, &sums, -1);
         }
         let settlement = self.settle(answer, subject, at);
         self.add(at, account, subject, &answer_sums(answer, &settlement), 1);
         let is_hit = matches!(answer.cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
-        if answer.amends && (is_hit || answer.cache == CacheOutcome::Joined) {
+        if answer.amends.is_some() && (is_hit || answer.cache == CacheOutcome::Joined) {
             // It has no trips, whose figures must stay.
             self.rows.remove(&answer.request.0);
             self.void.push(answer.request.0);
         }
-        if !is_hit || answer.amends || self.hits.take(at) {
+        if !is_hit || answer.amends.is_some() || self.hits.take(at) {
             let row = self.answer_row(answer, account, subject, &settlement);
             self.keep(row);
         }
@@ -428,7 +429,7 @@ mod tests {
             request,
             account: 1,
             subject: 2,
-            amends: false,
+            amends: None,
             status: 200,
             ending: Ended::Complete,
             cache,
@@ -494,7 +495,9 @@ mod tests {
         for cache in [CacheOutcome::Hit, CacheOutcome::Joined, CacheOutcome::Miss] {
             let request = id(5);
             let left = AnswerEntry {
-                amends: true,
+                amends: Some((200, Duration::from_micros(50))),
+                status: 499,
+                total: Duration::from_micros(90),
                 ending: Ended::Broken,
                 error: "client_gone",
                 ..answer(request, cache)
@@ -504,6 +507,7 @@ mod tests {
             let [row] = &batch.rows[..] else { panic!("{:?}", batch.rows) };
             assert_eq!((value(row, Column::Ending), value(row, Column::SavedCost)), (Some(3), None));
             assert_eq!((sum(&batch, Figure::Requests), sum(&batch, Figure::Cancelled)), (1, 1));
+            assert_eq!((sum(&batch, Figure::Failed), sum(&batch, Figure::Total)), (0, 90));
             assert_eq!((sum(&batch, Figure::SavedCost), sum(&batch, Figure::SavedPrompt)), (0, 0));
             assert_eq!(batch.void.is_empty(), cache == CacheOutcome::Miss, "its trip's figures stay");
         }

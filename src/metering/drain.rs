@@ -6,7 +6,9 @@
 use super::batch::{HitRows, Making, Names};
 use super::prices::Prices;
 use super::spool::{Entry, Reel, Spool};
-use crate::store::{Error, Shared, ledger};
+use crate::store::ledger::{self, Figure, Period};
+use crate::store::{Error, Shared};
+use crate::telemetry::{KeyUse, Keyed};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +23,7 @@ pub struct Drain {
     prices: Arc<ArcSwap<Prices>>,
     database: Arc<Shared>,
     hit_rows: u32,
+    keyed: Option<Arc<Keyed>>,
     state: Arc<State>,
 }
 
@@ -58,6 +61,8 @@ enum Trouble {
     Database(#[from] Error),
     #[error("the spool: {0}")]
     Spool(#[from] io::Error),
+    #[error("the database does not answer")]
+    Late,
 }
 
 /// What there is to be taken over.
@@ -83,6 +88,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How often there is a look for what dead processes left.
 const ADOPT: Duration = Duration::from_secs(10);
+/// A batch that takes longer is late, and one that takes longer still is given up.
+const LATE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// Entries that are read before others on this thread have their turn.
+const AT_ONCE: usize = 256;
 /// How long the last of it may take when Pannier ends; what is left is taken over at the next start.
 const LAST: Duration = Duration::from_secs(3);
 
@@ -93,7 +102,12 @@ impl Drain {
         database: Arc<Shared>,
         hit_rows: u32,
     ) -> Self {
-        Drain { spool, prices, database, hit_rows, state: Arc::default() }
+        Drain { spool, prices, database, hit_rows, keyed: None, state: Arc::default() }
+    }
+
+    /// What comes into the database is told here as well.
+    pub fn tell(self, keyed: Arc<Keyed>) -> Self {
+        Drain { keyed: Some(keyed), ..self }
     }
 
     pub fn state(&self) -> Arc<State> {
@@ -128,11 +142,25 @@ impl Drain {
     }
 
     fn stumble(&self, hand: &mut Hand, trouble: &Trouble) {
+        self.fall_behind(trouble);
+        // What the database has of it is to be asked again: the last answer may have been lost.
+        hand.orphans.iter_mut().chain(&mut hand.own).for_each(|reading| reading.place = None);
+    }
+
+    fn fall_behind(&self, trouble: &Trouble) {
         if !self.state.behind.swap(true, Ordering::Relaxed) {
             tracing::warn!(%trouble, "the ledger waits in its spool");
         }
-        // What the database has of it is to be asked again: the last answer may have been lost.
-        hand.orphans.iter_mut().chain(&mut hand.own).for_each(|reading| reading.place = None);
+    }
+
+    /// What `step` comes to, unless it takes for ever: a server that has been stopped says nothing at all.
+    async fn in_time(&self, step: impl Future<Output = Result<Step, Trouble>>) -> Result<Step, Trouble> {
+        let mut step = std::pin::pin!(step);
+        if let Ok(done) = tokio::time::timeout(LATE.0, &mut step).await {
+            return done;
+        }
+        self.fall_behind(&Trouble::Late);
+        tokio::time::timeout(LATE.1, step).await.unwrap_or(Err(Trouble::Late))
     }
 
     /// Until all that is there is in the database.
@@ -148,12 +176,14 @@ impl Drain {
                 Some(orphan) => orphan,
                 None => hand.own.get_or_insert_with(|| Reading::new(self.spool.oldest())),
             };
-            match self.step(reading, &mut hand.hits).await? {
+            match self.in_time(self.step(reading, &mut hand.hits)).await? {
                 Step::On => {}
                 Step::CaughtUp => break,
                 Step::Over => {
                     let over = if is_orphan { hand.orphans.pop_front() } else { hand.own.take() };
-                    over.into_iter().for_each(|over| self.spool.remove(over.reel));
+                    if let Some(over) = over {
+                        self.put_away(over.reel).await;
+                    }
                 }
             }
         }
@@ -163,13 +193,26 @@ impl Drain {
         Ok(())
     }
 
+    /// All of `reel` is in the database. How far it was taken over is of no use once the file can never come
+    /// back; where that is not certain, it stays written there.
+    async fn put_away(&self, reel: Reel) {
+        let name = *reel.name();
+        if !tokio::task::block_in_place(|| self.spool.remove(reel)) {
+            return;
+        }
+        let forgotten = async { ledger::forget(&*self.database.store().await?, &name).await };
+        if let Err(error) = forgotten.await {
+            tracing::debug!(%error, "the place in a file that is gone stays in the database");
+        }
+    }
+
     /// One stretch of a file.
     async fn step(&self, reading: &mut Reading, hits: &mut HitRows) -> Result<Step, Trouble> {
         let place = match reading.place {
             Some(place) => place,
             None => self.resume(reading).await?,
         };
-        let batch = match tokio::task::block_in_place(|| self.look(reading, place, hits))? {
+        let batch = match self.look(reading, place, hits).await? {
             Look::Batch(batch) => batch,
             Look::Nothing(step) => return Ok(step),
         };
@@ -180,6 +223,7 @@ impl Drain {
                 reading.place = Some(end);
                 reading.written = end;
                 self.state.rows.fetch_add(rows, Ordering::Relaxed);
+                self.keyed.iter().for_each(|keyed| show(keyed, &batch));
             }
             // It is in already: how far, is to be asked.
             Ok(false) => reading.place = None,
@@ -192,7 +236,7 @@ impl Drain {
     }
 
     /// What there is from `place` on.
-    fn look(&self, reading: &mut Reading, place: u64, hits: &mut HitRows) -> io::Result<Look> {
+    async fn look(&self, reading: &mut Reading, place: u64, hits: &mut HitRows) -> io::Result<Look> {
         let (stretch, is_end) = reading.reel.read(place)?;
         if is_end {
             return Ok(Look::Nothing(Step::Over));
@@ -204,7 +248,12 @@ impl Drain {
         }
         let prices = self.prices.load_full();
         let mut making = Making::new(&mut reading.names, &prices, hits);
-        stretch.bodies().filter_map(Entry::read).for_each(|entry| making.take(&entry));
+        for (number, body) in stretch.bodies().enumerate() {
+            if number % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            Entry::read(body).iter().for_each(|entry| making.take(entry));
+        }
         Ok(Look::Batch(Box::new(making.done(*reading.reel.name(), reading.written, stretch.end))))
     }
 
@@ -225,6 +274,25 @@ impl Drain {
         reading.written = place;
         reading.place = Some(place);
         Ok(place)
+    }
+}
+
+/// Tells what a batch came to, by key.
+fn show(keyed: &Keyed, batch: &ledger::Batch) {
+    for (bucket, sums) in batch.sums.iter().filter(|(bucket, _)| bucket.period == Period::Day) {
+        let Some([key, _]) = batch.accounts.get(bucket.account) else { continue };
+        let sum = |figure: Figure| sums[figure as usize];
+        let used = KeyUse {
+            requests: sum(Figure::Requests),
+            input: sum(Figure::Prompt),
+            output: sum(Figure::Completion),
+            gpu: sum(Figure::Gpu),
+            cost: sum(Figure::Cost),
+            saved_tokens: sum(Figure::SavedPrompt).saturating_add(sum(Figure::SavedCompletion)),
+            saved_gpu: sum(Figure::SavedGpu),
+            saved_cost: sum(Figure::SavedCost),
+        };
+        keyed.add(key, used);
     }
 }
 
@@ -254,7 +322,6 @@ mod tests {
     use crate::domain::{
         CacheOutcome, Consumer, Ending, Money, Observed, RequestId, Rights, Route, Scope, Source, Usage,
     };
-    use crate::store::ledger::{Figure, Period};
     use crate::store::{Damaged, Options, Place, Start};
     use std::path::Path;
     use std::time::SystemTime;
@@ -301,7 +368,7 @@ mod tests {
                 first_byte: None,
                 observed: Some(&observed),
                 message: "",
-                amends: false,
+                amends: None,
             };
             spool.answer(&told, &consumer, &subject);
         }
@@ -347,11 +414,14 @@ mod tests {
         answer(&dead, 20);
         run(&drain(&dead, &database)).await;
         answer(&dead, 5);
+        let name = *dead.oldest().name();
         drop(dead);
         let spool = spool(&place);
         run(&drain(&spool, &database)).await;
         assert_eq!(hits(&database).await, [25, 75]);
         assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "only the living one's is there");
+        let store = database.store().await.unwrap();
+        assert_eq!(ledger::position(&store, &name).await.unwrap(), 0, "nor is its place in it");
         database.close().await;
     }
 }

@@ -4,8 +4,9 @@ use super::config::WhenFull;
 use super::prices::Prices;
 use super::spool::{Spool, Symbol, Told};
 use crate::domain::{
-    CacheOutcome, CallFacts, Consumer, Ending, Error, Kind, Observed, Payer, RequestId, Route, Trip,
+    CacheOutcome, CallFacts, Consumer, Ending, Error, Kind, Observed, Record, RequestId, Route, Trip,
 };
+use crate::telemetry::RecordSink;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -65,13 +66,47 @@ impl Ledger {
             first_byte: Some(took),
             observed: Some(observed),
             message: "",
-            amends: false,
+            amends: None,
         };
         self.spool.answer(&told, consumer, subject);
     }
 
-    /// A trip is over, or all of its answer is there.
-    pub fn trip(&self, payer: &Payer, trip: &Trip) {
-        self.spool.trip(payer, trip);
+    fn write(&self, record: &Record) {
+        if let Some(consumer) = record.consumer.as_ref().filter(|_| is_booked(record)) {
+            let subject = self.spool.symbols().subject(record.route, record.call.as_ref());
+            self.spool.answer(&Told::of(record), consumer, &subject);
+        }
     }
+}
+
+impl RecordSink for Ledger {
+    fn record(&self, record: &Record) {
+        match record.settled.map(|settled| settled.ending) {
+            // It is written already.
+            Some(settled) if settled == record.ending || settled != Ending::Complete => {}
+            _ => self.write(record),
+        }
+    }
+
+    fn trip(&self, trip: &Trip) {
+        if !trip.settled {
+            self.spool.trip(trip);
+        }
+    }
+
+    fn settle(&self, record: &Record) {
+        self.write(record);
+    }
+
+    fn settle_trip(&self, trip: &Trip) {
+        self.spool.trip(trip);
+    }
+}
+
+/// What an upstream was asked, or would have been: not the house's own routes, and not what was refused before
+/// anybody knew what it was.
+fn is_booked(record: &Record) -> bool {
+    let dialect = record.route.dialect;
+    let is_upstreams = dialect != "house" && dialect != "none";
+    is_upstreams && (record.call.is_some() || !matches!(record.ending, Ending::Refused(_)))
 }

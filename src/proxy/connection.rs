@@ -149,6 +149,7 @@ impl Connection {
 
     async fn answer_hit(mut self, mut hit: Hit) -> Option<Self> {
         let rest = self.front.lane.render(&mut hit, &mut self.out);
+        self.front.lane.settle(&mut hit);
         let _ = self.read.split_to(hit.len);
         let mut written = self.write_out().await;
         if let Some(rest) = rest.filter(|_| written.is_ok()) {

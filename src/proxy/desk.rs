@@ -85,9 +85,13 @@ impl Desk {
             }
             Ok(Reply { status, headers, body: Body::Told(told) }) => {
                 client.begin(status, &headers, visit.request_id(), None);
-                told_answer(client, visit, *told).await
+                told_answer(client, visit, *told, status.as_u16()).await
             }
-            Ok(reply) => whole_answer(client, visit, reply).await.map_err(|_| left()),
+            Ok(reply) => {
+                visit.note_first_byte();
+                visit.settle(reply.status.as_u16());
+                whole_answer(client, visit, reply).await.map_err(|_| left())
+            }
             Err(error) => refuse(client, visit, error).await,
         }
     }
@@ -146,6 +150,7 @@ impl Asking {
 pub async fn refuse(client: &mut Downstream, visit: &mut Visit, error: Error) -> Result<(), Error> {
     let error = client.trouble().unwrap_or(error);
     if error.kind != Kind::ClientGone {
+        visit.settle_error(None, &error);
         let reply = gateway::refuse(&error, visit.record.route, visit.record.id);
         let _ = whole_answer(client, visit, reply).await;
     }
@@ -242,20 +247,23 @@ async fn live_answer(
     if !matches!(first, Some(Piece::Body(_))) {
         client.flush().await.map_err(|_| left())?;
     }
-    match pieces(client, visit, &mut live, first).await {
+    match pieces(client, visit, &mut live, (status.as_u16(), first)).await {
         Ok(observed) => {
             visit.record.observed = observed;
+            visit.settle(status.as_u16());
             // To a client that has left with all of it, this says nothing any more.
             let _ = client.end().await;
             Ok(())
         }
         Err(error) => {
-            if error.kind != Kind::ClientGone && live.may_tell_error() {
+            let is_told = error.kind != Kind::ClientGone && live.may_tell_error();
+            // Tokens that nobody else will hear of.
+            visit.record.observed = live.leave().await;
+            if is_told {
+                visit.settle_error(Some(status.as_u16()), &error);
                 let frame = gateway::frame(&error, visit.record.route, visit.record.id);
                 let _ = client.write(frame).await;
             }
-            // Tokens that nobody else will hear of.
-            visit.record.observed = live.leave().await;
             Err(error)
         }
     }
@@ -266,7 +274,7 @@ async fn pieces(
     client: &mut Downstream,
     visit: &mut Visit,
     live: &mut Live,
-    mut first: Option<Piece>,
+    (status, mut first): (u16, Option<Piece>),
 ) -> Result<Option<Observed>, Error> {
     loop {
         let piece = match first.take() {
@@ -280,6 +288,11 @@ async fn pieces(
         match piece {
             Piece::Body(piece) => {
                 visit.note_first_byte();
+                if let Some(observed) = live.observed() {
+                    // This may be the last of it.
+                    visit.record.observed = Some(observed);
+                    visit.settle(status);
+                }
                 client.write(piece).await.map_err(|_| left())?;
             }
             Piece::End(observed) => return Ok(observed),
@@ -289,7 +302,12 @@ async fn pieces(
 }
 
 /// Writes an answer while it comes about, and gives up the rest of it as soon as the client has left.
-async fn told_answer(client: &mut Downstream, visit: &mut Visit, mut told: Told) -> Result<(), Error> {
+async fn told_answer(
+    client: &mut Downstream,
+    visit: &mut Visit,
+    mut told: Told,
+    status: u16,
+) -> Result<(), Error> {
     loop {
         let piece = tokio::select! {
             biased;
@@ -303,6 +321,7 @@ async fn told_answer(client: &mut Downstream, visit: &mut Visit, mut told: Told)
             }
             Piece::End(observed) => {
                 visit.record.observed = observed;
+                visit.settle(status);
                 return client.end().await.map_err(|_| left());
             }
             Piece::Broken(error) => return Err(error),

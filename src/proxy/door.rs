@@ -211,6 +211,8 @@ impl Door {
             first_byte: None,
             total: Duration::ZERO,
             observed: None,
+            message: None,
+            settled: None,
         });
         answer
     }

@@ -7,7 +7,7 @@ use super::date::Date;
 use super::door::Door;
 use super::head::{Framing, Head};
 use crate::dialect::Form;
-use crate::domain::{CacheOutcome, Consumer, Ending, Kind, Pour, Record, RequestId};
+use crate::domain::{CacheOutcome, Consumer, Ending, Kind, Pour, Record, RequestId, Settled};
 use crate::gateway::{Fresh, Gateway, Recalled};
 use crate::telemetry::{AccessLog, Sinks};
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct Hit {
     received: usize,
     /// Bytes of the answer's body.
     sent: usize,
+    /// How long it had taken when it was settled.
+    settled: Duration,
 }
 
 /// What a look at a head and what came with it shows.
@@ -83,6 +85,7 @@ impl Lane {
             len: total,
             received: body.len(),
             sent: 0,
+            settled: Duration::ZERO,
         })
     }
 
@@ -100,6 +103,12 @@ impl Lane {
         };
         hit.sent = hit.recalled.content_len();
         hit.recalled.write(&fresh, out)
+    }
+
+    /// Puts a hit into the books of those who must have it before its last byte leaves.
+    pub fn settle(&self, hit: &mut Hit) {
+        hit.settled = hit.started.elapsed();
+        hit.recalled.settle(self.gateway.way(), hit.id, &hit.consumer, hit.settled);
     }
 
     /// Puts a hit whose answer went out into the books.
@@ -137,6 +146,8 @@ impl Hit {
             first_byte: Some(total),
             total,
             observed: Some(self.recalled.entry.observed),
+            message: None,
+            settled: Some(Settled { status: 200, ending: Ending::Complete, total: self.settled }),
         }
     }
 }

@@ -179,6 +179,9 @@ impl Relay {
             if of_body > 0 {
                 visit.note_first_byte();
             }
+            if edge.is_some_and(|edge| edge.is_done()) {
+                visit.settle(answer.status.as_u16());
+            }
             let written = match edge {
                 Some(_) => down.pass(&raw[..own], of_body).await,
                 None if raw.is_empty() => down.flush().await,
@@ -198,6 +201,7 @@ impl Relay {
                 _ => return Err(broken_off()),
             }
         }
+        visit.settle(answer.status.as_u16());
         // To a client that has left with all of it, this says nothing any more.
         let _ = down.end().await;
         Ok(())

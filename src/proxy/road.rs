@@ -61,8 +61,9 @@ pub struct Way {
     repeated: bool,
     /// Heads that came in advance of the answer's.
     preliminary: usize,
-    /// The answer's head has come.
+    /// The answer's head has come, and what it says.
     is_answered: bool,
+    status: u16,
 }
 
 /// Answers before the answer (1xx) that are borne.
@@ -118,6 +119,7 @@ impl ProxyHttp for Road {
             repeated: false,
             preliminary: 0,
             is_answered: false,
+            status: 0,
         }
     }
 
@@ -214,6 +216,7 @@ impl ProxyHttp for Road {
         way: &mut Way,
     ) -> pingora::Result<()> {
         judge(response)?;
+        way.status = response.status.as_u16();
         match response.status.is_informational() {
             true => way.preliminary()?,
             false => way.answered(),
@@ -234,7 +237,7 @@ impl ProxyHttp for Road {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         way: &mut Way,
     ) -> pingora::Result<Option<Duration>> {
         if way.errand() == Errand::Upstream(Handling::ForwardAndRefresh) {
@@ -243,6 +246,9 @@ impl ProxyHttp for Road {
         }
         if body.as_ref().is_some_and(|body| !body.is_empty()) {
             way.visit.note_first_byte();
+        }
+        if end {
+            way.visit.settle(way.status);
         }
         Ok(None)
     }

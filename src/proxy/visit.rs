@@ -2,7 +2,7 @@
 
 use super::door::Arrival;
 use super::wire::{Trouble, Troubles};
-use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route};
+use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, Route, Settled};
 use crate::telemetry::{Held, Metrics, Sinks};
 use http::{HeaderName, HeaderValue};
 use std::time::{Duration, Instant, SystemTime};
@@ -43,6 +43,8 @@ impl Visit {
             first_byte: None,
             total: Duration::ZERO,
             observed: None,
+            message: None,
+            settled: None,
         };
         Visit { record, request_id: None, error: None, held: None, troubles: Troubles::default(), sinks }
     }
@@ -74,6 +76,31 @@ impl Visit {
         self.record.first_byte.get_or_insert_with(|| started.elapsed());
     }
 
+    /// The last byte of an answer with this status is about to leave.
+    pub fn settle(&mut self, status: u16) {
+        self.settle_as(status, Ending::Complete);
+    }
+
+    /// The last byte is about to leave of what is said of an `error`: of a status of its own, or of that with which
+    /// the answer had begun.
+    pub fn settle_error(&mut self, begun: Option<u16>, error: &Error) {
+        self.record.message = Some(error.message.as_str().into());
+        match begun {
+            Some(status) => self.settle_as(status, Ending::Broken(error.kind)),
+            None => self.settle_as(error.kind.status(), Ending::Refused(error.kind)),
+        }
+    }
+
+    fn settle_as(&mut self, status: u16, ending: Ending) {
+        if self.held.is_some() && self.record.settled.is_none() {
+            let record = &mut self.record;
+            let total = record.started.elapsed();
+            (record.status, record.ending, record.total) = (status, ending, total);
+            self.sinks.settle(record);
+            record.settled = Some(Settled { status, ending, total });
+        }
+    }
+
     /// The request is over. `sent`: the status that the client was sent.
     pub fn end(&mut self, sent: Option<u16>) {
         let record = &mut self.record;
@@ -90,6 +117,7 @@ impl Visit {
 
     fn write(&mut self) {
         if self.held.take().is_some() {
+            self.record.message = self.error.as_ref().map(|error| error.message.as_str().into());
             self.record.total = self.record.started.elapsed();
             self.sinks.record(&self.record);
         }

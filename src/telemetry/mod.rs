@@ -10,6 +10,7 @@ mod counting;
 mod declare;
 mod exposition;
 mod figures;
+mod keyed;
 mod line;
 mod metrics;
 mod queue;
@@ -23,6 +24,7 @@ pub use config::{Format, LogConfig};
 pub use counting::HitHandles;
 pub use exposition::Exposition;
 pub use figures::{CallFigures, TierFigures};
+pub use keyed::{KeyUse, Keyed};
 pub use metrics::{Eviction, Held, Listener, Metrics, Sampled};
 pub use start::{Log, StartError, start};
 pub use tier::{TierResult, TouchOutcome, TurnOutcome, WriteLoss};
@@ -37,6 +39,13 @@ pub trait RecordSink: Send + Sync {
 
     /// One trip upstream has ended.
     fn trip(&self, trip: &Trip);
+
+    /// The last byte of an answer is about to leave. Only for those who must know before the client does:
+    /// the record is told again when the request has ended.
+    fn settle(&self, _record: &Record) {}
+
+    /// All of a trip's answer is there, and nobody has read its end. It is told again when the trip has ended.
+    fn settle_trip(&self, _trip: &Trip) {}
 }
 
 /// All readers, each told of everything, in order. A clone is one reference more.
@@ -58,6 +67,18 @@ impl Sinks {
     pub fn trip(&self, trip: &Trip) {
         for sink in &*self.0 {
             sink.trip(trip);
+        }
+    }
+
+    pub fn settle(&self, record: &Record) {
+        for sink in &*self.0 {
+            sink.settle(record);
+        }
+    }
+
+    pub fn settle_trip(&self, trip: &Trip) {
+        for sink in &*self.0 {
+            sink.settle_trip(trip);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Records and trips for the tests of this room.
 
 use crate::domain::{
-    CacheOutcome, CallFacts, Consumer, Durations, Ending, FinishReason, Kind, Observed, Operation, Record,
-    RequestId, Rights, Route, Scope, Source, Trip, Usage,
+    CacheOutcome, CallFacts, Consumer, Durations, Ending, FinishReason, Kind, Observed, Operation, Payer,
+    Record, RequestId, Rights, Route, Scope, Source, Trip, Usage,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -11,7 +11,7 @@ pub const CHAT: Route = Route { template: "/api/chat", dialect: "ollama" };
 pub const TAGS: Route = Route { template: "/api/tags", dialect: "ollama" };
 
 pub fn call(model: &str) -> CallFacts {
-    CallFacts { operation: Operation::Chat, streamed: true, model: model.into(), digest: "".into() }
+    CallFacts { operation: Operation::Chat, streamed: true, model: model.into(), digest: "d1".into() }
 }
 
 pub fn observed() -> Observed {
@@ -59,6 +59,8 @@ pub fn record(cache: CacheOutcome) -> Record {
         first_byte: Some(Duration::from_micros(40)),
         total: Duration::from_micros(61_500),
         observed: Some(observed()),
+        message: None,
+        settled: None,
     }
 }
 
@@ -85,7 +87,11 @@ pub fn refused(kind: Kind) -> Record {
 }
 
 pub fn trip(model: &str) -> Trip {
+    let scope = Scope([0; 32]);
+    let consumer = Consumer { name: "alice".into(), team: "lab".into(), scope, rights: Rights::default() };
+    let consumer = Arc::new(consumer);
     Trip {
+        payer: Payer { request: RequestId([7; 16]), consumer },
         route: CHAT,
         call: call(model),
         status: 200,
@@ -94,5 +100,6 @@ pub fn trip(model: &str) -> Trip {
         first_token: Some(Duration::from_millis(250)),
         total: Duration::from_millis(1250),
         error: None,
+        settled: false,
     }
 }

@@ -22,6 +22,7 @@ mod flights;
 mod host_origin;
 mod keys;
 mod lane;
+mod ledger;
 mod life;
 mod reading;
 mod records;

@@ -89,10 +89,12 @@ impl Chance {
             1 => Ending::Broken(Kind::UpstreamAborted),
             _ => Ending::Complete,
         };
-        let (total, amends) = (micros(random), random.u8(..8) == 0 && ending != Ending::Complete);
+        let (total, is_late) = (micros(random), random.u8(..8) == 0 && ending != Ending::Complete);
+        let amends = is_late.then_some((200, total));
         let subject = self.spool.symbols().subject(route, Some(&call));
         if cache == CacheOutcome::Miss {
             let trip = Trip {
+                payer: Payer { request, consumer: consumer.clone() },
                 route,
                 call,
                 status: 200,
@@ -101,8 +103,9 @@ impl Chance {
                 first_token: None,
                 total,
                 error: None,
+                settled: false,
             };
-            self.spool.trip(&Payer { request, consumer: consumer.clone() }, &trip);
+            self.spool.trip(&trip);
         }
         let told = |ending, amends| Told {
             request,
@@ -115,8 +118,8 @@ impl Chance {
             message: "why",
             amends,
         };
-        if amends {
-            self.spool.answer(&told(Ending::Complete, false), &consumer, &subject);
+        if is_late {
+            self.spool.answer(&told(Ending::Complete, None), &consumer, &subject);
         }
         self.spool.answer(&told(ending, amends), &consumer, &subject);
     }
@@ -302,7 +305,7 @@ async fn hits_without_rows_are_in_the_sums() {
                 first_byte: None,
                 observed: Some(&observed),
                 message: "",
-                amends: false,
+                amends: None,
             };
             chance.spool.answer(&told, &chance.keys[0], &subject);
         }

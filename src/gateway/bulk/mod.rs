@@ -15,7 +15,7 @@ use super::clearance::may_use;
 use super::embedding::{self, Wanted};
 use super::fan::Fan;
 use super::fetch;
-use super::order::Order;
+use super::order::{self, Order};
 use super::texts::Demand;
 use super::{Body, Gateway, LONG_READ, Policy, Reply, Request, Way, respond, stale};
 use crate::cache::{Directives, Kept, Terms, TierName};
@@ -61,9 +61,9 @@ impl Gateway {
         record.call = Some(CallFacts::new(&call, "other".into()));
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         may_use(&request.consumer, identity.as_ref(), &call.model)?;
-        let model = identity.as_ref().map_or_else(|| "other".into(), |identity| identity.name.clone());
-        let facts = CallFacts::new(&call, model);
+        let facts = order::facts(&call, identity.as_ref());
         record.call = Some(facts.clone());
+        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts.model))?;
 
         let (started, came) = (request.started, request.body.clone());
         let target = Bytes::from_static(Form::Embed.path().as_bytes());

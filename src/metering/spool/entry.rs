@@ -2,7 +2,9 @@
 
 use super::code::{Cursor, ENTRY, Scratch, Tag};
 use super::symbols::Symbol;
-use crate::domain::{CacheOutcome, Durations, Ending, Kind, Observed, RequestId, Source, Trip, Usage};
+use crate::domain::{
+    CacheOutcome, Durations, Ending, Kind, Observed, Record, RequestId, Source, Trip, Usage,
+};
 use std::time::Duration;
 
 /// An entry, read back.
@@ -46,8 +48,8 @@ pub struct AnswerEntry<'a> {
     pub request: RequestId,
     pub account: u64,
     pub subject: u64,
-    /// The same was said before, as if it had come to a clean end: it has not.
-    pub amends: bool,
+    /// The same was said before, as if it had come to a clean end: it has not. With what status, and when.
+    pub amends: Option<(u16, Duration)>,
     pub status: u16,
     pub ending: Ended,
     pub cache: CacheOutcome,
@@ -71,7 +73,7 @@ pub struct Told<'a> {
     pub observed: Option<&'a Observed>,
     pub message: &'a str,
     /// See [`AnswerEntry::amends`].
-    pub amends: bool,
+    pub amends: Option<(u16, Duration)>,
 }
 
 /// How a request ended. Numbers as they stand in spool and rows.
@@ -85,10 +87,26 @@ pub enum Ended {
 const AMENDS: u64 = 1;
 const HAS_OBSERVED: u64 = 2;
 
-pub(super) fn trip(request: RequestId, trip: &Trip, account: &Symbol, subject: &Symbol) -> Scratch<ENTRY> {
+impl<'a> Told<'a> {
+    pub fn of(record: &'a Record) -> Self {
+        Told {
+            request: record.id,
+            status: record.status,
+            ending: record.ending,
+            cache: record.cache,
+            total: record.total,
+            first_byte: record.first_byte,
+            observed: record.observed.as_ref(),
+            message: record.message.as_deref().unwrap_or(""),
+            amends: record.settled.map(|settled| (settled.status, settled.total)),
+        }
+    }
+}
+
+pub(super) fn trip(trip: &Trip, account: &Symbol, subject: &Symbol) -> Scratch<ENTRY> {
     let mut out = Scratch::default();
     out.number(Tag::Trip as u64);
-    out.raw(&request.0);
+    out.raw(&trip.payer.request.0);
     out.number(account.id);
     out.number(subject.id);
     out.number(trip.status.into());
@@ -110,7 +128,7 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
     out.raw(&told.request.0);
     out.number(account.id);
     out.number(subject.id);
-    let amends = if told.amends { AMENDS } else { 0 };
+    let amends = if told.amends.is_some() { AMENDS } else { 0 };
     out.number(amends | if told.observed.is_some() { HAS_OBSERVED } else { 0 });
     out.number(told.status.into());
     out.number(ending as u64);
@@ -119,6 +137,10 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
     time(&mut out, told.first_byte);
     if let Some(observed) = told.observed {
         figures(&mut out, observed);
+    }
+    if let Some((status, total)) = told.amends {
+        out.number(status.into());
+        time(&mut out, Some(total));
     }
     if !error.is_empty() {
         out.text(error);
@@ -179,11 +201,14 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
     let cache = CacheOutcome::ALL.into_iter().find(|outcome| cache_number(*outcome) == cache)?;
     let (total, first_byte) = (read_time(from)?.unwrap_or_default(), read_time(from)?);
     let observed = if flags & HAS_OBSERVED != 0 { Some(read_figures(from)?) } else { None };
+    let amends = match flags & AMENDS {
+        0 => None,
+        _ => Some((u16::try_from(from.number()?).ok()?, read_time(from)?.unwrap_or_default())),
+    };
     let (error, message) = match ending {
         Ended::Complete => ("", ""),
         Ended::Refused | Ended::Broken => (from.text()?, from.text()?),
     };
-    let amends = flags & AMENDS != 0;
     Some(AnswerEntry {
         request,
         account,

@@ -21,11 +21,11 @@ pub use segment::Name;
 pub use symbols::{Symbol, Symbols};
 
 use super::config::Sync;
-use crate::domain::{Consumer, Payer, Trip};
+use crate::domain::{Consumer, Trip};
 use arc_swap::ArcSwap;
 use segment::Segment;
 use std::collections::VecDeque;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -110,11 +110,11 @@ impl Spool {
         })
     }
 
-    /// Writes down a trip that `payer` pays for.
-    pub fn trip(&self, payer: &Payer, trip: &Trip) {
+    /// Writes down a trip.
+    pub fn trip(&self, trip: &Trip) {
         let subject = self.symbols.subject(trip.route, Some(&trip.call));
-        let account = self.symbols.account(&payer.consumer, self.number);
-        let entry = entry::trip(payer.request, trip, &account, &subject);
+        let account = self.symbols.account(&trip.payer.consumer, self.number);
+        let entry = entry::trip(trip, &account, &subject);
         self.put([&account, &subject], entry.bytes());
     }
 
@@ -208,7 +208,9 @@ impl Spool {
             // Made without holding up whoever may need it now.
             if let Ok(made) = self.make_next() {
                 let spare = self.files().next.replace(made);
-                spare.into_iter().for_each(|spare| self.discard(&spare.path));
+                spare.into_iter().for_each(|spare| {
+                    self.discard(&spare.path);
+                });
             }
         }
     }
@@ -249,6 +251,7 @@ impl Spool {
         let mut orphans = Vec::new();
         for file in std::fs::read_dir(&self.folder)? {
             let path = file?.path();
+            segment::discard_unready(&path);
             if path.extension().is_none_or(|extension| extension != segment::SUFFIX) || self.is_ours(&path) {
                 continue;
             }
@@ -276,19 +279,24 @@ impl Spool {
             || files.next.as_ref().is_some_and(is)
     }
 
-    /// All of `reel` is in the database.
-    pub fn remove(&self, reel: Reel) {
+    /// All of `reel` is in the database. Whether its file is gone, and stays so through a power cut. Waits for the
+    /// disk.
+    pub fn remove(&self, reel: Reel) -> bool {
         self.files().past.retain(|turn| turn.segment.path != reel.path());
-        self.discard(reel.path());
+        self.discard(reel.path()) && File::open(&self.folder).and_then(|folder| folder.sync_all()).is_ok()
     }
 
-    fn discard(&self, path: &Path) {
+    fn discard(&self, path: &Path) -> bool {
         let len = std::fs::metadata(path).map_or(0, |file| file.len());
         match std::fs::remove_file(path) {
             Ok(()) => {
                 self.held.fetch_sub(len, Ordering::Relaxed);
+                true
             }
-            Err(error) => tracing::error!(path = %path.display(), %error, "a drained file cannot be removed"),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "a drained file cannot be removed");
+                false
+            }
         }
     }
 

@@ -19,6 +19,11 @@ pub struct Stretch {
 const LOOK: usize = 256 << 10;
 
 impl Stretch {
+    /// Nothing stands at `end` yet.
+    pub(super) fn nothing(end: u64) -> Self {
+        Stretch { end, ..Stretch::default() }
+    }
+
     pub fn bodies(&self) -> impl Iterator<Item = &[u8]> {
         self.bodies.iter().map(|body| &self.bytes[body.clone()])
     }

@@ -60,6 +60,12 @@ impl Reel {
     pub fn read(&self, from: u64) -> io::Result<(Stretch, bool)> {
         // Asked before: what comes meanwhile is not missed.
         let is_over = self.is_over();
+        if let Whose::Own(turn) = &self.0
+            && !is_over
+            && turn.segment.len() <= from
+        {
+            return Ok((Stretch::nothing(from), false));
+        }
         let file = match &self.0 {
             Whose::Own(turn) => turn.segment.file(),
             Whose::Orphan { file, .. } => file,

@@ -14,11 +14,11 @@
 use crate::domain::RequestId;
 use memmap2::MmapRaw;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 /// A segment that is written to.
@@ -52,6 +52,8 @@ pub(super) const LONGEST: usize = 4 << 10;
 pub(super) const SUFFIX: &str = "spool";
 /// A file that is not ready yet.
 const UNREADY: &str = "new";
+/// Making one takes no longer.
+const LONGEST_MAKING: Duration = Duration::from_secs(600);
 
 impl Segment {
     /// Makes a file of `size` bytes in `folder`, claimed by this process.
@@ -135,6 +137,18 @@ impl Segment {
     }
 }
 
+/// Removes the file at `path` when whoever was making it has died before it was ready.
+pub(super) fn discard_unready(path: &Path) {
+    if path.extension().is_none_or(|extension| extension != UNREADY) {
+        return;
+    }
+    let Ok(file) = File::open(path) else { return };
+    let age = file.metadata().and_then(|file| file.modified()).ok().and_then(|made| made.elapsed().ok());
+    if age.is_some_and(|age| age > LONGEST_MAKING) && file.try_lock().is_ok() {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// Claims the file at `path` when no living process has.
 pub(super) fn adopt(path: &Path) -> io::Result<Option<(Name, File)>> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
@@ -151,10 +165,10 @@ pub(super) fn adopt(path: &Path) -> io::Result<Option<(Name, File)>> {
 }
 
 fn fill(file: &mut File, name: &Name, size: u64) -> io::Result<()> {
-    let mut zeros = vec![0; size as usize];
-    zeros[..8].copy_from_slice(&MAGIC);
-    zeros[8..24].copy_from_slice(name);
-    file.write_all(&zeros)
+    let mut zeros = io::repeat(0).take(size);
+    io::copy(&mut zeros, file)?;
+    file.write_all_at(&MAGIC, 0)?;
+    file.write_all_at(name, 8)
 }
 
 /// What an entry with a body of `len` bytes takes.

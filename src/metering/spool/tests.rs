@@ -28,7 +28,7 @@ fn told(request: RequestId) -> Told<'static> {
         first_byte: None,
         observed: None,
         message: "",
-        amends: false,
+        amends: None,
     }
 }
 
@@ -75,7 +75,7 @@ fn an_entry_is_read_as_it_was_written() {
         ending: Ending::Broken(Kind::ClientGone),
         observed: Some(&observed),
         message: "the client left",
-        amends: true,
+        amends: Some((200, Duration::from_millis(3))),
         ..told(request)
     };
     spool.answer(&left, &consumer("alice"), &subject(&spool));
@@ -91,7 +91,8 @@ fn an_entry_is_read_as_it_was_written() {
         panic!("{entries:?}");
     };
     assert_eq!((subject.endpoint, subject.dialect, subject.model), ("/api/chat", "ollama", ""));
-    assert_eq!((answer.request, answer.amends, answer.ending), (request, true, Ended::Broken));
+    let amends = Some((200, Duration::from_millis(3)));
+    assert_eq!((answer.request, answer.amends, answer.ending), (request, amends, Ended::Broken));
     assert_eq!((answer.error, answer.message), ("client_gone", "the client left"));
     assert_eq!(answer.observed.unwrap().usage, observed.usage);
     assert_eq!((answer.total, answer.first_byte), (Duration::from_micros(12), None));
@@ -124,7 +125,7 @@ fn many_threads_lose_nothing_over_many_files() {
         if !reel.is_over() {
             break;
         }
-        spool.remove(reel);
+        assert!(spool.remove(reel));
     }
     let sorted = |mut ids: Vec<RequestId>| {
         ids.sort_by_key(|id| id.0);
@@ -249,7 +250,7 @@ fn what_is_left_behind_is_adopted_once_its_process_is_dead() {
     let orphans = living.adopt().unwrap().0;
     assert_eq!(orphans.iter().map(ids).collect::<Vec<_>>(), [[request]]);
     assert!(living.adopt().unwrap().0.is_empty(), "it is in hand");
-    orphans.into_iter().for_each(|orphan| living.remove(orphan));
+    assert!(orphans.into_iter().all(|orphan| living.remove(orphan)));
     let files = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(files, 2, "the living one's, and what is not ours");
 }

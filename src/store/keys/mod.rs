@@ -139,11 +139,6 @@ impl Keys {
         self.heeded(&store, note_uses(&store, uses).await)
     }
 
-    /// Leaves the database to others.
-    pub async fn close(&self) {
-        self.shared.close().await;
-    }
-
     fn heeded<T>(&self, store: &Arc<Store>, done: Result<T, Error>) -> Result<T, Error> {
         done.inspect_err(|error| self.shared.heed(store, error))
     }

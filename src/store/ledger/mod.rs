@@ -158,6 +158,16 @@ pub async fn position(store: &Store, spool: &[u8; 16]) -> Result<i64, Error> {
     rows.first().map_or(Ok(0), |row| row.number(0))
 }
 
+/// Forgets how far the file `spool` was taken over. It must be gone for ever: whatever came of it would come in again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(store: &Store, spool: &[u8; 16]) -> Result<(), Error> {
+    let mut work = store.write().await?;
+    work.change(Statement::new("DELETE FROM ledger_spool WHERE name = ").value(&spool[..])).await?;
+    work.done().await
+}
+
 /// The sums of one kind of period over all requests from the second `from` until before `until`, by key,
 /// team, model and endpoint.
 ///

@@ -250,6 +250,12 @@ impl Wire {
         Wire::begin(addr, within("a connection", TcpStream::connect(addr)).await)
     }
 
+    /// `None` where nobody listens any more.
+    pub async fn try_open(addr: SocketAddr) -> Option<Wire> {
+        let connected = within("a connection", TcpStream::connect(addr)).await;
+        connected.is_ok().then(|| Wire::begin(addr, connected))
+    }
+
     /// Opens it from an address of one's own choice: all of 127.0.0.0/8 are this machine's.
     pub async fn open_from(source: &str, addr: SocketAddr) -> Wire {
         let socket = TcpSocket::new_v4().expect("a socket");

@@ -1,0 +1,130 @@
+//! Pannier is killed again and again, and the books say what was served.
+
+use super::mixed::{Had, Price, Truth, client};
+use super::*;
+use pannier::store::ledger::Column;
+use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How often it is killed on each ground, unless `KILLS` says otherwise.
+const KILLS: usize = 6;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_books_say_what_was_served_however_often_pannier_is_killed() {
+    let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("SEED={seed}");
+    for ground in Ground::all() {
+        let truth = Arc::default();
+        let upstream = mixed::upstream(&truth).await;
+        let mut prices =
+            vec![Price { from: 0, prompt: 150_000_001, completion: 600_000_007, gpu: 1_000_003 }];
+        let mut had = Vec::new();
+        for round in 0..kills as u64 {
+            had.extend(round_of(&ground, &upstream, &mut prices, round, seed).await);
+        }
+        drained(&ground, &upstream, &prices).await;
+        check(&ground.book().await, &truth, &had, &prices);
+    }
+}
+
+/// Clients ask, prices change, and in the midst of it Pannier is killed.
+async fn round_of(
+    ground: &Ground,
+    upstream: &Upstream,
+    prices: &mut Vec<Price>,
+    round: u64,
+    seed: u64,
+) -> Vec<Had> {
+    let mut pannier = ground.launch_under(&written(prices), upstream).start().await;
+    let first = |n: u64| (round * 8 + n + 1) * 1_000_000;
+    let begin = |n| tokio::spawn(client(pannier.addr, first(n), seed ^ first(n)));
+    let clients: Vec<_> = (0..8).map(begin).collect();
+    pause(120 + (seed.wrapping_add(round * 7_919)) % 400).await;
+    if round.is_multiple_of(2) {
+        // Holds from a moment on that has not come when Pannier hears of it.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a moment").as_secs();
+        let last = prices[prices.len() - 1];
+        prices.push(Price { from: now + 2, prompt: last.prompt + 7_000_003, ..last });
+        pannier.configure(&written(prices));
+        pannier.signal("HUP");
+        eventually("the prices are heard of", || async {
+            pannier.output().contains("settings reloaded").then_some(())
+        })
+        .await;
+        pause(100 + seed % 300).await;
+    }
+    pannier.signal("KILL");
+    pannier.ended().await;
+    let mut had = Vec::new();
+    for client in clients {
+        had.extend(client.await.expect("a client"));
+    }
+    had
+}
+
+fn written(prices: &[Price]) -> String {
+    let models: Vec<_> = prices.iter().map(Price::written).collect();
+    format!("[prices]\nbuiltin = false\nmodels = [{}]\n", models.join(", "))
+}
+
+/// What the last one left is taken over by the next.
+async fn drained(ground: &Ground, upstream: &Upstream, prices: &[Price]) {
+    let pannier = ground.launch_under(&written(prices), upstream).start().await;
+    eventually_within(PATIENCE, "nothing is left of those that were killed", || async {
+        (ground.spools() == 1).then_some(())
+    })
+    .await;
+    end(pannier).await;
+}
+
+fn check(book: &Book, truth: &Truth, had: &[Had], prices: &[Price]) {
+    book.agrees();
+    let mut paid = HashSet::new();
+    let (mut given, mut estimated) = (0, 0);
+    for (id, row) in &book.rows {
+        let Some(number) = row.get(Column::Prompt) else {
+            assert_eq!((row.get(Column::Cost), row.get(Column::SavedCost)), (None, None), "{id}: {row:?}");
+            continue;
+        };
+        if row.get(Column::Source) == Some(2) {
+            // Cut short: nobody has told its tokens, and at least one was there.
+            assert!(row.get(Column::Completion).is_some_and(|tokens| (1..=24).contains(&tokens)), "{row:?}");
+            assert_ne!(row.get(Column::Ending), Some(1), "{row:?}");
+            estimated += 1;
+            continue;
+        }
+        let answer = truth.served(number).unwrap_or_else(|| panic!("{number} was never served: {row:?}"));
+        assert!(answer.is_in(row), "{number}: {answer:?}, {row:?}");
+        let millis = u64::from_str_radix(&id[..12], 16).expect("a moment");
+        let price = prices.iter().rev().find(|price| price.from * 1_000 <= millis).expect("a price");
+        let (cost, saved) = (row.get(Column::Cost), row.get(Column::SavedCost));
+        let amount = Some(answer.cost(number, price));
+        match row.is_given() {
+            true => assert_eq!((cost, saved), (None, amount), "{number}: {row:?}"),
+            false => assert_eq!((cost, saved), (amount, None), "{number}: {row:?}"),
+        }
+        assert!(row.is_given() || paid.insert(number), "{number} was paid for twice");
+        given += usize::from(row.is_given());
+    }
+    let whole: Vec<&Had> = had.iter().filter(|had| had.whole).collect();
+    for Had { id, number, .. } in &whole {
+        let row = book.rows.get(id).unwrap_or_else(|| panic!("{number:?} has no row"));
+        assert_eq!(row.get(Column::Ending), Some(1), "{number:?}: {row:?}");
+        assert_eq!(row.get(Column::Prompt), *number, "{row:?}");
+        let number = number.expect("its tokens were told");
+        assert!(paid.contains(&number), "somebody had {number}, and nobody has paid for it");
+    }
+    for Had { id, .. } in had.iter().filter(|had| had.broken) {
+        assert!(book.rows.contains_key(id), "an answer that broke off has no row");
+    }
+    println!(
+        "{} served, {} rows: {} paid for, {given} given, {estimated} cut short; {} had whole",
+        truth.count(),
+        book.rows.len(),
+        paid.len(),
+        whole.len()
+    );
+    assert!(whole.len() > 50 && given > 10 && paid.len() > 10, "too little happened");
+}
