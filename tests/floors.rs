@@ -9,12 +9,12 @@ use source::SourceFile;
 const ROOMS: &[(&str, &[&str])] = &[
     // assembly: knows everybody
     ("main", &["cli"]),
-    ("cli", &["app", "config", "auth", "cache", "telemetry"]),
+    ("cli", &["app", "config", "auth", "metering", "cache", "telemetry"]),
     ("app", ALL_BELOW),
     ("config", ALL_BELOW),
     // faces: each knows a framework
     ("proxy", &["gateway", "dialect", "upstream", "telemetry"]),
-    ("admin", &["auth", "analytics", "cache", "upstream", "store", "telemetry"]),
+    ("admin", &["auth", "metering", "analytics", "cache", "upstream", "store", "telemetry"]),
     // the conductor
     ("gateway", &["auth", "metering", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
     // capabilities: strangers to each other

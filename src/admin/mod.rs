@@ -10,8 +10,10 @@ mod guard;
 mod health;
 mod keys;
 mod listener;
+mod prices;
 mod problem;
 mod readiness;
+mod reprice;
 mod why;
 
 pub use entries::{Export, Show};
@@ -22,6 +24,7 @@ pub use why::{Explain, Warm};
 use crate::auth::{Lock, Register};
 use crate::cache::{Stock, Tiers};
 use crate::domain::{Error, Kind};
+use crate::metering::RateCard;
 use crate::telemetry::{Exposition, Metrics};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -48,6 +51,7 @@ pub struct Parts {
     pub knows_host: Arc<KnowsHost>,
     pub unlocks: Arc<Unlocks>,
     pub keys: Arc<Register>,
+    pub prices: Arc<RateCard>,
     pub tiers: Arc<Tiers>,
     pub stock: Arc<Stock>,
     pub is_caching: Arc<IsCaching>,
@@ -73,12 +77,14 @@ type Answering = fn(MethodFilter) -> MethodRouter<Parts>;
 enum Verb {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
 
 const KEYS: &str = "/admin/keys";
 const ONE_KEY: &str = "/admin/keys/{id}";
+const PRICING: &str = "/api/admin/costs/pricing";
 
 /// All of them: the router is built from this table, and the data port asks it what to forward. Whatever does
 /// not stand here as open is locked.
@@ -104,6 +110,11 @@ const HOUSE: &[House] = &[
     admin(Verb::Patch, ONE_KEY, |verb| on(verb, keys::edit)),
     admin(Verb::Delete, ONE_KEY, |verb| on(verb, keys::remove)),
     admin(Verb::Post, "/admin/keys/{id}/rotate", |verb| on(verb, keys::rotate)),
+    admin(Verb::Get, PRICING, |verb| on(verb, prices::show)),
+    admin(Verb::Put, PRICING, |verb| on(verb, prices::set)),
+    admin(Verb::Delete, PRICING, |verb| on(verb, prices::remove)),
+    admin(Verb::Post, "/api/admin/costs/what-if", |verb| on(verb, reprice::what_if)),
+    admin(Verb::Post, "/api/admin/costs/reprice", |verb| on(verb, reprice::reprice)),
 ];
 
 /// For everybody.
@@ -165,6 +176,7 @@ impl Verb {
         match self {
             Verb::Get => MethodFilter::GET,
             Verb::Post => MethodFilter::POST,
+            Verb::Put => MethodFilter::PUT,
             Verb::Patch => MethodFilter::PATCH,
             Verb::Delete => MethodFilter::DELETE,
         }
@@ -175,6 +187,7 @@ impl Verb {
         match self {
             Verb::Get => "GET",
             Verb::Post => "POST",
+            Verb::Put => "PUT",
             Verb::Patch => "PATCH",
             Verb::Delete => "DELETE",
         }
@@ -202,8 +215,10 @@ mod tests {
     use super::*;
     use crate::auth::{self, Mode, Sharing};
     use crate::cache::{Memory, Seal, Secret, Vectors};
-    use crate::domain::Hidden;
+    use crate::domain::{Hidden, Money};
+    use crate::metering::{PriceConfig, Unknown};
     use crate::store::keys::Keys;
+    use crate::store::prices::PriceTable;
     use crate::store::{Damaged, Options, Place, Shared, Start};
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, StatusCode, Version};
@@ -226,8 +241,8 @@ mod tests {
         body: String,
     }
 
-    /// With a database that is never there.
-    fn no_keys() -> Register {
+    /// A database that is never there.
+    fn nowhere() -> Arc<Shared> {
         let options = Options {
             readers: 1,
             patience: Duration::from_millis(1),
@@ -236,7 +251,10 @@ mod tests {
             start: Start::AsItIs,
             damaged: Damaged::Refuse,
         };
-        let nowhere = Shared::new(Place::File("/dev/null/nowhere".into()), options, Vec::new());
+        Arc::new(Shared::new(Place::File("/dev/null/nowhere".into()), options, Vec::new()))
+    }
+
+    fn no_keys() -> Register {
         let config = auth::Config {
             mode: Mode::Open,
             scope: Sharing::Team,
@@ -245,7 +263,18 @@ mod tests {
             management: Vec::new(),
             admin_key: Hidden::default(),
         };
-        Register::new(Keys::new(Arc::new(nowhere)), None, &config)
+        Register::new(Keys::new(nowhere()), None, &config)
+    }
+
+    fn no_prices() -> RateCard {
+        let config = PriceConfig {
+            currency: "USD".into(),
+            builtin: true,
+            unknown: Unknown::Unpriced,
+            hit: Money::ZERO,
+            models: Vec::new(),
+        };
+        RateCard::new(PriceTable::new(nowhere()), &config).unwrap()
     }
 
     impl Face {
@@ -268,6 +297,7 @@ mod tests {
                 knows_host,
                 unlocks: Arc::new(|key| if key == KEY.as_bytes() { Lock::Opens } else { Lock::Shut }),
                 keys: Arc::new(no_keys()),
+                prices: Arc::new(no_prices()),
                 explain: Arc::new(|_| Box::pin(async { Ok(Default::default()) })),
                 warm: Arc::new(|_, _| Box::pin(async { Ok(()) })),
                 show: Arc::new(|_, _| Box::pin(async { Ok(Default::default()) })),

@@ -73,7 +73,7 @@ impl House {
         let desk = desk(&config.server, &gateway, &way, budget);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let warmer = Arc::new(Warmer::new(gateway.clone(), config.cache.warm));
-        let asked = Asked { gateway: gateway.clone(), keys: keys.clone(), rate: config.cache.warm.rate };
+        let asked = Asked::new(config, &gateway, &keys, &books.card);
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
         let front = Arc::new(Front { door, crowd, lane, desk, relay, proxy });

@@ -1,7 +1,7 @@
 //! The database that outlives the process.
 
 use crate::config::Config;
-use crate::store::{Damaged, Options, Place, Shared, Start, keys, ledger};
+use crate::store::{Damaged, Options, Place, Shared, Start, keys, ledger, prices};
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,5 +30,9 @@ pub fn shared(config: &Config) -> anyhow::Result<Arc<Shared>> {
         start: Start::AsItIs,
         damaged: Damaged::Refuse,
     };
-    Ok(Arc::new(Shared::new(place, options, vec![keys::migrations(), ledger::migrations()])))
+    Ok(Arc::new(Shared::new(
+        place,
+        options,
+        vec![keys::migrations(), ledger::migrations(), prices::migrations()],
+    )))
 }

@@ -2,11 +2,11 @@
 
 use crate::config::Config;
 use crate::metering::spool::{Bounds, Spool};
-use crate::metering::{Drain, Ledger, Prices, Sync, WhenFull};
+use crate::metering::{Drain, Ledger, RateCard, Sync, Unpriced, WhenFull};
 use crate::store::Shared;
+use crate::store::prices::PriceTable;
 use crate::telemetry::{Metrics, Sampled};
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -23,17 +23,20 @@ pub struct Books {
     /// None where no books are kept.
     pub ledger: Option<Arc<Ledger>>,
     drain: Option<Arc<Drain>>,
-    prices: Arc<ArcSwap<Prices>>,
+    pub card: Arc<RateCard>,
 }
 
 impl Books {
     /// # Errors
     /// When prices make no sense, or the spool has no place on the disk and what cannot be written down is to be
     /// refused.
-    pub fn build(config: &Config, database: &Arc<Shared>, metrics: &Metrics) -> anyhow::Result<Self> {
-        let prices = Arc::new(ArcSwap::from_pointee(Prices::new(&config.prices).context("prices.models")?));
+    pub fn build(config: &Config, database: &Arc<Shared>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let card = RateCard::new(PriceTable::new(database.clone()), &config.prices);
+        let card = Arc::new(card.context("prices.models")?);
+        let seen = card.clone();
+        metrics.gauge_source(Sampled::Size("prices"), move || seen.len() as i64);
         if !config.ledger.enabled {
-            return Ok(Books { ledger: None, drain: None, prices });
+            return Ok(Books { ledger: None, drain: None, card });
         }
         let wanted = &config.ledger;
         let folder = config.server.data_dir.join(FOLDER);
@@ -42,7 +45,7 @@ impl Books {
             Ok(spool) => Arc::new(spool),
             Err(error) if wanted.when_full == WhenFull::Continue => {
                 tracing::error!(folder = %folder.display(), %error, "no books are kept: there is no place for them");
-                return Ok(Books { ledger: None, drain: None, prices });
+                return Ok(Books { ledger: None, drain: None, card });
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot keep the ledger in {}", folder.display()));
@@ -53,26 +56,26 @@ impl Books {
             Sync::Every(time) => time,
         };
         tend(Arc::downgrade(&spool), every).context("cannot keep the ledger")?;
-        let drain = Drain::new(spool.clone(), prices.clone(), database.clone(), wanted.hit_rows_per_second);
-        let drain = drain.tell(metrics.keyed(&config.prices.currency));
+        let drain = Drain::new(spool.clone(), card.clone(), database.clone(), wanted.hit_rows_per_second);
+        let drain = drain.tell(metrics.keyed(&config.prices.currency), unpriced(metrics));
         show(metrics, &spool, &drain);
-        let ledger = Arc::new(Ledger::new(spool, prices.clone(), wanted.when_full));
-        Ok(Books { ledger: Some(ledger), drain: Some(Arc::new(drain)), prices })
+        let ledger = Arc::new(Ledger::new(spool, card.in_force(), wanted.when_full));
+        Ok(Books { ledger: Some(ledger), drain: Some(Arc::new(drain)), card })
     }
 
     /// Prices that hold from now on, for what happened at any time and is not in the database yet.
     pub fn heed(&self, config: &Config) {
-        // They have been checked.
-        if let Ok(prices) = Prices::new(&config.prices) {
-            self.prices.store(Arc::new(prices));
-        }
+        self.card.heed(&config.prices);
     }
 
-    /// Takes the spool over until `stop`, and then what is left.
+    /// Takes the spool over until `stop`, and then what is left; keeps up with prices.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        if let Some(drain) = &self.drain {
-            drain.run(stop).await;
-        }
+        let drained = async {
+            if let Some(drain) = &self.drain {
+                drain.run(stop.clone()).await;
+            }
+        };
+        tokio::join!(drained, self.card.run(stop.clone()));
     }
 }
 
@@ -86,6 +89,13 @@ fn tend(spool: Weak<Spool>, every: Duration) -> std::io::Result<()> {
         }
     };
     thread::Builder::new().name("pannier-spool".into()).spawn(work).map(drop)
+}
+
+fn unpriced(metrics: &Arc<Metrics>) -> Arc<Unpriced> {
+    let unpriced = Arc::new(Unpriced::new(metrics.clone()));
+    let seen = unpriced.clone();
+    metrics.gauge_source(Sampled::Size("unpriced_models"), move || seen.named() as i64);
+    unpriced
 }
 
 fn show(metrics: &Metrics, spool: &Arc<Spool>, drain: &Drain) {

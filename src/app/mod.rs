@@ -25,7 +25,7 @@ const BACKLOG: u32 = 4096;
 /// Descriptors that are not for clients and their trips upstream.
 const SPARE_DESCRIPTORS: usize = 64;
 
-/// The keys of the database have this long to be read before the first client is let in.
+/// Keys and prices of the database have this long to be read before the first client is let in.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// A port that could not be had: exit code 3.
@@ -80,7 +80,7 @@ async fn serve(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let admin = bind(server.admin_listen).await?;
     let (listen, admin_listen) = (data.local_addr()?, admin.local_addr()?);
     let house = House::build(&loaded.config, metrics, listen, admin_listen)?;
-    house.keys.begin(FIRST_LOOK).await;
+    tokio::join!(house.keys.begin(FIRST_LOOK), house.books.card.begin(FIRST_LOOK));
     // For people and scripts; everything else that is said goes to the log.
     eprintln!(
         "pannier: listening on http://{listen} (admin http://{admin_listen}, upstream {})",

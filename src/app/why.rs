@@ -2,22 +2,35 @@
 
 use crate::admin::{self, Explain, Export, Readiness, Show, Warm};
 use crate::auth::Register;
+use crate::config::Config;
 use crate::domain::{Error, Kind};
 use crate::gateway::{Gateway, Policy, Way};
+use crate::metering::RateCard;
 use crate::proxy::Hosts;
 use crate::telemetry::Metrics;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Whom they ask, the keys that they look after, and how many requests a second a warming asks unless it says otherwise.
+/// Whom they ask, the keys and prices that they look after, and how many requests a second a warming asks unless it says otherwise.
 pub struct Asked {
-    pub gateway: Arc<Gateway>,
-    pub keys: Arc<Register>,
-    pub rate: f64,
+    gateway: Arc<Gateway>,
+    keys: Arc<Register>,
+    prices: Arc<RateCard>,
+    rate: f64,
 }
 
 impl Asked {
+    pub fn new(
+        config: &Config,
+        gateway: &Arc<Gateway>,
+        keys: &Arc<Register>,
+        prices: &Arc<RateCard>,
+    ) -> Self {
+        let (gateway, keys, prices) = (gateway.clone(), keys.clone(), prices.clone());
+        Asked { gateway, keys, prices, rate: config.cache.warm.rate }
+    }
+
     /// Of a house that is called by the names of `hosts`.
     pub fn parts(
         self,
@@ -27,7 +40,7 @@ impl Asked {
         readiness: Arc<Readiness>,
         hosts: Hosts,
     ) -> admin::Parts {
-        let Asked { gateway, keys, rate } = self;
+        let Asked { gateway, keys, prices, rate } = self;
         let named = policy.clone();
         let (keyed, caching) = (policy.clone(), policy.clone());
         admin::Parts {
@@ -36,6 +49,7 @@ impl Asked {
             knows_host: Arc::new(move |host| hosts.admit(host, &named.load().allowed_hosts)),
             unlocks: Arc::new(move |presented| keyed.load().keys.unlocks(presented)),
             keys,
+            prices,
             tiers: way.tiers.clone(),
             stock: way.stock.clone(),
             is_caching: Arc::new(move || caching.load().cache.is_enabled()),

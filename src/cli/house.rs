@@ -30,12 +30,19 @@ const LARGEST: usize = 64 << 20;
 /// How it is asked, and how what it says is shown.
 #[derive(Debug, Args)]
 pub(super) struct HouseOptions {
-    /// The admin key; without it, that of the settings, else the one in the data directory
-    #[arg(long, global = true, value_name = "KEY", env = "PANNIER_ADMIN_KEY", hide_env_values = true)]
-    admin_key: Option<Hidden>,
+    #[command(flatten)]
+    pub key: HouseKey,
     /// How to show it
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+}
+
+/// How it is asked.
+#[derive(Debug, Args)]
+pub(super) struct HouseKey {
+    /// The admin key; without it, that of the settings, else the one in the data directory
+    #[arg(long, global = true, value_name = "KEY", env = "PANNIER_ADMIN_KEY", hide_env_values = true)]
+    admin_key: Option<Hidden>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -97,9 +104,9 @@ pub(super) fn write_json(out: &mut dyn Write, told: &Value) -> anyhow::Result<()
 
 impl House {
     /// The one that serves with these settings.
-    pub fn of(config: &Config, options: HouseOptions) -> anyhow::Result<House> {
+    pub fn of(config: &Config, key: HouseKey) -> anyhow::Result<House> {
         let address = dialled(config.server.admin_listen);
-        let key = match options.admin_key {
+        let key = match key.admin_key {
             Some(key) => key,
             None => {
                 auth::admin_key(&config.auth, &config.server.data_dir).context("there is no admin key")?

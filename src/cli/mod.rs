@@ -7,6 +7,7 @@ mod embed;
 mod healthcheck;
 mod house;
 mod keys;
+mod prices;
 mod serve;
 mod table;
 mod version;
@@ -58,6 +59,8 @@ enum Command {
     Embed(embed::Options),
     /// Make, list, change and remove the API keys of a running Pannier
     Keys(keys::Options),
+    /// What models cost: list, set, import and export the prices of a running Pannier
+    Prices(prices::Options),
     /// Ask a running Pannier with the same settings whether it lives: exit code 0 or 1
     Healthcheck,
     /// Print the version, the revision and the compiler it was built with
@@ -101,6 +104,7 @@ impl Cli {
             Command::Cache(options) => options.run(&load(&sources)?.config, out),
             Command::Embed(options) => options.run(&load(&sources)?.config, out),
             Command::Keys(options) => options.run(&load(&sources)?.config, out),
+            Command::Prices(options) => options.run(&load(&sources)?.config, out),
             Command::Healthcheck => healthcheck::run(load(&sources)?.config.server.admin_listen),
             Command::Version => version::run(out),
         }
@@ -182,6 +186,7 @@ mod tests {
             "cache",
             "embed",
             "keys",
+            "prices",
             "serve",
             "check",
             "config",

@@ -4,12 +4,12 @@
 //! taken over when the database is back.
 
 use super::batch::{HitRows, Making, Names};
-use super::prices::Prices;
-use super::spool::{Entry, Reel, Spool};
+use super::card::RateCard;
+use super::spool::{Entry, Reel, Spool, Stretch};
+use super::unpriced::Unpriced;
 use crate::store::ledger::{self, Figure, Period};
 use crate::store::{Error, Shared};
 use crate::telemetry::{KeyUse, Keyed};
-use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -20,10 +20,11 @@ use tokio::sync::watch;
 /// What takes the spool over.
 pub struct Drain {
     spool: Arc<Spool>,
-    prices: Arc<ArcSwap<Prices>>,
+    card: Arc<RateCard>,
     database: Arc<Shared>,
     hit_rows: u32,
     keyed: Option<Arc<Keyed>>,
+    unpriced: Option<Arc<Unpriced>>,
     state: Arc<State>,
 }
 
@@ -67,7 +68,7 @@ enum Trouble {
 
 /// What there is to be taken over.
 enum Look {
-    Batch(Box<ledger::Batch>),
+    Entries(Stretch),
     Nothing(Step),
 }
 
@@ -96,18 +97,13 @@ const AT_ONCE: usize = 256;
 const LAST: Duration = Duration::from_secs(3);
 
 impl Drain {
-    pub fn new(
-        spool: Arc<Spool>,
-        prices: Arc<ArcSwap<Prices>>,
-        database: Arc<Shared>,
-        hit_rows: u32,
-    ) -> Self {
-        Drain { spool, prices, database, hit_rows, keyed: None, state: Arc::default() }
+    pub fn new(spool: Arc<Spool>, card: Arc<RateCard>, database: Arc<Shared>, hit_rows: u32) -> Self {
+        Drain { spool, card, database, hit_rows, keyed: None, unpriced: None, state: Arc::default() }
     }
 
     /// What comes into the database is told here as well.
-    pub fn tell(self, keyed: Arc<Keyed>) -> Self {
-        Drain { keyed: Some(keyed), ..self }
+    pub fn tell(self, keyed: Arc<Keyed>, unpriced: Arc<Unpriced>) -> Self {
+        Drain { keyed: Some(keyed), unpriced: Some(unpriced), ..self }
     }
 
     pub fn state(&self) -> Arc<State> {
@@ -212,10 +208,13 @@ impl Drain {
             Some(place) => place,
             None => self.resume(reading).await?,
         };
-        let batch = match self.look(reading, place, hits).await? {
-            Look::Batch(batch) => batch,
+        let stretch = match look(reading, place)? {
+            Look::Entries(stretch) => stretch,
             Look::Nothing(step) => return Ok(step),
         };
+        // What happened after a price was set is billed under it, whichever replica it was set at.
+        self.card.refresh().await?;
+        let batch = self.make(reading, &stretch, hits).await;
         let (end, rows) = (batch.to as u64, batch.rows.len() as u64);
         let store = self.database.store().await?;
         match batch.write(&store).await {
@@ -224,6 +223,7 @@ impl Drain {
                 reading.written = end;
                 self.state.rows.fetch_add(rows, Ordering::Relaxed);
                 self.keyed.iter().for_each(|keyed| show(keyed, &batch));
+                self.unpriced.iter().for_each(|unpriced| unpriced.heed(&batch));
             }
             // It is in already: how far, is to be asked.
             Ok(false) => reading.place = None,
@@ -235,18 +235,8 @@ impl Drain {
         Ok(Step::On)
     }
 
-    /// What there is from `place` on.
-    async fn look(&self, reading: &mut Reading, place: u64, hits: &mut HitRows) -> io::Result<Look> {
-        let (stretch, is_end) = reading.reel.read(place)?;
-        if is_end {
-            return Ok(Look::Nothing(Step::Over));
-        }
-        if stretch.is_empty() {
-            reading.place = Some(stretch.end);
-            let step = if stretch.end > place { Step::On } else { Step::CaughtUp };
-            return Ok(Look::Nothing(step));
-        }
-        let prices = self.prices.load_full();
+    async fn make(&self, reading: &mut Reading, stretch: &Stretch, hits: &mut HitRows) -> ledger::Batch {
+        let prices = self.card.in_force().load_full();
         let mut making = Making::new(&mut reading.names, &prices, hits);
         for (number, body) in stretch.bodies().enumerate() {
             if number % AT_ONCE == AT_ONCE - 1 {
@@ -254,7 +244,7 @@ impl Drain {
             }
             Entry::read(body).iter().for_each(|entry| making.take(entry));
         }
-        Ok(Look::Batch(Box::new(making.done(*reading.reel.name(), reading.written, stretch.end))))
+        making.done(*reading.reel.name(), reading.written, stretch.end)
     }
 
     /// Finds out how far a file has been taken over, and what its numbers mean up to there.
@@ -275,6 +265,20 @@ impl Drain {
         reading.place = Some(place);
         Ok(place)
     }
+}
+
+/// What there is from `place` on.
+fn look(reading: &mut Reading, place: u64) -> io::Result<Look> {
+    let (stretch, is_end) = reading.reel.read(place)?;
+    if is_end {
+        return Ok(Look::Nothing(Step::Over));
+    }
+    if stretch.is_empty() {
+        reading.place = Some(stretch.end);
+        let step = if stretch.end > place { Step::On } else { Step::CaughtUp };
+        return Ok(Look::Nothing(step));
+    }
+    Ok(Look::Entries(stretch))
 }
 
 /// Tells what a batch came to, by key.
@@ -322,6 +326,7 @@ mod tests {
     use crate::domain::{
         CacheOutcome, Consumer, Ending, Money, Observed, RequestId, Rights, Route, Scope, Source, Usage,
     };
+    use crate::store::prices::{self, PriceTable};
     use crate::store::{Damaged, Options, Place, Start};
     use std::path::Path;
     use std::time::SystemTime;
@@ -335,7 +340,11 @@ mod tests {
             start: Start::AsItIs,
             damaged: Damaged::Refuse,
         };
-        Arc::new(Shared::new(Place::File(path.into()), options, vec![ledger::migrations()]))
+        Arc::new(Shared::new(
+            Place::File(path.into()),
+            options,
+            vec![ledger::migrations(), prices::migrations()],
+        ))
     }
 
     fn spool(folder: &Path) -> Arc<Spool> {
@@ -346,8 +355,8 @@ mod tests {
         let models: Vec<PriceEntry> = Vec::new();
         let (unknown, hit) = (Unknown::Unpriced, Money::ZERO);
         let prices = PriceConfig { currency: "USD".into(), builtin: false, unknown, hit, models };
-        let prices = Arc::new(ArcSwap::from_pointee(Prices::new(&prices).unwrap()));
-        Drain::new(spool.clone(), prices, database.clone(), 9)
+        let card = RateCard::new(PriceTable::new(database.clone()), &prices).unwrap();
+        Drain::new(spool.clone(), Arc::new(card), database.clone(), 9)
     }
 
     fn answer(spool: &Spool, times: usize) {

@@ -24,6 +24,7 @@ mod keys;
 mod lane;
 mod ledger;
 mod life;
+mod prices;
 mod reading;
 mod records;
 mod replay;

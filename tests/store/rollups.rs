@@ -2,16 +2,16 @@
 
 use crate::ledger::{grounds, options};
 use crate::stage::Ground;
-use arc_swap::ArcSwap;
 use pannier::domain::{
     CacheOutcome, CallFacts, Consumer, Durations, Ending, Kind, Money, Observed, Operation, Payer, RequestId,
     Rights, Route, Scope, Source, Trip, Usage,
 };
 use pannier::metering::spool::{Bounds, Spool, Told, cache_number};
-use pannier::metering::{Drain, PriceConfig, Prices, Sync, Unknown};
+use pannier::metering::{Drain, PriceConfig, PriceEntry, RateCard, Sync, Unknown};
 use pannier::store::ledger::{
     self, By, Column, Cut, Figure, Filter, Line, Period, Piece, Row, RowLine, Stretch, Sums,
 };
+use pannier::store::prices::{self, PriceTable};
 use pannier::store::{Shared, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ struct Chance {
     random: fastrand::Rng,
     spool: Arc<Spool>,
     drain: Drain,
+    card: Arc<RateCard>,
     keys: Vec<Arc<Consumer>>,
 }
 
@@ -42,7 +43,6 @@ type Sorted = BTreeMap<(i64, Vec<String>), Sums>;
 impl Chance {
     fn new(folder: &std::path::Path, database: &Arc<Shared>, hit_rows: u32, seed: u64) -> Self {
         let spool = Arc::new(Spool::open(folder, Bounds::of(4 << 20), Sync::Each).expect("a spool"));
-        let model = |text: &str| toml::from_str(text).expect("a price");
         let models = vec![
             model("model = \"a\"\nprompt = \"0.15\"\ncompletion = \"0.6\"\ngpu_second = \"0.001\""),
             model("model = \"b\"\nprompt = \"0.07\""),
@@ -50,14 +50,16 @@ impl Chance {
         let hit = Money::from_nanos(7);
         let prices =
             PriceConfig { currency: "USD".into(), builtin: false, unknown: Unknown::Unpriced, hit, models };
-        let prices = Arc::new(ArcSwap::from_pointee(Prices::new(&prices).expect("prices")));
+        let card = RateCard::new(PriceTable::new(database.clone()), &prices).expect("prices");
+        let card = Arc::new(card);
         let key = |name: &str, team: &str| {
             let (name, team, scope) = (name.into(), team.into(), Scope([0; 32]));
             Arc::new(Consumer { name, team, scope, rights: Rights::default() })
         };
         Chance {
             random: fastrand::Rng::with_seed(seed),
-            drain: Drain::new(spool.clone(), prices, database.clone(), hit_rows),
+            drain: Drain::new(spool.clone(), card.clone(), database.clone(), hit_rows),
+            card,
             spool,
             keys: vec![key("ann", "lab"), key("bob", "lab"), key("cat", "shop")],
         }
@@ -128,6 +130,10 @@ impl Chance {
         let (_stop, stopped) = watch::channel(true);
         self.drain.run(stopped).await;
     }
+}
+
+fn model(text: &str) -> PriceEntry {
+    toml::from_str(text).expect("a price")
 }
 
 /// What the sums must be by key, team, model and endpoint, and by a period, as far as rows tell.
@@ -252,7 +258,7 @@ async fn agree(store: &Store) {
 }
 
 fn database(ground: &Ground) -> Arc<Shared> {
-    Arc::new(Shared::new(ground.place(), options(), vec![ledger::migrations()]))
+    Arc::new(Shared::new(ground.place(), options(), vec![ledger::migrations(), prices::migrations()]))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,6 +284,15 @@ async fn rows_and_sums_agree_after_whatever_comes_in_and_after_ratings() {
         }
         assert!(!ledger::rate(&store, &[1; 16], None, 1).await.expect("rate"), "no such request");
         agree(&store).await;
+        let others =
+            [model("model = \"a\"\nprompt = \"0.21\"\ngpu_second = \"0.7\""), model("model = \"*\"")];
+        for prices in [&others[..], &[]] {
+            chance.card.set(prices, true).await.expect("set");
+            let all = (0, u64::MAX);
+            let mut repricing = chance.card.repricing(chance.card.in_force().load_full(), all, false);
+            while repricing.step().await.expect("a step") {}
+            agree(&store).await;
+        }
         let key = Filter { key: Some("ann".into()), ..Filter::default() };
         let own = rows(&store, &key).await;
         assert!(!own.is_empty() && own.iter().all(|row| row.names[0] == "ann"));

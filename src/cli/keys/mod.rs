@@ -50,7 +50,7 @@ struct Which {
 impl Options {
     pub(super) fn run(self, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
         let format = self.house.format;
-        let house = House::of(config, self.house)?;
+        let house = House::of(config, self.house.key)?;
         wait_for(async {
             let (method, target, body) = match self.command {
                 Command::Create(options) => return options.run(&house, format, out).await,

@@ -6,6 +6,7 @@ mod left;
 mod lines;
 mod mixed;
 mod refused;
+mod repriced;
 mod texts;
 mod trouble;
 
