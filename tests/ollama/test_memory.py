@@ -80,6 +80,16 @@ def test_another_question_is_a_miss(own):
     assert not hit(ask(own, "/api/embed", {"model": EMBEDDING, "input": "a lama"}))
 
 
+@pytest.mark.parametrize("path", ["/api/embeddings", "/api/embed"])
+def test_a_name_in_another_case_is_what_ollama_takes_it_for(own, ollama_url, path):
+    """The oldest route alone knows no model by such a name, whatever is kept under the right one."""
+    ask(own, path, BODIES[path]), ask_again(own, path, BODIES[path])
+    body = BODIES[path] | {"model": EMBEDDING.upper()}
+    direct, kept = (httpx.post(url + path, json=body, timeout=60) for url in (ollama_url, own.url))
+    assert (kept.status_code, hit(kept)) == (direct.status_code, direct.status_code == 200)
+    assert kept.status_code == 200 or kept.text == direct.text
+
+
 def test_a_client_may_ask_for_a_fresh_answer(own):
     body = BODIES["/api/embed"]
     ask(own, "/api/embed", body)

@@ -83,8 +83,8 @@ async fn damage_in_mid_life() {
     for page in (5..length / 4096).filter(|page| page % 3 != 0) {
         scratch(&ground.path(), page * 4096, 4096);
     }
-    let mut faults = 0;
     let begun = Instant::now();
+    // Whoever looks after the file may come upon it before anybody asks.
     while asides(&ground.path()).is_empty() || stage.tier.probe().await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(10), "it is never put aside");
         for n in (0..30_000).step_by(997) {
@@ -95,13 +95,11 @@ async fn damage_in_mid_life() {
                 }
                 Err(fault) => {
                     assert!(matches!(fault, Fault::Corrupt | Fault::Unreachable), "{fault:?}");
-                    faults += 1;
                 }
             }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(faults > 0);
     let new = parcel(1, 100);
     stage
         .until("it keeps again", async |stage| stage.tier.keep(std::slice::from_ref(&new)).await.is_ok())
