@@ -74,7 +74,7 @@ pub async fn set(State(parts): State<Parts>, body: Bytes) -> Response {
             }
             (None, None, None, Some(prices)) => {
                 parts.prices.set(&prices, replace).await?;
-                let message = format!("{} prices set", prices.len());
+                let message = format!("{} set", counted(prices.len() as u64));
                 Ok(json!({ "message": message, "set": prices.len() }))
             }
             _ => Err(bad("model, input_cost and output_cost are wanted, or prices")),
@@ -88,7 +88,7 @@ pub async fn remove(State(parts): State<Parts>, Query(query): Pairs) -> Response
     let removed = async {
         let (model, from) = which(&query)?;
         let gone = parts.prices.remove(model, from).await?;
-        Ok(json!({ "message": format!("{gone} prices removed"), "removed": gone }))
+        Ok(json!({ "message": format!("{} removed", counted(gone)), "removed": gone }))
     };
     answer(removed.await)
 }
@@ -107,6 +107,10 @@ fn which(query: &[(String, String)]) -> Result<(&str, Option<u64>), Error> {
         }
     }
     Ok((model.ok_or_else(|| bad("a model is wanted"))?, from))
+}
+
+fn counted(prices: u64) -> String {
+    if prices == 1 { "1 price".to_owned() } else { format!("{prices} prices") }
 }
 
 /// One price, as it can be set again, and where it stands.

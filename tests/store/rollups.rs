@@ -130,6 +130,21 @@ impl Chance {
         let (_stop, stopped) = watch::channel(true);
         self.drain.run(stopped).await;
     }
+
+    /// All that is in the books comes under the prices that are in force.
+    async fn reprice(&self) {
+        let prices = self.card.in_force().load_full();
+        let mut repricing = self.card.repricing(prices, (0, u64::MAX), false);
+        while repricing.step().await.expect("a step") {}
+    }
+}
+
+/// They hold for all that is asked for.
+fn others() -> [PriceEntry; 2] {
+    [
+        model("model = \"a\"\nprompt = \"0.210000001\"\ncompletion = \"0.31\"\ngpu_second = \"0.7\""),
+        model("model = \"*\"\nprompt = \"0.07\"\ncached_prompt = \"0.01\"\ncompletion = \"0.000000001\""),
+    ]
 }
 
 fn model(text: &str) -> PriceEntry {
@@ -284,19 +299,46 @@ async fn rows_and_sums_agree_after_whatever_comes_in_and_after_ratings() {
         }
         assert!(!ledger::rate(&store, &[1; 16], None, 1).await.expect("rate"), "no such request");
         agree(&store).await;
-        let others =
-            [model("model = \"a\"\nprompt = \"0.21\"\ngpu_second = \"0.7\""), model("model = \"*\"")];
-        for prices in [&others[..], &[]] {
+        for prices in [&others()[..], &[]] {
             chance.card.set(prices, true).await.expect("set");
-            let all = (0, u64::MAX);
-            let mut repricing = chance.card.repricing(chance.card.in_force().load_full(), all, false);
-            while repricing.step().await.expect("a step") {}
+            chance.reprice().await;
             agree(&store).await;
         }
         let key = Filter { key: Some("ann".into()), ..Filter::default() };
         let own = rows(&store, &key).await;
         assert!(!own.is_empty() && own.iter().all(|row| row.names[0] == "ann"));
         database.close().await;
+    }
+}
+
+/// Billed at once or anew, it comes to the same: in every minute, for every figure, its shares among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_billed_anew_is_as_if_it_had_been_billed_so_at_once() {
+    for (ground, other) in grounds().iter().zip(grounds()) {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut told: Vec<Vec<_>> = Vec::new();
+        for (ground, at_once) in [(ground, true), (&other, false)] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let database = database(ground);
+            let mut chance = Chance::new(folder.path(), &database, u32::MAX, seed);
+            if at_once {
+                chance.card.set(&others(), true).await.expect("set");
+            }
+            (0..700).for_each(|_| chance.request());
+            chance.drain().await;
+            if !at_once {
+                chance.card.set(&others(), true).await.expect("set");
+                chance.reprice().await;
+            }
+            let store = database.store().await.expect("a store");
+            let minutes = all(Period::Minute, Cut::Each { seconds: 60, offset: 0 });
+            let lines = ledger::lines(&store, &minutes, &By::ALL, &Filter::default()).await.expect("lines");
+            told.push(lines.into_iter().map(|Line { start, names, sums }| (start, names, sums)).collect());
+            database.close().await;
+        }
+        assert!(told[0].len() > 100);
+        assert_eq!(told[0], told[1]);
     }
 }
 

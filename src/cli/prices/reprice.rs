@@ -142,6 +142,11 @@ fn row(model: &Value) -> [String; 10] {
     std::array::from_fn(|_| cells.next().unwrap_or_default())
 }
 
+/// A text, or a number. Requests that asked no model have no name there.
 fn cell(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value.as_str() {
+        Some("") => "-".to_owned(),
+        Some(text) => text.to_owned(),
+        None => value.to_string(),
+    }
 }

@@ -198,6 +198,32 @@ async fn the_past_keeps_its_price_whatever_it_would_be_under_another() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_only_what_has_a_price_is_answered_a_new_price_is_heard_of_at_once() {
+    for ground in Ground::all() {
+        let (upstream, served) = upstream().await;
+        let settings = "[prices]\nbuiltin = false\nunknown = \"reject\"\n";
+        let mut pannier = ground.launch_under(settings, &upstream).start().await;
+        let refused = pannier.ask(&ask(1, false)).await;
+        assert_eq!((refused.status(), refused.code()), (403, Some("forbidden")));
+        FIRST.set(&pannier).await;
+        let answered = pannier.ask(&ask(1, false)).await.fine();
+        booked(&pannier).await;
+        // One that has just started has read it before anybody comes in.
+        pannier.signal("KILL");
+        pannier.ended().await;
+        left_alone(&ground).await;
+        let pannier = ground.launch_under(settings, &upstream).start().await;
+        pannier.ask(&ask(2, false)).await.fine();
+        told(&pannier, &["remove", "smollm2"]).await;
+        assert_eq!(pannier.ask(&ask(3, false)).await.status(), 403);
+        assert_eq!(*served.lock().expect("served"), [1, 2]);
+        end(pannier).await;
+        let cost = ground.book().await.rows[&id(&answered)].get(Column::Cost);
+        assert_eq!(cost, Some(FIRST.cost(Figures::of(1))));
+    }
+}
+
 /// Rows for more than one step, clients that go on meanwhile, and an end in the midst of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repricing_that_is_cut_short_is_done_again() {

@@ -46,7 +46,9 @@ async fn prices_are_set_listed_and_removed() {
         serde_json::from_str(&told(&pannier, &["list", "--format", "json"]).await).expect("JSON");
     assert_eq!(json, pricing(&pannier).await);
 
-    assert!(told(&pannier, &["remove", "gemma*", "--from", "2026-01-31"]).await.starts_with("1 "));
+    assert!(
+        told(&pannier, &["remove", "gemma*", "--from", "2026-01-31"]).await.starts_with("1 price removed")
+    );
     assert_eq!(stored(&pannier).await.len(), 1);
     assert!(
         refused(&pannier, &["remove", "gemma"]).await.contains("no such price"),
