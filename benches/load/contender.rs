@@ -30,6 +30,10 @@ pub enum Kind {
     PannierMemory,
     /// Pannier with tiers behind its memory.
     PannierTiers,
+    /// Pannier that wants a key of everybody and keeps books, with nothing behind its memory.
+    PannierBooks,
+    /// The same without either.
+    PannierUnbooked,
 }
 
 pub struct Contender {
@@ -53,6 +57,8 @@ impl Kind {
             Kind::PannierRoad => "Pannier, ordinary road",
             Kind::PannierMemory => "Pannier, memory alone",
             Kind::PannierTiers => "Pannier, all tiers",
+            Kind::PannierBooks => "Pannier, keys and books",
+            Kind::PannierUnbooked => "Pannier, no keys, no books",
         }
     }
 
@@ -64,7 +70,25 @@ impl Kind {
     }
 
     fn is_pannier(self) -> bool {
-        matches!(self, Kind::Pannier | Kind::PannierRoad | Kind::PannierMemory | Kind::PannierTiers)
+        match self {
+            Kind::Direct | Kind::Beside | Kind::NginxProxy | Kind::NginxCache => false,
+            Kind::Bare | Kind::PassThrough => false,
+            Kind::Pannier | Kind::PannierRoad | Kind::PannierMemory | Kind::PannierTiers => true,
+            Kind::PannierBooks | Kind::PannierUnbooked => true,
+        }
+    }
+
+    /// What makes it so, beside what every Pannier is given here.
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        const ALONE: (&str, &str) = ("PANNIER__CACHE__DATABASE__ENABLED", "false");
+        match self {
+            Kind::PannierMemory => &[ALONE],
+            Kind::PannierBooks => &[ALONE, ("PANNIER__AUTH__MODE", "required")],
+            Kind::PannierUnbooked => {
+                &[ALONE, ("PANNIER__AUTH__KEYS", "[]"), ("PANNIER__LEDGER__ENABLED", "false")]
+            }
+            _ => &[],
+        }
     }
 }
 
@@ -144,7 +168,12 @@ fn command(ground: &Ground, kind: Kind, port: u16, dir: &Path) -> anyhow::Result
             (myself, ["--pass-through", &port_text, "--upstream", &upstream].map(Into::into).to_vec())
         }
         Kind::Direct | Kind::Beside => (myself, vec!["--stub".into(), port_text.into()]),
-        Kind::Pannier | Kind::PannierRoad | Kind::PannierMemory | Kind::PannierTiers => {
+        Kind::Pannier
+        | Kind::PannierRoad
+        | Kind::PannierMemory
+        | Kind::PannierTiers
+        | Kind::PannierBooks
+        | Kind::PannierUnbooked => {
             let listen = format!("127.0.0.1:{port}");
             let admin = format!("127.0.0.1:{}", free_port()?);
             let upstream = format!("http://127.0.0.1:{upstream}");
@@ -169,9 +198,7 @@ pub fn pannier_env(kind: Kind, settings: &[(&str, &str)]) -> Vec<(String, String
         ("PANNIER__SERVER__THREADS".to_owned(), "1".to_owned()),
         ("PANNIER__AUTH__KEYS".to_owned(), keys),
     ];
-    if kind == Kind::PannierMemory {
-        env.push(("PANNIER__CACHE__DATABASE__ENABLED".to_owned(), "false".to_owned()));
-    }
-    env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let own = kind.settings().iter().chain(settings);
+    env.extend(own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     env
 }

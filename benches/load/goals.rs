@@ -32,6 +32,7 @@ pub fn all(results: &Results) -> Vec<Goal> {
     goals.push(growth(results));
     goals.extend(tiers(results));
     goals.extend(texts(results));
+    goals.extend(books(results));
     goals
 }
 
@@ -188,6 +189,25 @@ fn texts(results: &Results) -> Vec<Goal> {
             texts.and_then(|texts| texts.spread()),
         ),
         times(format!("memory of {count} vectors of 384 over their raw size"), Bound::AtMost(1.2), size),
+    ]
+}
+
+fn books(results: &Results) -> Vec<Goal> {
+    use Kind::{NginxCache, PannierBooks, PannierUnbooked};
+    let hit = |over: &str| format!("memory hit, keys wanted and books kept: requests/s over {over}");
+    let rate = |over: &str, limit, kind| rate_of(PannierBooks, hit(over), limit, &results.booked_hits, kind);
+    let misses = results.booked_misses.as_ref();
+    let added = misses.and_then(|table| table.added(Sample::cpu_us, PannierBooks, PannierUnbooked));
+    vec![
+        rate("neither", 0.97, PannierUnbooked),
+        rate("nginx's cache", 1.0, NginxCache),
+        goal(
+            "answered miss, keys wanted and books kept: CPU over neither".to_owned(),
+            Bound::AtMost(15.0),
+            added,
+            " µs",
+            1,
+        ),
     ]
 }
 

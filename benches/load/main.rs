@@ -6,6 +6,7 @@
 
 mod answers;
 mod bare;
+mod books;
 mod chart;
 mod client;
 mod contender;
@@ -83,6 +84,7 @@ fn conduct(options: Options) -> anyhow::Result<()> {
             Part::Growth => growth::measure(&ground, &mut results),
             Part::Tiers => tiers::measure(&ground, &mut results),
             Part::Texts => texts::measure(&ground, &mut results),
+            Part::Books => books::measure(&ground, &mut results),
         };
         if let Err(error) = outcome {
             results.fail(part.title(), &error);

@@ -75,6 +75,7 @@ pub enum Part {
     Growth,
     Tiers,
     Texts,
+    Books,
 }
 
 // === impl Options ===
@@ -136,6 +137,7 @@ impl Part {
         Part::Growth,
         Part::Tiers,
         Part::Texts,
+        Part::Books,
     ];
 
     pub fn title(self) -> &'static str {
@@ -149,6 +151,7 @@ impl Part {
             Part::Growth => "a hit among many entries",
             Part::Tiers => "the tiers behind the memory",
             Part::Texts => "a thousand texts",
+            Part::Books => "keys and books",
         }
     }
 }

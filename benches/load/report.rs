@@ -76,6 +76,7 @@ fn page(ground: &Ground, results: &Results) -> String {
     page += &growth(results);
     page += &tiers(results);
     page += &texts(results);
+    page += &books(results);
     page += &failures(results);
     page += METHOD;
     page += &circumstances(ground);
@@ -288,6 +289,21 @@ fn texts(results: &Results) -> String {
     }
     text.push('\n');
     text
+}
+
+fn books(results: &Results) -> String {
+    let mut text = String::new();
+    let tables = [("A hit", &results.booked_hits), ("A miss", &results.booked_misses)];
+    for (what, table) in tables {
+        if let Some(table) = table {
+            let _ = writeln!(text, "### {what}: {}\n", table.title);
+            text += &standings(table, &[Kind::PannierUnbooked]);
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("## Keys wanted and books kept\n\n{text}"),
+    }
 }
 
 fn failures(results: &Results) -> String {

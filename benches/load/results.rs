@@ -23,6 +23,9 @@ pub struct Results {
     pub tolls: Vec<Toll>,
     pub texts: Option<Texts>,
     pub vectors: Option<Vectors>,
+    /// Hits, and misses, with keys that are wanted and books that are kept, and without either.
+    pub booked_hits: Option<Table>,
+    pub booked_misses: Option<Table>,
     pub failures: Vec<(String, String)>,
 }
 
@@ -226,6 +229,12 @@ impl Table {
     pub fn ratio(&self, figure: fn(&Sample) -> f64, one: Kind, other: Kind) -> Option<f64> {
         let (one, other) = (self.of(one)?, self.of(other)?);
         median(one.samples.iter().zip(&other.samples).map(|(one, other)| figure(one) / figure(other)))
+    }
+
+    /// By how much `figure` of one contender is above that of another, in the same manner.
+    pub fn added(&self, figure: fn(&Sample) -> f64, one: Kind, other: Kind) -> Option<f64> {
+        let (one, other) = (self.of(one)?, self.of(other)?);
+        median(one.samples.iter().zip(&other.samples).map(|(one, other)| figure(one) - figure(other)))
     }
 }
 

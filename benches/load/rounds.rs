@@ -104,6 +104,7 @@ fn origin(kind: Kind, picking: Picking) -> Origin {
         (Kind::NginxProxy | Kind::PassThrough, _) | (_, Picking::Fresh) => Origin::Upstream,
         (Kind::NginxCache, _) | (Kind::Pannier | Kind::PannierRoad, _) => Origin::Memory,
         (Kind::PannierMemory | Kind::PannierTiers, _) => Origin::Memory,
+        (Kind::PannierBooks | Kind::PannierUnbooked, _) => Origin::Memory,
     }
 }
 

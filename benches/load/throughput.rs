@@ -9,7 +9,7 @@ use crate::wrk::Picking;
 
 /// Different requests that are asked over and over: more than one, as a cache has, and few enough that
 /// all of them stay in it.
-const ASKED: u64 = 500;
+pub const ASKED: u64 = 500;
 /// Those that let a request through which they do not know.
 const THROUGH: [Kind; 4] = [Kind::Direct, Kind::NginxProxy, Kind::PassThrough, Kind::Pannier];
 /// The same, where it matters what stands behind Pannier's memory.
@@ -40,7 +40,7 @@ pub fn misses(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
 }
 
 /// All rounds of one workload, on servers that have just been started.
-fn table(
+pub fn table(
     ground: &Ground,
     kinds: &[Kind],
     workload: Workload,

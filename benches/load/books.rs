@@ -1,0 +1,15 @@
+//! What it costs to want a key of everybody and to keep books.
+
+use crate::contender::Kind::{NginxCache, PannierBooks, PannierUnbooked};
+use crate::ground::Ground;
+use crate::results::Results;
+use crate::throughput::{ASKED, table};
+use crate::workload::Workload;
+use crate::wrk::Picking;
+
+pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
+    let (hits, misses) = ([NginxCache, PannierBooks, PannierUnbooked], [PannierBooks, PannierUnbooked]);
+    results.booked_hits = Some(table(ground, &hits, Workload::small(), Picking::Rotate(ASKED), results));
+    results.booked_misses = Some(table(ground, &misses, Workload::small(), Picking::Fresh, results));
+    Ok(())
+}
