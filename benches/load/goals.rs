@@ -33,6 +33,7 @@ pub fn all(results: &Results) -> Vec<Goal> {
     goals.extend(tiers(results));
     goals.extend(texts(results));
     goals.extend(books(results));
+    goals.extend(month(results));
     goals
 }
 
@@ -206,6 +207,27 @@ fn books(results: &Results) -> Vec<Goal> {
             Bound::AtMost(15.0),
             added,
             " µs",
+            1,
+        ),
+    ]
+}
+
+fn month(results: &Results) -> Vec<Goal> {
+    let month = results.month.as_ref();
+    let rows = month.map_or_else(|| "many".to_owned(), |month| month.rows.to_string());
+    let slowest = month.and_then(|month| month.reports.iter().max().copied());
+    let millis = |what: &str, limit, took: Option<std::time::Duration>| {
+        let took = took.map(|took| took.as_secs_f64() * 1e3);
+        goal(format!("{what} over {rows} requests"), Bound::AtMost(limit), took, " ms", 0)
+    };
+    vec![
+        millis("a month by key and model", 1_000.0, slowest),
+        millis("first byte of a CSV list", 1_000.0, month.map(|month| month.first_byte)),
+        goal(
+            "growth of the server while the list is read".to_owned(),
+            Bound::AtMost(16.0),
+            month.map(|month| month.grown as f64 / MEGABYTE),
+            " MB",
             1,
         ),
     ]

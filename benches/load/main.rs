@@ -17,6 +17,7 @@ mod growth;
 mod herd;
 mod latency;
 mod machine;
+mod month;
 mod nginx;
 mod options;
 mod passthrough;
@@ -85,6 +86,7 @@ fn conduct(options: Options) -> anyhow::Result<()> {
             Part::Tiers => tiers::measure(&ground, &mut results),
             Part::Texts => texts::measure(&ground, &mut results),
             Part::Books => books::measure(&ground, &mut results),
+            Part::Month => month::measure(&ground, &mut results),
         };
         if let Err(error) = outcome {
             results.fail(part.title(), &error);

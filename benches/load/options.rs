@@ -76,6 +76,7 @@ pub enum Part {
     Tiers,
     Texts,
     Books,
+    Month,
 }
 
 // === impl Options ===
@@ -138,6 +139,7 @@ impl Part {
         Part::Tiers,
         Part::Texts,
         Part::Books,
+        Part::Month,
     ];
 
     pub fn title(self) -> &'static str {
@@ -152,6 +154,7 @@ impl Part {
             Part::Tiers => "the tiers behind the memory",
             Part::Texts => "a thousand texts",
             Part::Books => "keys and books",
+            Part::Month => "a month of books",
         }
     }
 }

@@ -26,6 +26,7 @@ pub struct Results {
     /// Hits, and misses, with keys that are wanted and books that are kept, and without either.
     pub booked_hits: Option<Table>,
     pub booked_misses: Option<Table>,
+    pub month: Option<Month>,
     pub failures: Vec<(String, String)>,
 }
 
@@ -136,6 +137,15 @@ pub struct Vectors {
     pub many: u64,
     pub taken: u64,
     pub raw: u64,
+}
+
+/// Reports over so many requests.
+pub struct Month {
+    pub rows: u64,
+    pub reports: Vec<Duration>,
+    /// Of a list of all requests, and by how much the server grew while it was read.
+    pub first_byte: Duration,
+    pub grown: u64,
 }
 
 // === impl Results ===
