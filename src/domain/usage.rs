@@ -25,7 +25,7 @@ impl Source {
 }
 
 /// Tokens of one answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Usage {
     pub source: Source,
     /// Tokens of the question, those that the server had cached included.
@@ -39,7 +39,7 @@ pub struct Usage {
 }
 
 /// What Ollama says about its own time; zero where it said nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Durations {
     pub total: Duration,
     pub load: Duration,
@@ -111,7 +111,7 @@ impl FinishReason {
 }
 
 /// All that was learned from reading an answer without touching it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Observed {
     pub usage: Usage,
     pub durations: Durations,

@@ -2,11 +2,14 @@
 //! the same batch.
 
 use super::bill::{Charge, Cost, Matter, Settlement};
+use super::hit_rows::HitRows;
 use super::prices::Prices;
+use super::settlements::Settlements;
 use super::spool::{AnswerEntry, Ended, Entry, Subject, TripEntry, cache_number, source_number};
-use crate::domain::{CacheOutcome, Ending, Kind, Money, Observed, Operation, RequestId};
+use crate::domain::{CacheOutcome, Kind, Money, Observed, Operation, RequestId};
 use crate::store::ledger::{self, Bucket, Column, Figure, Merge, NARROW, Period, Row, Sums};
-use std::collections::{BTreeMap, HashMap};
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names as the numbers of one file of the spool mean them.
@@ -20,7 +23,10 @@ pub(super) struct Names {
 pub(super) struct Making<'a> {
     names: &'a mut Names,
     prices: &'a Prices,
+    settlements: Settlements<'a>,
     hits: &'a mut HitRows,
+    /// Where the numbers of the file's accounts and subjects lead to below.
+    places: HashMap<(u64, u64), (usize, usize)>,
     accounts: Numbers<ledger::Account>,
     subjects: Numbers<ledger::Subject>,
     versions: Numbers<[String; 1]>,
@@ -28,15 +34,8 @@ pub(super) struct Making<'a> {
     rows: BTreeMap<[u8; 16], Row>,
     /// What was said of these before holds no more.
     void: Vec<[u8; 16]>,
-    sums: BTreeMap<Bucket, Sums>,
-}
-
-/// How many hits of each second still get a row.
-#[derive(Debug)]
-pub(super) struct HitRows {
-    most: u32,
-    second: u64,
-    had: u32,
+    /// By the minute; those of longer periods are their sums.
+    sums: HashMap<Bucket, Sums>,
 }
 
 /// Each name once, in the order in which they came.
@@ -76,14 +75,16 @@ impl<'a> Making<'a> {
         Making {
             names,
             prices,
+            settlements: Settlements::new(prices),
             hits,
+            places: HashMap::new(),
             accounts: Numbers::default(),
             subjects: Numbers::default(),
             versions: Numbers::default(),
             failures: Numbers::default(),
             rows: BTreeMap::new(),
             void: Vec::new(),
-            sums: BTreeMap::new(),
+            sums: HashMap::new(),
         }
     }
 
@@ -91,7 +92,10 @@ impl<'a> Making<'a> {
         match entry {
             Entry::Trip(trip) => self.trip(trip),
             Entry::Answer(answer) => self.answer(answer),
-            Entry::Account { .. } | Entry::Subject { .. } => self.names.learn(entry),
+            Entry::Account { .. } | Entry::Subject { .. } => {
+                self.names.learn(entry);
+                self.places.clear();
+            }
         }
     }
 
@@ -107,7 +111,7 @@ impl<'a> Making<'a> {
             failures: self.failures.names,
             void: self.void,
             rows: self.rows.into_values().collect(),
-            sums: self.sums.into_iter().collect(),
+            sums: by_period(self.sums).into_iter().collect(),
         }
     }
 
@@ -155,11 +159,11 @@ impl<'a> Making<'a> {
             // What was said before is taken back: it was this very answer, to its clean end.
             let ending = Ended::Complete;
             let said = AnswerEntry { status, total, ending, error: "", amends: None, ..answer.clone() };
-            let sums = answer_sums(&said, &self.settle(&said, subject, at));
+            let sums = answer_sums(&said, self.settle(&said, subject, at));
             self.add(at, account, subject, &sums, -1);
         }
-        let settlement = self.settle(answer, subject, at);
-        self.add(at, account, subject, &answer_sums(answer, &settlement), 1);
+        let sums = answer_sums(answer, self.settle(answer, subject, at));
+        self.add(at, account, subject, &sums, 1);
         let is_hit = matches!(answer.cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
         if answer.amends.is_some() && (is_hit || answer.cache == CacheOutcome::Joined) {
             // It has no trips, whose figures must stay.
@@ -167,6 +171,7 @@ impl<'a> Making<'a> {
             self.void.push(answer.request.0);
         }
         if !is_hit || answer.amends.is_some() || self.hits.take(at) {
+            let settlement = self.settle(answer, subject, at).clone();
             let row = self.answer_row(answer, account, subject, &settlement);
             self.keep(row);
         }
@@ -197,22 +202,21 @@ impl<'a> Making<'a> {
         row.0
     }
 
-    fn settle(&self, answer: &AnswerEntry<'_>, subject: usize, at: SystemTime) -> Settlement {
+    fn settle(&mut self, answer: &AnswerEntry<'_>, subject: usize, at: SystemTime) -> &Settlement {
         let [model, _, _, _, operation, _] = &self.subjects.names[subject];
-        let ending = match answer.ending {
-            Ended::Complete => Ending::Complete,
-            Ended::Refused => Ending::Refused(Kind::Internal),
-            Ended::Broken => Ending::Broken(Kind::Internal),
-        };
         let matter = Matter { operation: self::operation(operation), model, at };
-        self.prices.answer(matter, answer.cache, ending, answer.observed.as_ref())
+        self.settlements.of(answer, subject, matter)
     }
 
     /// Their places in this batch; `None` where the file does not say who they are.
     fn whose(&mut self, account: u64, subject: u64) -> Option<(usize, usize)> {
-        let account = self.names.accounts.get(&account)?.clone();
-        let subject = self.names.subjects.get(&subject)?.clone();
-        Some((self.accounts.of(account), self.subjects.of(subject)))
+        if let Some(places) = self.places.get(&(account, subject)) {
+            return Some(*places);
+        }
+        let names = (self.names.accounts.get(&account)?, self.names.subjects.get(&subject)?);
+        let places = (self.accounts.of(names.0.clone()), self.subjects.of(names.1.clone()));
+        self.places.insert((account, subject), places);
+        Some(places)
     }
 
     fn keep(&mut self, part: Row) {
@@ -226,29 +230,23 @@ impl<'a> Making<'a> {
 
     fn add(&mut self, at: SystemTime, account: usize, subject: usize, sums: &Sums, times: i64) {
         let second = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
-        for period in Period::ALL {
-            let start = second - second.rem_euclid(period.seconds());
-            let bucket = Bucket { period, start, account, subject };
-            let all = self.sums.entry(bucket).or_insert([0; Figure::COUNT]);
-            all.iter_mut().zip(sums).for_each(|(all, one)| *all = all.saturating_add(one * times));
-        }
+        let bucket = Bucket::around(second, Period::Minute, account, subject);
+        let all = self.sums.entry(bucket).or_insert([0; Figure::COUNT]);
+        all.iter_mut().zip(sums).for_each(|(all, one)| *all = all.saturating_add(one * times));
     }
 }
 
-impl HitRows {
-    /// At most so many a second.
-    pub fn new(most: u32) -> Self {
-        HitRows { most, second: 0, had: 0 }
-    }
-
-    fn take(&mut self, at: SystemTime) -> bool {
-        let second = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if self.second != second {
-            (self.second, self.had) = (second, 0);
+/// The sums of minutes, and what they come to by longer periods.
+fn by_period(minutes: HashMap<Bucket, Sums>) -> BTreeMap<Bucket, Sums> {
+    let mut all: BTreeMap<Bucket, Sums> = BTreeMap::new();
+    for (Bucket { start, account, subject, .. }, sums) in minutes {
+        for period in Period::ALL {
+            let bucket = Bucket::around(start, period, account, subject);
+            let had = all.entry(bucket).or_insert([0; Figure::COUNT]);
+            had.iter_mut().zip(&sums).for_each(|(had, one)| *had = had.saturating_add(*one));
         }
-        self.had = self.had.saturating_add(1);
-        self.had <= self.most
     }
+    all
 }
 
 impl<T> Default for Numbers<T> {

@@ -3,8 +3,9 @@
 //! Whatever is wrong with the database, requests do not hear of it: the spool grows within its bound, and is
 //! taken over when the database is back.
 
-use super::batch::{HitRows, Making, Names};
+use super::batch::{Making, Names};
 use super::card::RateCard;
+use super::hit_rows::HitRows;
 use super::spool::{Entry, Reel, Spool, Stretch};
 use super::unpriced::Unpriced;
 use crate::store::ledger::{self, Figure, Period};

@@ -7,10 +7,12 @@ mod bill;
 mod card;
 mod config;
 mod drain;
+mod hit_rows;
 mod ledger;
 mod price;
 mod prices;
 mod reprice;
+mod settlements;
 pub mod spool;
 mod unpriced;
 

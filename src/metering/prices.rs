@@ -8,6 +8,7 @@ use crate::domain::Money;
 use crate::store::prices::PriceRow;
 use std::cmp::Reverse;
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wildmatch::WildMatch;
@@ -67,6 +68,8 @@ pub enum InvalidPrices {
 const BUILTIN: [(&str, &str, &str); 3] =
     [("llama2", "0.0001", "0.0002"), ("llama3", "0.00015", "0.0003"), ("mistral", "0.0001", "0.0002")];
 
+/// Longer than any batch of requests takes to come.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// Letters of a pattern.
 const LONGEST_PATTERN: usize = 256;
 
@@ -103,6 +106,14 @@ impl Prices {
     /// specific pattern, of that the database before the settings, and there the latest that had begun.
     pub fn find(&self, model: &str, at: SystemTime) -> Option<&Price> {
         self.list.iter().find(|price| price.from <= at && price.fits(model))
+    }
+
+    /// Around `at`, as far as no price begins.
+    pub fn steady(&self, at: SystemTime) -> Range<SystemTime> {
+        let begins = || self.list.iter().map(|price| price.from);
+        let from = begins().filter(|from| *from <= at).max().unwrap_or(at.min(UNIX_EPOCH));
+        let until = begins().filter(|from| *from > at).min();
+        from..until.unwrap_or(at + FOR_EVER)
     }
 
     /// In the order in which they are asked; then those that hold nowhere.

@@ -77,7 +77,7 @@ pub struct Told<'a> {
 }
 
 /// How a request ended. Numbers as they stand in spool and rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ended {
     Complete = 1,
     Refused = 2,

@@ -93,6 +93,13 @@ pub struct Batch {
     pub sums: Vec<(Bucket, Sums)>,
 }
 
+impl Bucket {
+    /// The one of its kind that this second since 1970 falls into.
+    pub fn around(second: i64, period: Period, account: usize, subject: usize) -> Self {
+        Bucket { period, start: second - second.rem_euclid(period.seconds()), account, subject }
+    }
+}
+
 impl Period {
     pub const ALL: [Period; 3] = [Period::Minute, Period::Hour, Period::Day];
 
