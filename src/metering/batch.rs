@@ -33,7 +33,7 @@ pub(super) struct Making<'a> {
     failures: Numbers<ledger::Failure>,
     rows: BTreeMap<[u8; 16], Row>,
     /// What was said of these before holds no more.
-    void: Vec<[u8; 16]>,
+    void: Vec<ledger::Void>,
     /// By the minute; those of longer periods are their sums.
     sums: HashMap<Bucket, Sums>,
 }
@@ -155,20 +155,24 @@ impl<'a> Making<'a> {
     fn answer(&mut self, answer: &AnswerEntry<'_>) {
         let Some((account, subject)) = self.whose(answer.account, answer.subject) else { return };
         let at = moment(&answer.request);
-        if let Some((status, total)) = answer.amends {
-            // What was said before is taken back: it was this very answer, to its clean end.
+        // What was said before is taken back: it was this very answer, to its clean end.
+        let said = answer.amends.map(|(status, total)| {
             let ending = Ended::Complete;
             let said = AnswerEntry { status, total, ending, error: "", amends: None, ..answer.clone() };
-            let sums = answer_sums(&said, self.settle(&said, subject, at));
-            self.add(at, account, subject, &sums, -1);
-        }
+            answer_sums(&said, self.settle(&said, subject, at))
+        });
+        said.iter().for_each(|said| self.add(at, account, subject, said, -1));
         let sums = answer_sums(answer, self.settle(answer, subject, at));
         self.add(at, account, subject, &sums, 1);
         let is_hit = matches!(answer.cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
-        if answer.amends.is_some() && (is_hit || answer.cache == CacheOutcome::Joined) {
+        if let Some(said) = said
+            && (is_hit || answer.cache == CacheOutcome::Joined)
+        {
             // It has no trips, whose figures must stay.
-            self.rows.remove(&answer.request.0);
-            self.void.push(answer.request.0);
+            let id = answer.request.0;
+            self.rows.remove(&id);
+            let [cost, saved_cost] = [Figure::Cost, Figure::SavedCost].map(|figure| said[figure as usize]);
+            self.void.push(ledger::Void { id, cost, saved_cost });
         }
         if !is_hit || answer.amends.is_some() || self.hits.take(at) {
             let settlement = self.settle(answer, subject, at).clone();

@@ -1,7 +1,7 @@
 //! The ledger's tables, on both databases: each batch comes in once, parts add up, and rows are small.
 
 use crate::stage::{Ground, PATIENCE};
-use pannier::store::ledger::{self, Batch, Bucket, Column, Figure, NARROW, Period, Row, Sums};
+use pannier::store::ledger::{self, Batch, Bucket, Column, Figure, NARROW, Period, Row, Sums, Void};
 use pannier::store::{Damaged, Options, Start, Statement, Store};
 
 pub fn grounds() -> Vec<Ground> {
@@ -107,7 +107,8 @@ async fn a_batch_comes_in_once_and_parts_of_a_request_add_up() {
             assert_eq!((sums[Figure::Trips as usize], sums[Figure::Cost as usize]), (2, 7));
             assert!(ledger::sums(&store, period, 86_401, i64::MAX).await.expect("sums").is_empty());
         }
-        let void = Batch { void: vec![row(1, &[]).id], ..batch(400, 500, vec![row(1, &answer)], figures) };
+        let void = Void { id: row(1, &[]).id, cost: 7, saved_cost: 0 };
+        let void = Batch { void: vec![void], ..batch(400, 500, vec![row(1, &answer)], figures) };
         assert!(void.write(&store).await.expect("write"));
         assert_eq!(read(&store, Column::Prompt, 1).await, None);
         assert_eq!(read(&store, Column::Status, 1).await, Some(499));

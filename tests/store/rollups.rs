@@ -311,6 +311,48 @@ async fn rows_and_sums_agree_after_whatever_comes_in_and_after_ratings() {
     }
 }
 
+/// What is taken back is what was said, whatever it would come to now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hit_that_was_left_takes_nothing_with_it_that_it_had_not_brought() {
+    for ground in grounds() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = database(&ground);
+        let chance = Chance::new(folder.path(), &database, u32::MAX, 3);
+        let call =
+            CallFacts { operation: Operation::Chat, streamed: true, model: "a".into(), digest: "d".into() };
+        let subject = chance.spool.symbols().subject(ROUTES[0], Some(&call));
+        let usage = Usage { source: Source::Upstream, prompt: 1_000, completion: 1_000, ..Usage::default() };
+        let observed = Observed { usage, ..Observed::default() };
+        let request = RequestId::new(UNIX_EPOCH + Duration::from_secs(FIRST as u64));
+        let store = database.store().await.expect("a store");
+        for ending in [Ending::Complete, Ending::Broken(Kind::ClientGone)] {
+            let is_left = ending != Ending::Complete;
+            let told = Told {
+                request,
+                status: 200,
+                ending,
+                cache: CacheOutcome::Hit,
+                total: Duration::from_micros(12),
+                first_byte: None,
+                observed: Some(&observed),
+                message: "",
+                amends: is_left.then_some((200, Duration::from_micros(12))),
+            };
+            chance.spool.answer(&told, &chance.keys[0], &subject);
+            chance.drain().await;
+            agree(&store).await;
+            let days = all(Period::Day, Cut::Whole { start: 0 });
+            let sums = sums(&store, &days, &[], &Filter::default()).await.into_values().next().expect("sums");
+            assert_eq!(
+                (sums[Figure::Cost as usize] == 0, sums[Figure::SavedCost as usize] == 0),
+                (is_left, is_left)
+            );
+            chance.card.set(&others(), true).await.expect("set");
+        }
+        database.close().await;
+    }
+}
+
 /// Billed at once or anew, it comes to the same: in every minute, for every figure, its shares among them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_billed_anew_is_as_if_it_had_been_billed_so_at_once() {

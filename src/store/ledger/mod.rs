@@ -76,6 +76,16 @@ pub type Subject = [String; 6];
 /// A code, and what was said.
 pub type Failure = [String; 2];
 
+/// A request of which all goes that was said before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Void {
+    pub id: [u8; 16],
+    /// What the sums of its batch take back of what was said. Where its row says otherwise, since prices were others
+    /// then, the sums lose what the row says.
+    pub cost: i64,
+    pub saved_cost: i64,
+}
+
 /// What comes in at once, or not at all. Rows refer to names by their place here, until they are written.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -88,7 +98,7 @@ pub struct Batch {
     pub prices: Vec<[String; 1]>,
     pub failures: Vec<Failure>,
     /// Requests of which all goes that was said before; their rows below are all that there is.
-    pub void: Vec<[u8; 16]>,
+    pub void: Vec<Void>,
     pub rows: Vec<Row>,
     pub sums: Vec<(Bucket, Sums)>,
 }

@@ -1,6 +1,6 @@
 //! How a batch comes in.
 
-use super::{Batch, Bucket, Column, Figure, Merge, NARROW, Period, Row, Sums};
+use super::{Batch, Bucket, Column, Figure, Merge, NARROW, Period, Row, Shifts, Sums, Void};
 use crate::store::{Error, Statement, Store, Value, Work};
 use std::collections::BTreeMap;
 
@@ -39,10 +39,9 @@ impl Batch {
         // By id: two who write at the same time must not lock rows crosswise.
         let mut rows: Vec<Row> = self.rows.iter().map(named).collect();
         rows.sort_by_key(|row| Row::halves(&row.id));
+        let mut shifts = Shifts::default();
         for void in powers_of_two(&self.void) {
-            let statement = Statement::new("DELETE FROM ledger_row WHERE (id_head, id_tail) IN (VALUES ");
-            let halves = void.iter().map(|id| Row::halves(id).map(Value::Number));
-            work.change(statement.tuples(halves).text(")")).await?;
+            remove(&mut work, void, &mut shifts).await?;
         }
         for rows in powers_of_two(&rows) {
             work.change(keep_rows(rows)).await?;
@@ -59,6 +58,7 @@ impl Batch {
                 work.change(keep_sums(period, sums)).await?;
             }
         }
+        shifts.apply(&mut work).await?;
         work.done().await.map(|()| true)
     }
 
@@ -71,6 +71,27 @@ impl Batch {
             .value(self.from);
         Ok(work.change(statement).await? == 1)
     }
+}
+
+/// Removes the rows of these, and notes where they said something else than the sums take back.
+async fn remove(work: &mut Work, void: &[Void], shifts: &mut Shifts) -> Result<(), Error> {
+    let statement = Statement::new("DELETE FROM ledger_row WHERE (id_head, id_tail) IN (VALUES ");
+    let halves = void.iter().map(|void| Row::halves(&void.id).map(Value::Number));
+    let told = ["id_head", "id_tail", "account", "subject", "COALESCE(cost, 0)", "COALESCE(saved_cost, 0)"]
+        .map(|column| format!("CAST({column} AS BIGINT)"))
+        .join(", ");
+    let gone = work.rows(statement.tuples(halves).text(&format!(") RETURNING {told}"))).await?;
+    let taken: BTreeMap<[i64; 2], &Void> = void.iter().map(|void| (Row::halves(&void.id), void)).collect();
+    for row in gone {
+        let Some(void) = taken.get(&[row.number(0)?, row.number(1)?]) else { continue };
+        let mut by = [0; Figure::COUNT];
+        by[Figure::Cost as usize] = void.cost.saturating_sub(row.number(4)?);
+        by[Figure::SavedCost as usize] = void.saved_cost.saturating_sub(row.number(5)?);
+        if by.iter().any(|by| *by != 0) {
+            shifts.add(row.number(0)?, row.number(2)?, row.number(3)?, &by);
+        }
+    }
+    Ok(())
 }
 
 /// The number of each of `names`; those that are new get one.
