@@ -91,6 +91,23 @@ async fn lines_become_json_lines_in_their_order() {
 }
 
 #[tokio::test]
+async fn what_is_over_is_given_while_the_upstream_is_down_and_that_is_said() {
+    let mut upstream = embedding_upstream().await;
+    let settings = "[cache]\nstale_if_error = \"1h\"\nembedding_ttl = \"1500ms\"\n";
+    let pannier = Launch::before(&upstream).file(settings).start().await;
+    let (code, fresh, said) = embed_from(&pannier, "a\nb\n", &[]).await;
+    assert!(code == 0 && said.contains("0 known before, 0 failed"), "{said}");
+    let both = Ask::post("/api/embed", &json!({ "model": MODEL, "input": ["a", "b"] }));
+    pannier.remembered(&both).await;
+    let only = both.with("Cache-Control", "only-if-cached");
+    eventually("it is over", || async { (pannier.ask(&only).await.status() == 504).then_some(()) }).await;
+    upstream.stop().await;
+    let (code, stale, said) = embed_from(&pannier, "a\nb\n", &[]).await;
+    assert_eq!((code, stale), (0, fresh), "{said}");
+    assert!(said.contains("2 known before (2 of them over: the upstream is down), 0 failed"), "{said}");
+}
+
+#[tokio::test]
 async fn a_bad_text_is_named_by_its_line_and_loses_nothing_else() {
     let upstream = embedding_upstream().await;
     let pannier = Pannier::start(&upstream).await;

@@ -93,6 +93,8 @@ struct Sums {
     done: u64,
     failed: u64,
     known: u64,
+    /// Of those, the ones that are over.
+    stale: u64,
     /// Of the model, as the first window was told it.
     digest: Option<String>,
 }
@@ -153,6 +155,7 @@ impl Options {
                 bar.inc(1);
             }
             sums.known += window.known();
+            sums.stale += window.stale();
             bar.set_message(format!("{} known, {} failed", sums.known, sums.failed));
         }
         Ok(())
@@ -186,10 +189,14 @@ impl Sums {
     }
 
     fn tell(&self, took: Duration) -> String {
-        let Sums { done, failed, known, .. } = self;
+        let Sums { done, failed, known, stale, .. } = self;
+        let over = match stale {
+            0 => String::new(),
+            stale => format!(" ({stale} of them over: the upstream is down)"),
+        };
         let rate = (done - failed) as f64 / took.as_secs_f64().max(1e-3);
         format!(
-            "{done} texts in {:.1} s, {rate:.1} embeddings/s: {known} known before, {failed} failed",
+            "{done} texts in {:.1} s, {rate:.1} embeddings/s: {known} known before{over}, {failed} failed",
             took.as_secs_f64()
         )
     }

@@ -64,6 +64,7 @@ struct Line<'a> {
     code: Option<String>,
     done: Option<bool>,
     known: Option<u64>,
+    stale: Option<bool>,
 }
 
 pub(super) struct Window {
@@ -75,11 +76,12 @@ pub(super) struct Window {
     most: usize,
     digest: Option<String>,
     known: u64,
+    stale: u64,
 }
 
 impl Window {
     pub fn new(rows: Vec<Row>) -> Self {
-        Window { most: rows.len(), rows: rows.into(), answer: None, digest: None, known: 0 }
+        Window { most: rows.len(), rows: rows.into(), answer: None, digest: None, known: 0, stale: 0 }
     }
 
     /// Of the model that made the vectors, where Pannier knows it.
@@ -90,6 +92,11 @@ impl Window {
     /// How many were known before.
     pub fn known(&self) -> u64 {
         self.known
+    }
+
+    /// How many have a vector that is over, for the upstream is down.
+    pub fn stale(&self) -> u64 {
+        self.stale
     }
 
     /// What became of the next text; `None` at the end.
@@ -111,6 +118,7 @@ impl Window {
                         bail!("the answer tells of more texts than were asked for");
                     };
                     *left -= 1;
+                    self.stale += u64::from(line.stale == Some(true));
                     return Ok(Some((row, line.fate()?)));
                 } else {
                     self.digest = line.digest.or(self.digest.take());

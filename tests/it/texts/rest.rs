@@ -31,6 +31,26 @@ async fn only_what_is_not_known_goes_up() {
     assert_eq!(samples.sum("pannier_internal_size", &[("what", "vectors")]), 4.0);
 }
 
+/// The oldest route's numbers are others: neither is answered with what the other keeps.
+#[tokio::test]
+async fn the_oldest_route_keeps_to_itself() {
+    let old = route("/api/embeddings");
+    let text = old.body(false)["prompt"].as_str().expect("a text").to_owned();
+    let new = ask("/api/embed", &[&text]);
+    for asks in [[&old.ask(false), &new], [&new, &old.ask(false)]] {
+        let upstream = embedding_upstream().await;
+        upstream.always(old.path, old.acts(false));
+        let pannier = Pannier::start(&upstream).await;
+        for ask in asks {
+            assert!(!pannier.ask(ask).await.fine().is_hit());
+            pannier.remembered(ask).await;
+        }
+        check(pannier.ask(&new).await, &[&text], None);
+        assert_eq!(pannier.ask(&old.ask(false)).await.fine().body(), old.answer);
+        assert_eq!((upstream.count("/api/embed"), upstream.count(old.path)), (1, 1));
+    }
+}
+
 /// What a lone text's answer had cost is told again to the byte.
 #[tokio::test]
 async fn a_lone_text_comes_back_byte_for_byte() {
