@@ -13,6 +13,8 @@ pub struct Book {
     failures: BTreeMap<i64, [String; 2]>,
     /// Over all of time, by figure; the same whether summed by minute, hour or day.
     sums: BTreeMap<&'static str, i64>,
+    /// The same by the key's name.
+    by_key: BTreeMap<String, BTreeMap<&'static str, i64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,13 +53,20 @@ impl Book {
         for period in Period::ALL {
             all.push(total(&ledger::sums(&store, period, 0, i64::MAX).await.expect("sums")));
         }
+        let sums = ledger::sums(&store, Period::Hour, 0, i64::MAX).await.expect("sums");
+        let of = |key: &str| sums.iter().filter(|(name, _)| name[0] == key).cloned().collect::<Vec<_>>();
+        let by_key = sums.iter().map(|([key, ..], _)| (key.clone(), total(&of(key)))).collect();
         assert!(all.iter().all(|sums| *sums == all[0]), "minutes, hours and days differ: {all:?}");
         store.close().await;
-        Book { rows, failures, sums: all.remove(0) }
+        Book { rows, failures, sums: all.remove(0), by_key }
     }
 
     pub fn sum(&self, figure: Figure) -> i64 {
         self.sums[figure.name()]
+    }
+
+    pub fn sum_of(&self, key: &str, figure: Figure) -> i64 {
+        self.by_key[key][figure.name()]
     }
 
     /// What went wrong with a request, and what was said of it.

@@ -1,0 +1,107 @@
+//! What keys use, in the metrics; and several processes that keep one set of books.
+
+use super::*;
+use pannier::store::ledger::Figure;
+
+const KEYS: &str = "[[auth.keys]]\nname = \"ann\"\nteam = \"lab\"\nkey = \"key-of-ann\"\n\
+                    [[auth.keys]]\nname = \"ben\"\nteam = \"lab\"\nkey = \"key-of-ben\"\n";
+
+#[tokio::test]
+async fn the_metrics_say_by_key_what_the_ledger_says() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, _) = upstream().await;
+    let pannier = ground.launch_under(&[PRICES, KEYS].concat(), &upstream).start().await;
+    let of = |ask: Ask, who: &str| ask.with("Authorization", &format!("Bearer key-of-{who}"));
+    for number in 0..30 {
+        pannier.ask(&of(ask(number, number % 2 == 0), "ann")).await.fine();
+    }
+    // They are of one team, and share answers.
+    for number in 0..10 {
+        pannier.remembered(&of(ask(number, number % 2 == 0), "ben")).await;
+    }
+    pannier.ask(&of(ask(99, false), "ben")).await.fine();
+    pannier.ask(&ask(100, false)).await.fine();
+    let asked = pannier.metrics().await.sum("pannier_http_requests_total", &[("route", CHAT)]);
+    let samples = pannier.counts("pannier_key_requests_total", &[], asked).await;
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    for key in ["ann", "ben", "anonymous"] {
+        for (name, kind, figure, unit) in [
+            ("requests_total", None, Figure::Requests, 1.0),
+            ("tokens_total", Some("input"), Figure::Prompt, 1.0),
+            ("tokens_total", Some("output"), Figure::Completion, 1.0),
+            ("gpu_seconds_total", None, Figure::Gpu, 1e6),
+            ("cost_usd_total", None, Figure::Cost, 1e9),
+            ("saved_gpu_seconds_total", None, Figure::SavedGpu, 1e6),
+            ("saved_cost_usd_total", None, Figure::SavedCost, 1e9),
+        ] {
+            let labels: Vec<_> = [("key", Some(key)), ("type", kind)]
+                .into_iter()
+                .filter_map(|(label, value)| Some((label, value?)))
+                .collect();
+            let shown = samples.sum(&format!("pannier_key_{name}"), &labels) * unit;
+            assert_eq!(shown.round() as i64, book.sum_of(key, figure), "{key}: {name}");
+        }
+    }
+    assert!(book.sum_of("ben", Figure::SavedCost) > 0 && book.sum_of("ann", Figure::SavedCost) == 0);
+}
+
+/// A file has one owner; whoever comes later keeps what it has in its spool until the file is free.
+#[tokio::test]
+async fn two_on_one_directory_keep_one_set_of_books() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, served) = upstream().await;
+    let one = ground.launch(&upstream).start().await;
+    one.ask(&ask(0, false)).await.fine();
+    let other = ground.launch(&upstream).start().await;
+    for number in 1..20 {
+        let pannier = if number % 2 == 0 { &one } else { &other };
+        pannier.ask(&ask(number, false)).await.fine();
+    }
+    end(one).await;
+    eventually_within(PATIENCE, "the file is the other's", || async {
+        let samples = other.metrics().await;
+        let up = samples.sum("pannier_dependency_up", &[("dep", "ledger")]);
+        (up == 1.0 && samples.sum("pannier_key_requests_total", &[]) == 10.0).then_some(())
+    })
+    .await;
+    end(other).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    let costs = served.lock().expect("served").iter().map(|number| Figures::of(*number).cost()).sum::<i64>();
+    assert_eq!((book.sum(Figure::Trips), book.sum(Figure::Cost)), (20, costs));
+}
+
+/// Two with spools of their own write into one server.
+#[tokio::test]
+async fn replicas_keep_one_set_of_books() {
+    let Some(server) = Postgres::start() else { return };
+    let ground = Ground::Server(Box::new(server), TempDir::new().expect("a folder"));
+    let folder = TempDir::new().expect("a folder");
+    let (upstream, served) = upstream().await;
+    let panniers = [
+        ground.launch(&upstream).start().await,
+        ground.launch(&upstream).data_dir(folder.path()).start().await,
+    ];
+    let asking = panniers.each_ref().map(|pannier| {
+        let addr = pannier.addr;
+        tokio::spawn(async move {
+            for number in 0..60 {
+                Wire::open(addr).await.exchange(&ask(number, number % 2 == 0)).await.fine();
+            }
+        })
+    });
+    for asking in asking {
+        asking.await.expect("all answers");
+    }
+    for pannier in panniers {
+        end(pannier).await;
+    }
+    let book = ground.book().await;
+    book.agrees();
+    let costs = served.lock().expect("served").iter().map(|number| Figures::of(*number).cost()).sum::<i64>();
+    assert_eq!((book.sum(Figure::Requests), book.sum(Figure::Cost)), (120, costs));
+}
