@@ -49,6 +49,8 @@ struct Numbers<T> {
 pub(super) const UNPRICED: &str = "unpriced";
 /// ... and where the figures come to no amount.
 pub(super) const UNBILLED: &str = "no amount";
+/// The code of an error that is the upstream's own.
+const UPSTREAM: &str = "upstream_error";
 /// Of what a client can read of an error, in the books.
 const LONGEST_MESSAGE: usize = 200;
 
@@ -193,8 +195,9 @@ impl<'a> Making<'a> {
         row.set(Column::Ending, Some(answer.ending as i64));
         row.set(Column::Cache, Some(cache_number(answer.cache) as i64));
         row.set(Column::Total, Some(micros(answer.total) as i64));
-        if !answer.error.is_empty() {
-            let failure = [clean(answer.error), clean(answer.message)];
+        let code = if answer.error.is_empty() && is_refused(answer) { UPSTREAM } else { answer.error };
+        if !code.is_empty() {
+            let failure = [clean(code), clean(answer.message)];
             row.set(Column::Error, Some(self.failures.of(failure) as i64));
         }
         if let Some(saved) = settlement.saved {
@@ -335,10 +338,15 @@ fn merge(row: &mut Row, part: &Row) {
     }
 }
 
+/// An error came to its clean end: by its status, or inside of an answer that had begun.
+fn is_refused(answer: &AnswerEntry<'_>) -> bool {
+    answer.status >= 400 || answer.observed.is_some_and(|observed| observed.failed)
+}
+
 fn answer_sums(answer: &AnswerEntry<'_>, settlement: &Settlement) -> Sums {
     let is_hit = matches!(answer.cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
     let gone = answer.error == Kind::ClientGone.code();
-    let failed = !gone && (answer.status >= 400 || answer.ending != Ended::Complete);
+    let failed = !gone && (is_refused(answer) || answer.ending != Ended::Complete);
     let saved = settlement.saved.unwrap_or_default();
     let mut sums = [0; Figure::COUNT];
     for (figure, amount) in [

@@ -86,6 +86,7 @@ pub enum Ended {
 
 const AMENDS: u64 = 1;
 const HAS_OBSERVED: u64 = 2;
+const FAILED: u64 = 4;
 
 impl<'a> Told<'a> {
     pub fn of(record: &'a Record) -> Self {
@@ -128,8 +129,9 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
     out.raw(&told.request.0);
     out.number(account.id);
     out.number(subject.id);
-    let amends = if told.amends.is_some() { AMENDS } else { 0 };
-    out.number(amends | if told.observed.is_some() { HAS_OBSERVED } else { 0 });
+    let failed = told.observed.is_some_and(|observed| observed.failed);
+    let flags = [(told.amends.is_some(), AMENDS), (told.observed.is_some(), HAS_OBSERVED), (failed, FAILED)];
+    out.number(flags.into_iter().filter_map(|(is, flag)| is.then_some(flag)).sum());
     out.number(told.status.into());
     out.number(ending as u64);
     out.number(cache_number(told.cache));
@@ -200,7 +202,11 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
     let cache = from.number()?;
     let cache = CacheOutcome::ALL.into_iter().find(|outcome| cache_number(*outcome) == cache)?;
     let (total, first_byte) = (read_time(from)?.unwrap_or_default(), read_time(from)?);
-    let observed = if flags & HAS_OBSERVED != 0 { Some(read_figures(from)?) } else { None };
+    let failed = flags & FAILED != 0;
+    let observed = match flags & HAS_OBSERVED {
+        0 => None,
+        _ => Some(Observed { failed, ..read_figures(from)? }),
+    };
     let amends = match flags & AMENDS {
         0 => None,
         _ => Some((u16::try_from(from.number()?).ok()?, read_time(from)?.unwrap_or_default())),

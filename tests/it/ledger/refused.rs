@@ -22,12 +22,33 @@ async fn an_upstream_that_refuses_is_paid_nothing() {
     for (id, status) in &asked {
         let row = &book.rows[id];
         assert_eq!((row.get(Column::Status), row.get(Column::Ending)), (Some(i64::from(*status)), Some(1)));
+        assert_eq!(book.failure(row), &["upstream_error", ""]);
         assert_eq!(
             (row.get(Column::Cost), row.get(Column::Prompt), row.get(Column::Price)),
             (None, None, None)
         );
     }
     assert_eq!([Figure::Failed, Figure::Trips, Figure::Unpriced].map(|figure| book.sum(figure)), [4, 4, 0]);
+}
+
+#[tokio::test]
+async fn an_error_inside_an_answer_is_a_failure_that_is_paid_for() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let upstream = Upstream::start().await;
+    let mut acts = Figures::of(4).acts(true);
+    acts.truncate(3);
+    acts.extend([Act::Chunk(b"{\"error\":\"an error was encountered\"}\n".to_vec()), Act::Chunk(Vec::new())]);
+    upstream.always(CHAT, acts);
+    let pannier = ground.launch(&upstream).start().await;
+    let failed = id(&pannier.ask(&ask(4, true)).await);
+    end(pannier).await;
+    let book = ground.book().await;
+    book.agrees();
+    let row = &book.rows[&failed];
+    assert_eq!((row.get(Column::Status), row.get(Column::Completion)), (Some(200), Some(2)), "{row:?}");
+    assert!(row.get(Column::Cost).is_some_and(|cost| cost > 0), "{row:?}");
+    assert_eq!(book.failure(row), &["upstream_error", ""]);
+    assert_eq!((book.sum(Figure::Failed), book.sum(Figure::Cancelled)), (1, 0));
 }
 
 #[tokio::test]
