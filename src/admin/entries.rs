@@ -50,7 +50,7 @@ pub async fn export(
         Ok(wanted) => wanted,
         Err(error) => return problem::response(&error),
     };
-    why::lines(lasting, |told| (parts.export)(wanted.selection, wanted.answer, told)).await
+    why::lines(lasting, why::NDJSON, |told| (parts.export)(wanted.selection, wanted.answer, told)).await
 }
 
 fn read_key(text: &str) -> Result<CacheKey, Error> {

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::MethodRouter;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who may ask for a route.
@@ -17,8 +18,19 @@ use std::time::Duration;
 pub enum Access {
     /// Anybody: nothing is shown there but figures, and nothing changed.
     Open,
+    /// Whoever presents a key, and is no page of another site: the answer is about the key's own figures, or about
+    /// everybody's for the admin key.
+    Key,
     /// Whoever presents the admin key, and is no page of another site.
     Admin,
+}
+
+/// Who has come in by a key.
+#[derive(Debug, Clone)]
+pub enum Viewer {
+    Admin,
+    /// With this key's name.
+    Key(Arc<str>),
 }
 
 /// The largest body that is read, in bytes, and how long it may take to come.
@@ -33,6 +45,7 @@ impl Access {
     pub fn guard(self, answer: MethodRouter<Parts>, parts: &Parts) -> MethodRouter<Parts> {
         match self {
             Access::Open => answer,
+            Access::Key => answer.route_layer(middleware::from_fn_with_state(parts.clone(), check_owner)),
             Access::Admin => answer.route_layer(middleware::from_fn_with_state(parts.clone(), check_key)),
         }
     }
@@ -72,16 +85,23 @@ async fn check_key(State(parts): State<Parts>, request: Request, next: Next) -> 
     }
 }
 
+/// Lets in whoever has a key, with the whole body, and says who it is.
+async fn check_owner(State(parts): State<Parts>, mut request: Request, next: Next) -> Response {
+    let admitted = match view(&parts, request.headers()) {
+        Ok(viewer) => {
+            request.extensions_mut().insert(viewer);
+            gather(request).await
+        }
+        Err(error) => Err(error),
+    };
+    match admitted {
+        Ok(request) => next.run(request).await,
+        Err(error) => problem::response(&error),
+    }
+}
+
 fn admit(parts: &Parts, headers: &HeaderMap) -> Result<(), Error> {
-    if is_foreign(headers) {
-        return Err(Error::new(Kind::Forbidden, "a page of another site may not ask for this"));
-    }
-    let mut keys = presented(headers);
-    let key = keys.next().unwrap_or_default();
-    if keys.any(|other| other != key) {
-        return Err(Error::new(Kind::Unauthenticated, "the request presents two different keys"));
-    }
-    match (parts.unlocks)(key) {
+    match (parts.unlocks)(single_key(headers)?) {
         Lock::Opens => Ok(()),
         Lock::NoKey => Err(Error::new(
             Kind::Forbidden,
@@ -92,6 +112,27 @@ fn admit(parts: &Parts, headers: &HeaderMap) -> Result<(), Error> {
             "the admin key is wanted, as Authorization: Bearer or X-API-Key; it stands in admin.key in \
              Pannier's data directory",
         )),
+    }
+}
+
+fn view(parts: &Parts, headers: &HeaderMap) -> Result<Viewer, Error> {
+    let key = single_key(headers)?;
+    match (parts.unlocks)(key) {
+        Lock::Opens => Ok(Viewer::Admin),
+        Lock::NoKey | Lock::Shut => (parts.owns)(key).map(Viewer::Key),
+    }
+}
+
+/// The one key that a request presents, or none; never for a page of another site.
+fn single_key(headers: &HeaderMap) -> Result<&[u8], Error> {
+    if is_foreign(headers) {
+        return Err(Error::new(Kind::Forbidden, "a page of another site may not ask for this"));
+    }
+    let mut keys = presented(headers);
+    let key = keys.next().unwrap_or_default();
+    match keys.any(|other| other != key) {
+        true => Err(Error::new(Kind::Unauthenticated, "the request presents two different keys")),
+        false => Ok(key),
     }
 }
 

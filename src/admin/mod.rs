@@ -3,6 +3,7 @@
 //! They have a listener of their own, so that they still answer while the data port drains; the data port
 //! forwards them there.
 
+mod books;
 mod cache;
 mod entries;
 mod figures;
@@ -13,6 +14,7 @@ mod listener;
 mod prices;
 mod problem;
 mod readiness;
+mod reports;
 mod reprice;
 mod why;
 
@@ -21,6 +23,7 @@ pub use listener::Bounds;
 pub use readiness::Readiness;
 pub use why::{Explain, Warm};
 
+use crate::analytics::{Reports, Retention};
 use crate::auth::{Lock, Register};
 use crate::cache::{Stock, Tiers};
 use crate::domain::{Error, Kind};
@@ -39,7 +42,8 @@ use tokio::net::TcpListener;
 pub type KnowsHost = dyn Fn(&[u8]) -> bool + Send + Sync;
 /// Whether a presented key opens what is locked.
 pub type Unlocks = dyn Fn(&[u8]) -> Lock + Send + Sync;
-
+/// Whose key a presented one is, by its name.
+pub type Owns = dyn Fn(&[u8]) -> Result<Arc<str>, Error> + Send + Sync;
 /// Whether anything is kept, as the settings say now.
 pub type IsCaching = dyn Fn() -> bool + Send + Sync;
 
@@ -50,6 +54,9 @@ pub struct Parts {
     pub readiness: Arc<Readiness>,
     pub knows_host: Arc<KnowsHost>,
     pub unlocks: Arc<Unlocks>,
+    pub owns: Arc<Owns>,
+    pub reports: Arc<Reports>,
+    pub retention: Arc<Retention>,
     pub keys: Arc<Register>,
     pub prices: Arc<RateCard>,
     pub tiers: Arc<Tiers>,
@@ -97,6 +104,19 @@ const HOUSE: &[House] = &[
     open(Verb::Get, "/healthz", |verb| on(verb, health::livez)),
     open(Verb::Get, "/analytics/cache", |verb| on(verb, figures::analytics)),
     open(Verb::Get, "/api/cache/stats", |verb| on(verb, figures::stats)),
+    own(Verb::Get, "/usage", |verb| on(verb, reports::usage)),
+    own(Verb::Get, "/usage/requests", |verb| on(verb, reports::requests)),
+    own(Verb::Get, "/costs", |verb| on(verb, reports::costs)),
+    own(Verb::Get, "/api/metrics/dashboard", |verb| on(verb, books::dashboard)),
+    own(Verb::Get, "/api/metrics/timeseries", |verb| on(verb, books::timeseries)),
+    own(Verb::Get, "/api/metrics/endpoints", |verb| on(verb, books::endpoints)),
+    own(Verb::Post, "/api/metrics/{id}/rate", |verb| on(verb, books::rate)),
+    own(Verb::Get, "/api/costs/summary", |verb| on(verb, books::summary)),
+    own(Verb::Get, "/api/costs/projection", |verb| on(verb, books::projection)),
+    admin(Verb::Get, "/api/admin/costs/all", |verb| on(verb, books::overview)),
+    admin(Verb::Get, "/metrics/export", |verb| on(verb, books::export)),
+    admin(Verb::Get, "/api/hydrochat/metrics/export", |verb| on(verb, books::export)),
+    admin(Verb::Get, "/api/hydrochat/metrics/export/", |verb| on(verb, books::export)),
     admin(Verb::Delete, "/analytics/cache", |verb| on(verb, cache::remove)),
     admin(Verb::Get, "/admin/cache/top", |verb| on(verb, cache::top)),
     admin(Verb::Get, "/admin/cache/entries/{key}", |verb| on(verb, entries::show)),
@@ -120,6 +140,11 @@ const HOUSE: &[House] = &[
 /// For everybody.
 const fn open(verb: Verb, path: &'static str, answer: Answering) -> House {
     House { path, verb, access: Access::Open, answer }
+}
+
+/// For whoever has a key: what it shows is the key's own.
+const fn own(verb: Verb, path: &'static str, answer: Answering) -> House {
+    House { path, verb, access: Access::Key, answer }
 }
 
 /// For whoever has the admin key.
@@ -213,6 +238,7 @@ async fn forbid_storing(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analytics::{RetentionConfig, Terms, Zone};
     use crate::auth::{self, Mode, Sharing};
     use crate::cache::{Memory, Seal, Secret, Vectors};
     use crate::domain::{Hidden, Money};
@@ -288,6 +314,10 @@ mod tests {
             let tiers = Arc::new(Tiers::new(seal, [], 0, metrics.clone()));
             let memory = Arc::new(Memory::new(1 << 20, metrics.clone()));
             let vectors = Arc::new(Vectors::new(1 << 20, metrics.clone()));
+            let zone = Zone::named("UTC").unwrap();
+            let reports = Arc::new(Reports::new(nowhere(), Terms { zone, currency: "USD".into() }));
+            let (ever, max_rows) = (Duration::ZERO, 0);
+            let keep = RetentionConfig { rows: ever, max_rows, minutes: ever, hours: ever, days: ever };
             let parts = Parts {
                 stock: Arc::new(Stock::new(memory, vectors, tiers.clone())),
                 is_caching: Arc::new(|| true),
@@ -296,6 +326,9 @@ mod tests {
                 readiness: readiness.clone(),
                 knows_host,
                 unlocks: Arc::new(|key| if key == KEY.as_bytes() { Lock::Opens } else { Lock::Shut }),
+                owns: Arc::new(|_| Err(Error::new(Kind::Unauthenticated, "a key is wanted"))),
+                retention: Arc::new(Retention::new(nowhere(), reports.clone(), keep)),
+                reports,
                 keys: Arc::new(no_keys()),
                 prices: Arc::new(no_prices()),
                 explain: Arc::new(|_| Box::pin(async { Ok(Default::default()) })),

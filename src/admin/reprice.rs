@@ -1,7 +1,7 @@
 //! What the past would come to under other prices, and the change of it.
 
 use super::listener::Lasting;
-use super::why::lines;
+use super::why::{NDJSON, lines};
 use super::{Parts, problem};
 use crate::domain::{Error, Kind, Money};
 use crate::metering::{Difference, PriceEntry, Repricing, instant};
@@ -79,7 +79,7 @@ pub async fn what_if(
 
 async fn run(begun: Result<(Repricing, Told), Error>, lasting: Option<Extension<Lasting>>) -> Response {
     match begun {
-        Ok((repricing, told)) => lines(lasting, |out| Box::pin(tell(repricing, told, out))).await,
+        Ok((repricing, told)) => lines(lasting, NDJSON, |out| Box::pin(tell(repricing, told, out))).await,
         Err(error) => problem::response(&error),
     }
 }

@@ -9,8 +9,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::Frame;
-use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
@@ -22,6 +22,9 @@ pub type Explain = dyn Fn(Bytes) -> Work<Bytes> + Send + Sync;
 /// Does what is written as JSON, and tells of it line by line.
 pub type Warm = dyn Fn(Bytes, mpsc::Sender<Bytes>) -> Work<()> + Send + Sync;
 
+/// One JSON value a line.
+pub const NDJSON: &str = "application/x-ndjson";
+
 /// Lines that may wait for a slow reader.
 const WAITING: usize = 16;
 
@@ -30,6 +33,8 @@ struct Lines {
     first: Option<Bytes>,
     lines: mpsc::Receiver<Bytes>,
     work: Option<Work<()>>,
+    /// What is under way has come to no good end: neither does the answer.
+    failed: bool,
 }
 
 /// `POST /admin/cache/explain`
@@ -46,12 +51,14 @@ pub async fn warm(
     lasting: Option<Extension<Lasting>>,
     written: Bytes,
 ) -> Response {
-    lines(lasting, |told| (parts.warm)(written, told)).await
+    lines(lasting, NDJSON, |told| (parts.warm)(written, told)).await
 }
 
-/// What `begin` tells line by line, or what is wrong before it has told anything.
+/// What `begin` tells bit by bit, or what is wrong before it has told anything. What goes wrong later breaks the
+/// answer off: nobody takes a part for the whole.
 pub async fn lines(
     lasting: Option<Extension<Lasting>>,
+    content_type: &'static str,
     begin: impl FnOnce(mpsc::Sender<Bytes>) -> Work<()>,
 ) -> Response {
     let (told, mut lines) = mpsc::channel(WAITING);
@@ -67,27 +74,33 @@ pub async fn lines(
     if let Some(Extension(lasting)) = lasting {
         lasting.set();
     }
-    let body = Body::new(Lines { first, lines, work });
-    (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+    let body = Body::new(Lines { first, lines, work, failed: false });
+    (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
 impl hyper::body::Body for Lines {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         if let Some(work) = &mut self.work
-            && work.as_mut().poll(cx).is_ready()
+            && let Poll::Ready(ended) = work.as_mut().poll(cx)
         {
+            self.failed = ended.is_err();
             self.work = None;
         }
         // What has ended has said all that it had to say.
-        self.lines.poll_recv(cx).map(|line| Some(Ok(Frame::data(line?))))
+        match self.lines.poll_recv(cx) {
+            Poll::Ready(None) if std::mem::take(&mut self.failed) => {
+                Poll::Ready(Some(Err(io::Error::other("broken off"))))
+            }
+            line => line.map(|line| Some(Ok(Frame::data(line?)))),
+        }
     }
 }

@@ -64,6 +64,12 @@ impl Grain {
     }
 }
 
+impl Default for Zone {
+    fn default() -> Self {
+        Zone(TimeZone::UTC)
+    }
+}
+
 impl Zone {
     /// `None` where nobody knows a zone of this name. The empty name is the system's own.
     pub fn named(name: &str) -> Option<Zone> {

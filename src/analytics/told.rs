@@ -186,7 +186,7 @@ impl Telling<'_> {
                     row.extend(self.columns.iter().map(|column| (column.cell)(&self.total).text()));
                     self.table.push(row);
                 }
-                aligned(&self.table, names)
+                aligned(&without_empty(&self.table, names), names)
             }
         }
     }
@@ -199,6 +199,19 @@ fn figures(columns: &[Column], sums: &Sums) -> String {
         format!("\"{}\":{}", column.name, if number.is_empty() { "null" } else { &number })
     };
     columns.iter().map(member).collect::<Vec<_>>().join(",")
+}
+
+/// Less the figures of which there are none in any line. Requests are always told, and so is what they cost.
+fn without_empty(rows: &[Vec<String>], names: usize) -> Vec<Vec<String>> {
+    let Some((titles, lines)) = rows.split_first() else { return Vec::new() };
+    let is_empty = |cell: &str| cell.bytes().all(|byte| b"0.-".contains(&byte));
+    let is_told = |column: usize| {
+        column < names
+            || ["requests", "cost"].contains(&titles[column].as_str())
+            || !lines.iter().all(|line| is_empty(&line[column]))
+    };
+    let told: Vec<usize> = (0..titles.len()).filter(|column| is_told(*column)).collect();
+    rows.iter().map(|row| told.iter().map(|column| row[*column].clone()).collect()).collect()
 }
 
 /// The first `names` columns lean left, all others right.
@@ -221,4 +234,24 @@ fn aligned(rows: &[Vec<String>], names: usize) -> String {
 /// What would move the cursor does not.
 fn plain(cell: &str) -> String {
     cell.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_shows_what_there_is() {
+        let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+        let rows = [
+            row(["key", "requests", "failed", "cost", "saved_cost"]),
+            row(["0", "0", "0", "0.00", "-"]),
+            row(["ann", "0", "0", "0.00", "0.25"]),
+        ];
+        let told = aligned(&without_empty(&rows, 1), 1);
+        assert_eq!(
+            told,
+            "key  requests  cost  saved_cost\n0           0  0.00           -\nann         0  0.00        0.25\n"
+        );
+    }
 }

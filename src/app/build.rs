@@ -2,6 +2,7 @@
 
 use super::below::Below;
 use super::ledger::Books;
+use super::reports::Told;
 use super::why::Asked;
 use super::{database, keys};
 use crate::admin::{self, Readiness};
@@ -32,6 +33,7 @@ pub struct House {
     pub database: Arc<Shared>,
     pub keys: Arc<Register>,
     pub books: Books,
+    pub told: Told,
     pub way: Arc<Way>,
     pub front: Arc<Front>,
     pub below: Below,
@@ -55,10 +57,10 @@ impl House {
         let database = database::shared(config)?;
         let keys = Arc::new(keys::register(config, &database));
         let books = Books::build(config, &database, &metrics)?;
+        let told = Told::build(config, &database, &metrics);
         let policy = Arc::new(ArcSwap::from_pointee(policy(config, &keys, 0)));
         let draining = Arc::new(AtomicBool::new(false));
-        let log = AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())?;
-        let log = Arc::new(log);
+        let log = Arc::new(access_log(config, &metrics)?);
 
         let below = Below::build(config, &metrics)?;
         let way = way(config, &instance, &metrics, &log, (&below, &books));
@@ -73,18 +75,18 @@ impl House {
         let desk = desk(&config.server, &gateway, &way, budget);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let warmer = Arc::new(Warmer::new(gateway.clone(), config.cache.warm));
-        let asked = Asked::new(config, &gateway, &keys, &books.card);
+        let asked = Asked::new(config, &gateway, &keys, &books.card, &told);
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
         let front = Arc::new(Front { door, crowd, lane, desk, relay, proxy });
         let readiness = readiness(&way);
-        let hosts = Hosts::new(admin_listen);
-        let admin = asked.parts(metrics, &way, &policy, readiness.clone(), hosts);
+        let admin = asked.parts(metrics, &way, &policy, readiness.clone(), Hosts::new(admin_listen));
         Ok(House {
             policy,
             database,
             keys,
             books,
+            told,
             way,
             front,
             below,
@@ -96,6 +98,10 @@ impl House {
             admin_bounds: admin_bounds(&config.server),
         })
     }
+}
+
+fn access_log(config: &Config, metrics: &Metrics) -> std::io::Result<AccessLog> {
+    AccessLog::start(&config.log, Box::new(std::io::stdout()), metrics.access_log_dropped())
 }
 
 /// Where it is judged who comes in.

@@ -8,6 +8,7 @@ mod entrance;
 mod keys;
 mod ledger;
 mod reload;
+mod reports;
 mod why;
 
 use crate::config::{Loaded, Watch};

@@ -3,6 +3,7 @@
 
 use super::build::{self, House};
 use super::ledger::Books;
+use super::reports::Told;
 use crate::auth::Register;
 use crate::config::{self, Config, Loaded, Watch};
 use crate::gateway::Policy;
@@ -22,17 +23,24 @@ pub struct Live {
     policy: Arc<ArcSwap<Policy>>,
     keys: Arc<Register>,
     books: Books,
+    told: Told,
 }
 
 impl Live {
     pub fn of(house: &House) -> Self {
-        Live { policy: house.policy.clone(), keys: house.keys.clone(), books: house.books.clone() }
+        Live {
+            policy: house.policy.clone(),
+            keys: house.keys.clone(),
+            books: house.books.clone(),
+            told: house.told.clone(),
+        }
     }
 
     /// Puts what the settings say now in force.
     fn apply(&self, config: &Config) {
         let generation = self.policy.load().generation + 1;
         self.books.heed(config);
+        self.told.heed(config);
         self.policy.store(Arc::new(build::policy(config, &self.keys, generation)));
     }
 }

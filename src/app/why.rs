@@ -1,5 +1,6 @@
 //! What the house routes speak of and ask for: they know neither the gateway nor the settings.
 
+use super::reports::Told;
 use crate::admin::{self, Explain, Export, Readiness, Show, Warm};
 use crate::auth::Register;
 use crate::config::Config;
@@ -17,6 +18,7 @@ pub struct Asked {
     gateway: Arc<Gateway>,
     keys: Arc<Register>,
     prices: Arc<RateCard>,
+    told: Told,
     rate: f64,
 }
 
@@ -26,9 +28,10 @@ impl Asked {
         gateway: &Arc<Gateway>,
         keys: &Arc<Register>,
         prices: &Arc<RateCard>,
+        told: &Told,
     ) -> Self {
-        let (gateway, keys, prices) = (gateway.clone(), keys.clone(), prices.clone());
-        Asked { gateway, keys, prices, rate: config.cache.warm.rate }
+        let (gateway, keys, prices, told) = (gateway.clone(), keys.clone(), prices.clone(), told.clone());
+        Asked { gateway, keys, prices, told, rate: config.cache.warm.rate }
     }
 
     /// Of a house that is called by the names of `hosts`.
@@ -40,14 +43,17 @@ impl Asked {
         readiness: Arc<Readiness>,
         hosts: Hosts,
     ) -> admin::Parts {
-        let Asked { gateway, keys, prices, rate } = self;
+        let Asked { gateway, keys, prices, told: Told { reports, retention }, rate } = self;
         let named = policy.clone();
-        let (keyed, caching) = (policy.clone(), policy.clone());
+        let (keyed, owned, caching) = (policy.clone(), policy.clone(), policy.clone());
         admin::Parts {
             metrics,
             readiness,
             knows_host: Arc::new(move |host| hosts.admit(host, &named.load().allowed_hosts)),
             unlocks: Arc::new(move |presented| keyed.load().keys.unlocks(presented)),
+            owns: Arc::new(move |presented| Ok(owned.load().keys.owner(presented)?.name.clone())),
+            reports,
+            retention,
             keys,
             prices,
             tiers: way.tiers.clone(),

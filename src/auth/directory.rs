@@ -113,6 +113,21 @@ impl Directory {
         }
     }
 
+    /// Whose figures may be seen with this key, beside an admin's.
+    ///
+    /// # Errors
+    /// Why nobody's: those of everybody who has no key are nobody's own.
+    pub fn owner(&self, presented: &[u8]) -> Result<Arc<Consumer>, Error> {
+        match self.standing(presented) {
+            Standing::Known(consumer) => Ok(consumer),
+            Standing::Refused(error) => Err(error),
+            Standing::Admin | Standing::Stranger => Err(refused(
+                "an API key of this Pannier is wanted, which shows its own figures, or the admin key, which shows \
+                 everybody's: as Authorization: Bearer or X-API-Key",
+            )),
+        }
+    }
+
     /// Whether `presented` is, or says that it is, one of Pannier's own keys, good or not.
     pub fn owns(&self, presented: &[u8]) -> bool {
         !matches!(self.standing(presented), Standing::Stranger)

@@ -178,6 +178,15 @@ impl Answer {
         serde_json::from_slice(&body).context("the answer is not JSON")
     }
 
+    /// All of it to `out`, as it comes.
+    pub async fn copy(mut self, out: &mut dyn Write) -> anyhow::Result<()> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.context("the answer broke off")?;
+            out.write_all(frame.data_ref().map_or(&[][..], |data| data))?;
+        }
+        Ok(out.flush()?)
+    }
+
     /// The next line of one that comes line by line; `None` at its end.
     pub async fn line(&mut self) -> anyhow::Result<Option<Value>> {
         let Some(line) = self.raw_line().await? else { return Ok(None) };

@@ -8,6 +8,7 @@ mod healthcheck;
 mod house;
 mod keys;
 mod prices;
+mod reports;
 mod serve;
 mod table;
 mod version;
@@ -61,6 +62,10 @@ enum Command {
     Keys(keys::Options),
     /// What models cost: list, set, import and export the prices of a running Pannier
     Prices(prices::Options),
+    /// Who used how much of which model, and what the cache has saved
+    Usage(reports::Usage),
+    /// What that has cost
+    Costs(reports::Options),
     /// Ask a running Pannier with the same settings whether it lives: exit code 0 or 1
     Healthcheck,
     /// Print the version, the revision and the compiler it was built with
@@ -105,6 +110,8 @@ impl Cli {
             Command::Embed(options) => options.run(&load(&sources)?.config, out),
             Command::Keys(options) => options.run(&load(&sources)?.config, out),
             Command::Prices(options) => options.run(&load(&sources)?.config, out),
+            Command::Usage(usage) => usage.run(&load(&sources)?.config, out),
+            Command::Costs(options) => options.run("/costs", &load(&sources)?.config, out),
             Command::Healthcheck => healthcheck::run(load(&sources)?.config.server.admin_listen),
             Command::Version => version::run(out),
         }
@@ -187,6 +194,8 @@ mod tests {
             "embed",
             "keys",
             "prices",
+            "usage",
+            "costs",
             "serve",
             "check",
             "config",

@@ -3,8 +3,9 @@
 use super::Config;
 use super::nearest::suggestion;
 use crate::batch::Places;
-use crate::{auth, cache, metering, proxy, store, telemetry};
+use crate::{analytics, auth, cache, metering, proxy, store, telemetry};
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// A setting's path, and what is wrong with its value.
 pub(super) type Finding = (&'static str, String);
@@ -61,8 +62,23 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
     if !pace.is_finite() || pace < 0.0 {
         found.push(("replay.tokens_per_second", "must be a number, and not below 0".to_owned()));
     }
+    check_reports(config, &mut found);
     check_log(&config.log, &mut found);
     found
+}
+
+fn check_reports(config: &Config, found: &mut Vec<Finding>) {
+    if analytics::Zone::named(&config.reports.time_zone).is_none() {
+        found.push(("reports.time_zone", "must be the name of a time zone, as in Europe/Berlin".to_owned()));
+    }
+    let analytics::RetentionConfig { minutes, hours, days, .. } = config.retention;
+    let is_longer = |one: Duration, other: Duration| one.is_zero() || (!other.is_zero() && one >= other);
+    if !is_longer(hours, minutes) {
+        found.push(("retention.hours", "must not be less than retention.minutes".to_owned()));
+    }
+    if !is_longer(days, hours) {
+        found.push(("retention.days", "must not be less than retention.hours".to_owned()));
+    }
 }
 
 /// What does no harm, but is hardly what somebody wanted.

@@ -5,6 +5,7 @@ use super::problem::{Origin, Problem, Problems};
 use super::written::{read_default, read_document, read_text, unknown_variable};
 use super::{Config, Loaded, check};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,9 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("L3_CACHE_TABLE", "cache.database.table"),
     ("BATCH_MAX_WORKERS", "embeddings.workers"),
     ("BATCH_SIZE", "embeddings.batch"),
+    ("METRICS_MAX_ENTRIES", "retention.max_rows"),
+    ("METRICS_RETENTION_HOURS", "retention.rows"),
+    ("METRICS_TTL_HOURS", "retention.rows"),
 ];
 
 /// The settings in which secrets stand.
@@ -131,7 +135,8 @@ impl Sources {
     fn read_environment(&self) -> Vec<Result<Setting, Problem>> {
         let aliases = ALIASES.iter().filter_map(|(name, path)| {
             let text = self.environment.get(*name).filter(|text| !text.is_empty())?;
-            Some(read_text(defaults::key(path)?, text, Origin::Environment((*name).to_owned())))
+            let text = in_its_unit(name, text);
+            Some(read_text(defaults::key(path)?, &text, Origin::Environment((*name).to_owned())))
         });
         let own = self.environment.iter().filter(|(name, _)| name.starts_with(PREFIX)).map(|(name, text)| {
             let origin = Origin::Environment(name.clone());
@@ -182,6 +187,12 @@ fn masked(secret: &str) -> String {
         None if secret.is_empty() => String::new(),
         None => "***".to_owned(),
     }
+}
+
+/// A number of what the variable's name says: a plain number would be seconds.
+fn in_its_unit<'t>(name: &str, text: &'t str) -> Cow<'t, str> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    if name.ends_with("_HOURS") && is_number { format!("{text}h").into() } else { text.into() }
 }
 
 fn lay(settings: &mut [Setting], written: Setting) {

@@ -22,7 +22,7 @@ pub use layers::{ALIASES, FILE_VARIABLE, Flag, Setting, Sources};
 pub use problem::{Origin, Problem, Problems};
 pub use watch::{Cause, Watch};
 
-use crate::{auth, batch, cache, flight, gateway, metering, proxy, store, telemetry, upstream};
+use crate::{analytics, auth, batch, cache, flight, gateway, metering, proxy, store, telemetry, upstream};
 use serde::Deserialize;
 
 /// One field a section of `config/default.toml`.
@@ -40,6 +40,8 @@ pub struct Config {
     pub flight: flight::Config,
     pub prices: metering::PriceConfig,
     pub ledger: metering::LedgerConfig,
+    pub retention: analytics::RetentionConfig,
+    pub reports: analytics::ReportsConfig,
     pub embeddings: batch::Config,
     pub log: telemetry::LogConfig,
 }

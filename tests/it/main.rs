@@ -29,6 +29,7 @@ mod reading;
 mod records;
 mod replay;
 mod replicas;
+mod reports;
 mod roads;
 mod texts;
 mod tier_faults;

@@ -6,6 +6,7 @@ mod file;
 mod ledger;
 mod prices;
 mod processes;
+mod retention;
 mod rollups;
 mod server;
 mod stage;

@@ -1,7 +1,7 @@
 //! Sums and rows say the same: after whatever has come in, after ratings, and after the rows have gone.
 
 use crate::ledger::{grounds, options};
-use crate::stage::Ground;
+use crate::stage::{Ground, PATIENCE};
 use pannier::domain::{
     CacheOutcome, CallFacts, Consumer, Durations, Ending, Kind, Money, Observed, Operation, Payer, RequestId,
     Rights, Route, Scope, Source, Trip, Usage,
@@ -15,12 +15,12 @@ use pannier::store::prices::{self, PriceTable};
 use pannier::store::{Shared, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 const DAY: i64 = 86_400;
 /// All requests come in the three days from here on.
-const FIRST: i64 = 20_000 * DAY;
+pub const FIRST: i64 = 20_000 * DAY;
 const ROUTES: [Route; 2] = [
     Route { template: "/api/chat", dialect: "ollama" },
     Route { template: "/v1/chat/completions", dialect: "openai" },
@@ -29,19 +29,22 @@ const CACHES: [CacheOutcome; 4] =
     [CacheOutcome::Miss, CacheOutcome::Hit, CacheOutcome::HitBelow, CacheOutcome::Joined];
 
 /// What happens to requests by chance, and the books of it.
-struct Chance {
+pub struct Chance {
     random: fastrand::Rng,
     spool: Arc<Spool>,
     drain: Drain,
     card: Arc<RateCard>,
+    database: Arc<Shared>,
     keys: Vec<Arc<Consumer>>,
+    /// How many requests there were.
+    told: i64,
 }
 
 /// Whose sums these are, and when.
 type Sorted = BTreeMap<(i64, Vec<String>), Sums>;
 
 impl Chance {
-    fn new(folder: &std::path::Path, database: &Arc<Shared>, hit_rows: u32, seed: u64) -> Self {
+    pub fn new(folder: &std::path::Path, database: &Arc<Shared>, hit_rows: u32, seed: u64) -> Self {
         let spool = Arc::new(Spool::open(folder, Bounds::of(4 << 20), Sync::Each).expect("a spool"));
         let models = vec![
             model("model = \"a\"\nprompt = \"0.15\"\ncompletion = \"0.6\"\ngpu_second = \"0.001\""),
@@ -60,13 +63,16 @@ impl Chance {
             random: fastrand::Rng::with_seed(seed),
             drain: Drain::new(spool.clone(), card.clone(), database.clone(), hit_rows),
             card,
+            database: database.clone(),
             spool,
             keys: vec![key("ann", "lab"), key("bob", "lab"), key("cat", "shop")],
+            told: 0,
         }
     }
 
     /// One request that comes to an end, in whatever way.
-    fn request(&mut self) {
+    pub fn request(&mut self) {
+        self.told += 1;
         let random = &mut self.random;
         let at = UNIX_EPOCH + Duration::from_millis(random.u64(0..3 * 86_400_000) + FIRST as u64 * 1_000);
         let request = RequestId::new(at);
@@ -126,9 +132,21 @@ impl Chance {
         self.spool.answer(&told(ending, amends), &consumer, &subject);
     }
 
-    async fn drain(&self) {
-        let (_stop, stopped) = watch::channel(true);
-        self.drain.run(stopped).await;
+    /// Until all that is in the spool is in the database, where one pass at the end may be too short for that.
+    pub async fn drain(&self) {
+        let begun = Instant::now();
+        loop {
+            let (_stop, stopped) = watch::channel(true);
+            self.drain.run(stopped).await;
+            let store = self.database.store().await.expect("a store");
+            let whole = all(Period::Day, Cut::Whole { start: 0 });
+            let lines = ledger::lines(&store, &whole, &[], &Filter::default()).await.expect("lines");
+            let requests: i64 = lines.iter().map(|line| line.sums[Figure::Requests as usize]).sum();
+            if requests == self.told {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{requests} of {} requests are in the books", self.told);
+        }
     }
 
     /// All that is in the books comes under the prices that are in force.
@@ -272,7 +290,7 @@ async fn agree(store: &Store) {
     assert_eq!(sums(store, &stretch, &[By::Endpoint, By::Key], &filter).await, expected);
 }
 
-fn database(ground: &Ground) -> Arc<Shared> {
+pub fn database(ground: &Ground) -> Arc<Shared> {
     Arc::new(Shared::new(ground.place(), options(), vec![ledger::migrations(), prices::migrations()]))
 }
 
@@ -389,7 +407,8 @@ async fn hits_without_rows_are_in_the_sums() {
     for ground in grounds() {
         let folder = tempfile::tempdir().expect("a folder");
         let database = database(&ground);
-        let chance = Chance::new(folder.path(), &database, 10, 1);
+        let mut chance = Chance::new(folder.path(), &database, 10, 1);
+        chance.told = 500;
         let subject = chance.spool.symbols().subject(ROUTES[0], None);
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST as u64);
         let usage = Usage { source: Source::Upstream, prompt: 3, ..Usage::default() };

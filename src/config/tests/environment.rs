@@ -106,6 +106,21 @@ fn every_alias_stands_for_a_setting() {
 }
 
 #[test]
+fn hours_are_hours() {
+    let kept = |environment: &[(&str, &str)]| loaded(environment).config.retention.rows;
+    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+    assert_eq!(kept(&[("METRICS_RETENTION_HOURS", "168")]), hours(168));
+    assert_eq!(kept(&[("METRICS_RETENTION_HOURS", "168"), ("METRICS_TTL_HOURS", "24")]), hours(24));
+    assert_eq!(kept(&[("METRICS_TTL_HOURS", "24"), ("PANNIER__RETENTION__ROWS", "2days")]), hours(48));
+    assert_eq!(loaded(&[("METRICS_MAX_ENTRIES", "1000")]).config.retention.max_rows, 1_000);
+    assert_eq!(
+        problems(sources(&[("METRICS_TTL_HOURS", "soon")]).load()).len(),
+        1,
+        "what is no number is no number of hours"
+    );
+}
+
+#[test]
 fn the_nearer_name_wins() {
     let mut environment = vec![("CACHE_TTL", "1"), ("CACHE_INFERENCE_TTL", "2")];
     let ttl = |environment: &[(&str, &str)]| loaded(environment).config.cache.completion_ttl.as_secs();

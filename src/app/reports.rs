@@ -1,0 +1,37 @@
+//! What tells of the books, and sees to how long they are kept.
+
+use crate::analytics::{Reports, Retention, Terms, Zone};
+use crate::config::Config;
+use crate::store::Shared;
+use crate::telemetry::{Metrics, Sampled};
+use std::sync::Arc;
+
+/// Both of them.
+#[derive(Clone)]
+pub struct Told {
+    pub reports: Arc<Reports>,
+    pub retention: Arc<Retention>,
+}
+
+impl Told {
+    pub fn build(config: &Config, database: &Arc<Shared>, metrics: &Metrics) -> Self {
+        let reports = Arc::new(Reports::new(database.clone(), terms(config)));
+        let retention = Retention::new(database.clone(), reports.clone(), config.retention.clone());
+        let retention = Arc::new(retention);
+        let seen = retention.clone();
+        metrics.gauge_source(Sampled::Size("ledger_rows"), move || seen.counted());
+        Told { reports, retention }
+    }
+
+    /// The settings are others now.
+    pub fn heed(&self, config: &Config) {
+        self.reports.heed(terms(config));
+        self.retention.heed(config.retention.clone());
+    }
+}
+
+fn terms(config: &Config) -> Terms {
+    // It has been checked.
+    let zone = Zone::named(&config.reports.time_zone).unwrap_or_default();
+    Terms { zone, currency: config.prices.currency.as_str().into() }
+}
