@@ -120,10 +120,9 @@ impl<'a> Making<'a> {
     fn trip(&mut self, trip: &TripEntry<'_>) {
         let Some((account, subject)) = self.whose(trip.account, trip.subject) else { return };
         let at = moment(&trip.request);
-        let charge = {
-            let [model, _, _, _, operation, _] = &self.subjects.names[subject];
-            self.prices.trip(Matter { operation: self::operation(operation), model, at }, &trip.observed)
-        };
+        let [model, _, _, _, operation, _] = &self.subjects.names[subject];
+        let matter = Matter { operation: self::operation(operation), model, at };
+        let charge = self.prices.trip(matter, &trip.observed);
         let mut row = Part::of(trip.request, account, subject);
         row.figures(&trip.observed);
         row.set(Column::FirstToken, trip.first_token.map(|time| narrow(micros(time))));
