@@ -342,7 +342,7 @@ async fn a_hit_that_was_left_takes_nothing_with_it_that_it_had_not_brought() {
     for ground in grounds() {
         let folder = tempfile::tempdir().expect("a folder");
         let database = database(&ground);
-        let chance = Chance::new(folder.path(), &database, u32::MAX, 3);
+        let mut chance = Chance::new(folder.path(), &database, u32::MAX, 3);
         let call =
             CallFacts { operation: Operation::Chat, streamed: true, model: "a".into(), digest: "d".into() };
         let subject = chance.spool.symbols().subject(ROUTES[0], Some(&call));
