@@ -28,11 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const DATABASE: &str = "PANNIER__STORE__DATABASE";
 const ADMIN_KEY: &str = "pk-bench-admin-5d1c0f2e7b6a4938";
 /// Nothing is removed meanwhile.
-const KEPT: [(&str, &str); 2] = [("PANNIER__AUTH__ADMIN_KEY", ADMIN_KEY), ("PANNIER__REPORTS__ZONE", "UTC")];
+const KEPT: [(&str, &str); 2] =
+    [("PANNIER__AUTH__ADMIN_KEY", ADMIN_KEY), ("PANNIER__RETENTION__MAX_ROWS", "0")];
 const UP: &str = "pannier_dependency_up{dep=\"ledger\"}";
 
-const REPORT: &str = "/usage?period=last-month&by=key,model&format=json";
-const LIST: &str = "/usage/requests?period=last-month&format=csv";
+const REPORT: &str = "/usage?period=last-month&zone=UTC&by=key,model&format=json";
+const LIST: &str = "/usage/requests?period=last-month&zone=UTC&format=csv";
 
 pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let rows = match (ground.options.quick, ground.options.full) {
@@ -68,7 +69,7 @@ fn begin(ground: &Ground, settings: &[(&str, &str)]) -> anyhow::Result<()> {
     ensure!(answer.status == 200, "status {}", answer.status);
     await_figure(&contender, UP, "1")?;
     let begun = Instant::now();
-    let asked = get(contender.port, "/usage?by=key&format=json&period=month");
+    let asked = get(contender.port, "/usage?by=key&format=json");
     while !String::from_utf8_lossy(&Connection::open(contender.port)?.exchange(&asked)?.body)
         .contains("bench")
     {
@@ -136,7 +137,7 @@ fn report(contender: &Contender, rows: u64) -> anyhow::Result<Duration> {
     let told = String::from_utf8_lossy(&answer.body);
     ensure!(answer.status == 200, "status {}: {told}", answer.status);
     let told: serde_json::Value = serde_json::from_str(&told)?;
-    let lines = told["rows"].as_array().or(told.as_array()).context("no lines in the report")?;
+    let lines = told["lines"].as_array().context("no lines in the report")?;
     let requests: u64 = lines.iter().filter_map(|line| line["requests"].as_u64()).sum();
     ensure!(requests == rows, "the report is about {requests} requests");
     Ok(answer.whole)
