@@ -111,8 +111,8 @@ struct Office {
 #[derive(Default)]
 struct Books {
     held: HashMap<CacheKey, Arc<Held>>,
-    /// To be given back.
-    returned: Vec<Holding>,
+    /// Dropped since then, and not given back yet: what nobody here holds, and others still see as taken.
+    returned: HashMap<CacheKey, (Token, Instant)>,
 }
 
 #[derive(Debug)]
@@ -144,6 +144,10 @@ impl Leases {
     /// Takes the lease of `key`, if nobody has it.
     pub async fn take(&self, key: &CacheKey) -> Taken {
         let office = &self.0;
+        if office.lock().returned.contains_key(key) {
+            // It would only be waited for until this very replica has given it back.
+            return Taken::Alone;
+        }
         let serial = office.serial.fetch_add(1, Ordering::Relaxed);
         let token = Token(format!("{}:{serial}", office.owner));
         // From here on it may be ours without our knowing: whatever keeps us from the answer, it is given back.
@@ -181,7 +185,10 @@ impl Leases {
             tokio::select! {
                 () = stopped(&mut stop) => break,
                 () = office.returned.notified() => office.give_back().await,
-                _ = renewal.tick() => office.renew().await,
+                _ = renewal.tick() => {
+                    office.renew().await;
+                    office.give_back().await;
+                }
             }
         }
         office.give_back().await;
@@ -199,9 +206,10 @@ impl Leases {
         !self.holds(key) && matches!(look().await, Some(Ok(true)))
     }
 
-    /// How many are held.
+    /// How many are held, or were and are not given back yet.
     pub fn held(&self) -> usize {
-        self.0.lock().held.len()
+        let books = self.0.lock();
+        books.held.len() + books.returned.len()
     }
 }
 
@@ -213,8 +221,8 @@ struct Unsure<'a> {
 
 impl Drop for Unsure<'_> {
     fn drop(&mut self) {
-        if let Some(taking) = self.taking.take() {
-            self.office.lock().returned.push(taking);
+        if let Some((key, token)) = self.taking.take() {
+            self.office.lock().returned.insert(key, (token, Instant::now()));
             self.office.returned.notify_one();
         }
     }
@@ -241,7 +249,7 @@ impl Drop for Lease {
             books.held.remove(&self.key);
         }
         if self.held.until().is_some() {
-            books.returned.push((self.key, self.held.token.clone()));
+            books.returned.insert(self.key, (self.held.token.clone(), Instant::now()));
             drop(books);
             self.office.returned.notify_one();
         }
@@ -314,10 +322,21 @@ impl Office {
     }
 
     async fn give_back(&self) {
-        let returned = std::mem::take(&mut self.lock().returned);
-        for returned in returned.chunks(AT_ONCE) {
-            // What is not given back now is over soon.
-            let _ = self.ask("release", UPKEEP, self.locks.release(returned)).await;
+        let owed: Vec<Holding> =
+            self.lock().returned.iter().map(|(key, (token, _))| (*key, token.clone())).collect();
+        for owed in owed.chunks(AT_ONCE) {
+            let given = matches!(self.ask("release", UPKEEP, self.locks.release(owed)).await, Some(Ok(())));
+            let mut books = self.lock();
+            for (key, token) in owed {
+                // What cannot be given back is over by itself.
+                if books
+                    .returned
+                    .get(key)
+                    .is_some_and(|(other, since)| other == token && (given || since.elapsed() > TERM))
+                {
+                    books.returned.remove(key);
+                }
+            }
         }
     }
 
