@@ -37,7 +37,9 @@ async fn round_of(
     round: u64,
     seed: u64,
 ) -> Vec<Had> {
-    let mut pannier = ground.launch_under(&written(prices), upstream).start().await;
+    let launch = ground.launch_under(&written(prices), upstream);
+    let fsync = if round % 3 == 2 { "each" } else { "100ms" };
+    let mut pannier = launch.set("ledger.fsync", fsync).start().await;
     let first = |n: u64| (round * 8 + n + 1) * 1_000_000;
     let begin = |n| tokio::spawn(client(pannier.addr, first(n), seed ^ first(n)));
     let clients: Vec<_> = (0..8).map(begin).collect();
