@@ -6,12 +6,7 @@ use std::time::Duration;
 
 #[tokio::test]
 async fn who_leaves_a_joined_trip_pays_nothing_and_saves_nothing() {
-    let ground = Ground::File(TempDir::new().expect("a folder"));
-    let upstream = Upstream::start().await;
-    let gate = Gate::closed();
-    let mut acts = Figures::of(7).acts(true);
-    acts.insert(2, Act::Wait(gate.clone()));
-    upstream.always(CHAT, acts);
+    let (ground, upstream, gate) = halfway(7).await;
     let pannier = ground.launch(&upstream).start().await;
     let (mut first, mut second) = (pannier.open().await, pannier.open().await);
     first.ask(&ask(7, true)).await;

@@ -46,12 +46,7 @@ async fn a_day_of_requests_is_in_the_books_to_the_last_token() {
 
 #[tokio::test]
 async fn whoever_began_a_trip_pays_for_it_also_when_another_reads_its_end() {
-    let ground = Ground::File(TempDir::new().expect("a folder"));
-    let upstream = Upstream::start().await;
-    let gate = Gate::closed();
-    let mut acts = Figures::of(7).acts(true);
-    acts.insert(2, Act::Wait(gate.clone()));
-    upstream.always(CHAT, acts);
+    let (ground, upstream, gate) = halfway(7).await;
     let pannier = ground.launch(&upstream).start().await;
     let (mut first, mut second) = (pannier.open().await, pannier.open().await);
     first.ask(&ask(7, true)).await;

@@ -187,6 +187,15 @@ fn id_of(fields: &[(String, String)]) -> String {
     field.expect("a request id").1.replace('-', "")
 }
 
+/// Whose upstream has begun to stream the answer to `number`, and goes on when it is let.
+async fn halfway(number: u64) -> (Ground, Upstream, Gate) {
+    let (upstream, gate) = (Upstream::start().await, Gate::closed());
+    let mut acts = Figures::of(number).acts(true);
+    acts.insert(2, Act::Wait(gate.clone()));
+    upstream.always(CHAT, acts);
+    (Ground::File(TempDir::new().expect("a folder")), upstream, gate)
+}
+
 /// Ends it in peace: all that is in its spool is in the database then.
 async fn end(mut pannier: Pannier) {
     pannier.signal("TERM");

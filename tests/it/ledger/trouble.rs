@@ -39,36 +39,30 @@ async fn is_complete(ground: &Ground, served: &Served) {
     assert_eq!((book.sum(Figure::Trips), book.sum(Figure::Cost)), (served.len() as i64, cost));
 }
 
-#[tokio::test]
-async fn a_database_that_is_away_is_waited_for() {
+/// That a server is waited for from where it is taken away until it is back.
+async fn is_waited_for(away: fn(&mut Postgres), back: fn(&mut Postgres)) {
     let Some(server) = Postgres::start() else { return };
     let mut ground = Ground::Server(Box::new(server), TempDir::new().expect("a folder"));
     let (upstream, served) = upstream().await;
     let pannier = ground.launch(&upstream).start().await;
     endures(&pannier, 0..1).await;
-    ground.server().stop_immediately();
+    away(ground.server());
     endures(&pannier, 1..30).await;
     becomes(&pannier, false).await;
-    ground.server().start_again();
+    back(ground.server());
     becomes(&pannier, true).await;
     end(pannier).await;
     is_complete(&ground, &served).await;
 }
 
 #[tokio::test]
+async fn a_database_that_is_away_is_waited_for() {
+    is_waited_for(Postgres::stop_immediately, Postgres::start_again).await;
+}
+
+#[tokio::test]
 async fn a_database_that_says_nothing_is_waited_for() {
-    let Some(server) = Postgres::start() else { return };
-    let mut ground = Ground::Server(Box::new(server), TempDir::new().expect("a folder"));
-    let (upstream, served) = upstream().await;
-    let pannier = ground.launch(&upstream).start().await;
-    endures(&pannier, 0..1).await;
-    ground.server().freeze();
-    endures(&pannier, 1..30).await;
-    becomes(&pannier, false).await;
-    ground.server().thaw();
-    becomes(&pannier, true).await;
-    end(pannier).await;
-    is_complete(&ground, &served).await;
+    is_waited_for(|server| server.freeze(), |server| server.thaw()).await;
 }
 
 #[tokio::test]
