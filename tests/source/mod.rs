@@ -57,13 +57,8 @@ pub fn house() -> Vec<SourceFile> {
     house.iter().map(|(path, text)| SourceFile::parse(path, text)).collect()
 }
 
-/// Every file below `src/` that is itself a test, sorted by path.
-#[allow(dead_code, reason = "the floors ask nothing of tests")]
-pub fn tests() -> Vec<Text> {
-    tests_and_house().0
-}
-
-fn tests_and_house() -> (Vec<Text>, Vec<Text>) {
+/// Every file below `src/`, sorted by path: those that are themselves tests, and those that are not.
+pub fn tests_and_house() -> (Vec<Text>, Vec<Text>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut texts = Vec::new();
     collect(&root, &root, &mut texts);

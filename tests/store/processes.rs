@@ -1,4 +1,4 @@
-//! Several processes on one database. Each is this very program, told by its environment what to do.
+//! Several processes on one database. Each is this very program, told by its environment that it is another.
 
 use crate::stage::{Ground, HOUR, Stage, key, options, parcels};
 use pannier::cache::{Fault, Tier};
@@ -8,52 +8,26 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const DEED: &str = "PANNIER_TEST_DEED";
+/// Where a run of a test as another process finds the database.
 const WHERE: &str = "PANNIER_TEST_WHERE";
 
-/// Another process, which does `deed` on `place`.
-fn other(deed: &str, place: &str) -> Child {
+/// Another process, which does its part of `test` on `place`.
+fn other(test: &str, place: &str) -> Child {
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new(program);
-    command.args(["--exact", "processes::as_another_process", "--ignored", "--nocapture"]);
-    command.env(DEED, deed).env(WHERE, place).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("another process")
+    command.args(["--exact", &format!("processes::{test}"), "--nocapture"]).env(WHERE, place);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("another process")
+}
+
+/// The database, where this is such another process.
+fn as_another() -> Option<Place> {
+    std::env::var(WHERE).ok().map(|place| Place::parse(&place).expect("a place"))
 }
 
 /// Waits until it says `word`.
 fn until(other: &mut Child, word: &str) {
     let lines = BufReader::new(other.stdout.as_mut().expect("its output")).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.contains(word)), "it never says {word}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "what the other tests here start as another process"]
-async fn as_another_process() {
-    let (Ok(deed), Ok(place)) = (std::env::var(DEED), std::env::var(WHERE)) else { return };
-    let place = Place::parse(&place).expect("a place");
-    match deed.as_str() {
-        "hold" => {
-            let stage = Stage::open(place).await;
-            stage.tier.keep(&parcels(0..10, 100)).await.expect("keep");
-            println!("\nholding");
-            tokio::time::sleep(HOUR).await;
-        }
-        "fill" => {
-            let stage = Stage::open(place).await;
-            for round in 0..20 {
-                stage.tier.keep(&parcels(round * 10..round * 10 + 100, 100)).await.expect("keep");
-                let found = stage.tier.find(&(0..300).map(key).collect::<Vec<_>>()).await.expect("find");
-                assert!(found.iter().flatten().count() >= 100);
-            }
-            stage.stop().await;
-        }
-        "migrate" => {
-            println!("\nmigrating");
-            let store = Store::open(&place, &options(), &slow_steps()).await.expect("open");
-            store.close().await;
-        }
-        other => panic!("{other}"),
-    }
 }
 
 /// Steps that take long enough to be killed in.
@@ -69,8 +43,14 @@ fn slow_steps() -> Migrations {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_belongs_to_one() {
+    if let Some(place) = as_another() {
+        let stage = Stage::open(place).await;
+        stage.tier.keep(&parcels(0..10, 100)).await.expect("keep");
+        println!("\nholding");
+        return tokio::time::sleep(HOUR).await;
+    }
     let ground = Ground::file();
-    let mut holder = other("hold", &ground.path().to_string_lossy());
+    let mut holder = other("a_file_belongs_to_one", &ground.path().to_string_lossy());
     until(&mut holder, "holding");
     let stage = Stage::closed(ground.place(), 1 << 30);
     assert_eq!(stage.tier.open().await, Err(Fault::Refused));
@@ -86,9 +66,18 @@ async fn a_file_belongs_to_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_belongs_to_all() {
+    if let Some(place) = as_another() {
+        let stage = Stage::open(place).await;
+        for round in 0..20 {
+            stage.tier.keep(&parcels(round * 10..round * 10 + 100, 100)).await.expect("keep");
+            let found = stage.tier.find(&(0..300).map(key).collect::<Vec<_>>()).await.expect("find");
+            assert!(found.iter().flatten().count() >= 100);
+        }
+        return stage.stop().await;
+    }
     let Some(postgres) = Postgres::start() else { return };
     // All begin at once, on an empty database.
-    let others: Vec<Child> = (0..4).map(|_| other("fill", &postgres.url())).collect();
+    let others: Vec<Child> = (0..4).map(|_| other("a_server_belongs_to_all", &postgres.url())).collect();
     for other in others {
         let output = other.wait_with_output().expect("its end");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -102,6 +91,11 @@ async fn a_server_belongs_to_all() {
 /// S-14: killed at many moments while it makes tables: there are none, or all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_survives_being_killed() {
+    if let Some(place) = as_another() {
+        println!("\nmigrating");
+        let store = Store::open(&place, &options(), &slow_steps()).await.expect("open");
+        return store.close().await;
+    }
     let mut grounds = vec![Ground::file()];
     grounds.extend(Ground::server());
     for ground in grounds {
@@ -110,7 +104,7 @@ async fn a_migration_survives_being_killed() {
             Ground::Server(server) => server.url(),
         };
         for milliseconds in [1, 3, 6, 10, 15, 20, 30, 45] {
-            let mut migrating = other("migrate", &address);
+            let mut migrating = other("a_migration_survives_being_killed", &address);
             until(&mut migrating, "migrating");
             std::thread::sleep(Duration::from_millis(milliseconds));
             migrating.kill().expect("kill");
