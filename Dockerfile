@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# docker build -t pannier . && docker run -p 8000:8000 -e OLLAMA_HOST=http://host.docker.internal:11434 pannier
+# docker build -t pannier . && docker run -p 8000:8000 --add-host host.docker.internal:host-gateway \
+#   -e OLLAMA_HOST=http://host.docker.internal:11434 pannier
 
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
@@ -19,6 +20,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM debian:bookworm-slim
 # A number, so that an orchestrator can see that it is not root.
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/pannier pannier
+# Whom to believe where Ollama, Redis or PostgreSQL are reached over TLS.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /usr/local/bin/pannier /usr/local/bin/pannier
 USER 10001
 WORKDIR /var/lib/pannier
