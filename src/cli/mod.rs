@@ -103,8 +103,8 @@ impl Cli {
     ) -> anyhow::Result<()> {
         let sources = self.options.sources(environment);
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::run(load(&sources)?),
-            Command::Check => check::run(&load(&sources)?, out),
+            Command::Serve => serve::run(load(&sources)?.fit_to_serve()?),
+            Command::Check => check::run(&load(&sources)?.fit_to_serve()?, out),
             Command::Config(options) => options.run(&sources, out),
             Command::Cache(options) => options.run(&load(&sources)?.config, out),
             Command::Embed(options) => options.run(&load(&sources)?.config, out),

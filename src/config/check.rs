@@ -81,6 +81,20 @@ fn check_reports(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
+/// What Pannier cannot serve with, though its other commands can work with it: whoever points clients here by
+/// `OLLAMA_HOST` has it in the environment of those, too.
+pub(super) fn looped(config: &Config) -> Option<Finding> {
+    let (server, upstream) = (&config.server, &config.upstream);
+    let listens = [("server.listen", server.listen), ("server.admin_listen", server.admin_listen)];
+    let urls = std::iter::once(("upstream.url", &upstream.url))
+        .chain(upstream.embedding_urls.iter().map(|url| ("upstream.embedding_urls", url)));
+    urls.flat_map(|url| listens.map(|listen| (url, listen)))
+        .find(|((_, url), (_, listen))| url.reaches(*listen))
+        .map(|((path, url), (name, _))| {
+            (path, format!("{} is where Pannier itself listens ({name})", url.authority()))
+        })
+}
+
 /// What does no harm, but is hardly what somebody wanted.
 pub(super) fn odd(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();

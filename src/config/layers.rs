@@ -157,6 +157,24 @@ impl Sources {
     }
 }
 
+// === impl Loaded ===
+
+impl Loaded {
+    /// Whether Pannier can serve with these settings.
+    ///
+    /// # Errors
+    /// When the upstream is seen to be Pannier itself.
+    pub fn fit_to_serve(self) -> Result<Loaded, Problems> {
+        match check::looped(&self.config) {
+            None => Ok(self),
+            Some((path, message)) => {
+                let origin = origin_of(&self.settings, path);
+                Err(Problems(vec![origin.problem(format!("{path}: {message}"))]))
+            }
+        }
+    }
+}
+
 // === impl Setting ===
 
 impl Setting {

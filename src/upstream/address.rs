@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The port of an Ollama that says nothing else.
 const OLLAMA_PORT: u16 = 11434;
@@ -85,6 +85,20 @@ impl Address {
         };
         self.host = loopback.to_string();
         self
+    }
+
+    /// Whether whoever dials this reaches what listens on `listen`. Of names only `localhost` is known.
+    pub fn reaches(&self, listen: SocketAddr) -> bool {
+        let dialled: Option<IpAddr> = match self.host.as_str() {
+            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+            host => host.parse().ok(),
+        };
+        let (own, is_all) = (listen.ip(), listen.ip().is_unspecified());
+        let is_own = |ip: IpAddr| match is_all {
+            true => ip.is_loopback() && (ip.is_ipv4() || own.is_ipv6()),
+            false => ip == own,
+        };
+        self.port == listen.port() && dialled.is_some_and(is_own)
     }
 
     /// `host:port`, with the brackets that an IPv6 address needs: fit for `Host` and for dialling.
@@ -218,6 +232,28 @@ mod tests {
     fn a_target_is_read_as_ollamas_clients_read_it() {
         for (name, value, expected) in CONNECTABLE {
             assert_eq!(Address::parse(value).unwrap().connectable().to_string(), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_it_reaches_on_this_machine_is_known() {
+        for (url, listen, expected) in [
+            ("127.0.0.1:8000", "127.0.0.1:8000", true),
+            ("localhost:8000", "127.0.0.1:8000", true),
+            ("0.0.0.0:8000", "127.0.0.1:8000", true),
+            ("127.0.0.1:8000", "0.0.0.0:8000", true),
+            ("localhost:8000", "[::]:8000", true),
+            ("[::1]:8000", "[::]:8000", true),
+            ("10.0.0.1:8000", "10.0.0.1:8000", true),
+            ("127.0.0.1:8001", "127.0.0.1:8000", false),
+            ("10.0.0.1:8000", "0.0.0.0:8000", false),
+            ("[::1]:8000", "0.0.0.0:8000", false),
+            ("127.0.0.2:8000", "127.0.0.1:8000", false),
+            ("localhost:8000", "[::1]:8000", false),
+            ("example.com:8000", "0.0.0.0:8000", false),
+        ] {
+            let address = Address::parse(url).unwrap().connectable();
+            assert_eq!(address.reaches(listen.parse().unwrap()), expected, "{url} {listen}");
         }
     }
 

@@ -8,13 +8,13 @@ use super::line::{Line, is_quiet};
 use super::link::Link;
 use super::opening::{Opening, Socket, unreachable};
 use super::pool::Pool;
+use super::presence::Presence;
 use super::target::off_if_zero;
 use crate::domain::{Error, Kind};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::Full;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// A request, ready to go.
@@ -44,8 +44,7 @@ pub struct Client {
     lines: Pool<Socket>,
     host: HeaderValue,
     via: HeaderValue,
-    /// What the last attempt to connect came to: one of `UNTRIED`, `DOWN`, `UP`.
-    state: AtomicU8,
+    pub(super) presence: Presence,
 }
 
 /// How long an answer may keep us waiting.
@@ -55,10 +54,6 @@ pub struct Timeouts {
     pub first_byte: Option<Duration>,
     between_bytes: Option<Duration>,
 }
-
-const UNTRIED: u8 = 0;
-const DOWN: u8 = 1;
-const UP: u8 = 2;
 
 /// An answer on its way.
 pub struct Incoming {
@@ -93,7 +88,7 @@ impl Client {
             lines: Pool::new(most, idle),
             host: HeaderValue::try_from(target.authority()).expect(written),
             via: HeaderValue::try_from(format!("1.1 {instance}")).expect(written),
-            state: AtomicU8::new(UNTRIED),
+            presence: Presence::default(),
             target,
         })
     }
@@ -117,15 +112,14 @@ impl Client {
         self.timeouts
     }
 
-    /// Whether the upstream could be reached when last tried.
+    /// Whether the upstream could be reached when last tried, and is not Pannier itself.
     pub fn is_up(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == UP
+        self.presence.is_up()
     }
 
-    /// Notes what somebody else's attempt to connect came to.
+    /// Notes what an attempt to connect came to, somebody else's too.
     pub fn note(&self, up: bool) {
-        let now = if up { UP } else { DOWN };
-        if self.state.swap(now, Ordering::Relaxed) != now {
+        if self.presence.connected(up) {
             tracing::info!(url = self.target.url(), up, "upstream");
         }
     }

@@ -149,19 +149,14 @@ impl Inventory {
         self.view.load().models()
     }
 
-    /// Reads the names again and again: often while they are used, seldom otherwise.
+    /// Reads the names again and again: often while they are used or the upstream is away, seldom otherwise.
     pub async fn run(&self, mut shutdown: tokio::sync::watch::Receiver<bool>) {
         let mut last = Instant::now() - IDLE_REFRESH;
         loop {
             let due = self.used.swap(false, Ordering::Relaxed) || last.elapsed() >= IDLE_REFRESH;
-            if due || !self.client.is_up() {
+            if due || !(self.client.is_up() || self.client.presence.is_itself()) {
                 last = Instant::now();
-                if let Err(error) = self.read_since(last).await
-                    && error.kind == Kind::Loop
-                {
-                    self.client.note(false);
-                    tracing::error!(url = self.client.target().url(), "the upstream is Pannier itself");
-                }
+                let _ = self.read_since(last).await;
             }
             self.client.sweep();
             tokio::select! {
@@ -211,6 +206,10 @@ impl Inventory {
         }
         last.began = Some(Instant::now());
         let read = self.read().await;
+        let itself = read.as_ref().is_err_and(|error| error.kind == Kind::Loop);
+        if self.client.presence.met(itself) && itself {
+            tracing::error!(url = self.client.target().url(), "the upstream is Pannier itself");
+        }
         last.failed = read.as_ref().err().map(|error| (Instant::now(), error.clone()));
         read.inspect_err(|_| self.fresh_until.store(0, Ordering::Release))
     }

@@ -13,6 +13,7 @@ mod loaded;
 mod opening;
 mod origins;
 mod pool;
+mod presence;
 mod target;
 
 pub use client::{Client, Head, Incoming, UpstreamCall, limited};

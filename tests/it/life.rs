@@ -343,13 +343,10 @@ async fn a_running_stream_survives_a_reload() {
 #[tokio::test]
 async fn a_loop_is_noticed() {
     let address = free_address().to_string();
+    let (status, said) = Launch::new(&format!("http://{address}")).listen(&address).run().await;
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("{address} is where Pannier itself listens")), "{said}");
     let loops = |reply: &Reply| assert_eq!((reply.status(), reply.code()), (508, Some("loop_detected")));
-    let direct = tokio::spawn(Launch::new(&format!("http://{address}")).listen(&address).start()).await;
-    if let Ok(pannier) = direct {
-        for ask in [Ask::get("/api/tags"), route("/api/chat").ask(false)] {
-            loops(&pannier.ask(&ask).await);
-        }
-    }
     // Around a corner it can only be noticed when something goes round.
     let (here, there) = (free_address().to_string(), free_address().to_string());
     let one = Launch::new(&format!("http://{there}")).listen(&here).start().await;
@@ -359,4 +356,10 @@ async fn a_loop_is_noticed() {
         loops(&one.ask(&ask).await);
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
+    // It is no upstream, and is named once, however often it is met.
+    loops(&one.ask(&route("/api/chat").ask(false)).await);
+    assert_eq!(one.house("/readyz").await.status(), 503);
+    let named = || one.output().matches("the upstream is Pannier itself").count();
+    eventually("it is named", || async { (named() > 0).then_some(()) }).await;
+    assert_eq!(named(), 1, "{}", one.output());
 }

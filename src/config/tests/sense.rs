@@ -88,3 +88,17 @@ fn a_port_that_ollama_would_ignore_is_a_warning() {
         "OLLAMA_HOST: upstream.url: `66000` is no port; 11434 is used, as Ollama does"
     );
 }
+
+/// Whoever points clients at Pannier by `OLLAMA_HOST` has that in the environment of its own commands as well.
+#[test]
+fn only_serving_is_refused_where_the_upstream_is_pannier_itself() {
+    for (variable, value, expected) in [
+        ("OLLAMA_HOST", "localhost:8000", "OLLAMA_HOST: upstream.url: localhost:8000 is where"),
+        ("PANNIER__UPSTREAM__URL", "http://127.0.0.1:8001", "itself listens (server.admin_listen)"),
+        ("PANNIER__UPSTREAM__EMBEDDING_URLS", "['10.0.0.1', '127.0.0.1:8000']", "upstream.embedding_urls: "),
+    ] {
+        let found = problems(loaded(&[(variable, value)]).fit_to_serve());
+        assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
+    }
+    assert!(loaded(&[]).fit_to_serve().is_ok());
+}
