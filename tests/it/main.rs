@@ -19,6 +19,7 @@ mod door;
 mod embed;
 mod figures;
 mod flights;
+mod forwarded;
 mod host_origin;
 mod keys;
 mod lane;
