@@ -7,6 +7,7 @@ mod embed;
 mod healthcheck;
 mod house;
 mod keys;
+mod out;
 mod prices;
 mod reports;
 mod serve;
@@ -20,6 +21,8 @@ use embed::{Incomplete, Stopped};
 use house::{Refused, Silent};
 use std::io::Write;
 use std::path::PathBuf;
+
+pub use out::Out;
 
 /// A sidecar in front of Ollama that remembers, counts and watches what passes.
 #[derive(Debug, Parser)]
@@ -43,8 +46,8 @@ Exit codes:
   130  stopped by Ctrl-C (embed)
 
 Settings are read from the built-in defaults, then the file, then the environment
-(PANNIER__SECTION__KEY, and names such as OLLAMA_HOST), then the options above; `pannier config` shows
-each value and where it came from.";
+(PANNIER__SECTION__KEY, and names such as OLLAMA_HOST), then the options above; `pannier config`
+shows each value and where it came from.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -251,3 +251,14 @@ async fn without_a_tier_the_memory_is_exported() {
     assert!(told(&pannier, &["export"]).await.is_empty());
     assert_eq!(pannier.administer(Ask::new("DELETE", &place)).await.fine().json()["deleted"], 0);
 }
+
+#[tokio::test]
+async fn a_reader_who_has_had_enough_is_no_fault() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pannier"));
+    command.arg("config").env_clear().stdout(writer).stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("start pannier");
+    let ended = within("the command to end", child.wait_with_output()).await.expect("output");
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}

@@ -49,6 +49,7 @@ struct Which {
     /// By its full name, as in llama3:latest
     #[arg(long)]
     model: Option<String>,
+    /// Of the keys of this team; whoever has none is in `default`
     #[arg(long)]
     team: Option<String>,
 }

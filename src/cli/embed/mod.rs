@@ -57,16 +57,16 @@ pub(super) struct Options {
 }
 
 const NOTES: &str = "\
-A text that has no vector is named on standard error with its line, stands in the output as an error (in an .npy
-as a row of NaN), and loses nothing else: the exit code is then 6.
+A text that has no vector is named on standard error with its line, stands in the output as an
+error (in an .npy as a row of NaN), and loses nothing else: the exit code is then 6.
 
-Ctrl-C ends it with what is written so far, which is whole; the exit code is then 130. What has been embedded is
-known to Pannier for as long as it keeps it (cache.embedding_ttl): the same command again gets to where it was
-without asking the model.";
+Ctrl-C ends it with what is written so far, which is whole; the exit code is then 130. What has
+been embedded is known to Pannier for as long as it keeps it (cache.embedding_ttl): the same
+command again gets to where it was without asking the model.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// {\"line\": 1, \"id\": …, \"embedding\": […]}, a text a line
+    /// {"line": 1, "id": …, "embedding": […]}, a text a line
     Jsonl,
     /// line,id,error and a column a number
     Csv,
