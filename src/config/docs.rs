@@ -27,7 +27,7 @@ const LAYERS: &str = r#"Settings are read from four places. Each wins over those
 
 1. the defaults below (`config/default.toml`, compiled in; `pannier config --default` prints it);
 2. a TOML file: `--config FILE`, else the one that `PANNIER_CONFIG` names;
-3. the environment: `PANNIER__SECTION__KEY`, such as `PANNIER__CACHE__MEMORY=1GiB`. Lists and tables are
+3. the environment: `PANNIER__SECTION__KEY`, such as `PANNIER__MEMORY__CAPACITY=1GiB`. Lists and tables are
    written in TOML: `PANNIER__AUTH__KEYS='[{ name = "alice", key = "..." }]'`;
 4. the command line: `--listen`, `--admin-listen`, `--upstream`, `--data-dir`.
 

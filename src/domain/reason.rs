@@ -108,6 +108,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_is_explained_to_operators() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cache.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for reason in Reason::ALL {
+            assert!(page.contains(&format!("`{}`", reason.label())), "{reason:?} is not in docs/cache.md");
+        }
+    }
+
+    #[test]
     fn each_has_a_label_of_its_own_that_is_a_token() {
         for (at, reason) in Reason::ALL.iter().enumerate() {
             let label = reason.label();
