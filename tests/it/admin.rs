@@ -17,25 +17,26 @@ fn is_problem(reply: &Reply, status: u16, code: &str) {
 #[tokio::test]
 async fn a_head_has_a_deadline_here_too() {
     let upstream = Upstream::start().await;
-    let pannier = Launch::before(&upstream).set("server.header_timeout", "400ms").start().await;
+    let pannier = Launch::before(&upstream).set("server.header_timeout", "1s").start().await;
     let mut half = Wire::open(pannier.admin).await;
     half.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n").await;
     is_problem(&half.reply("GET").await, 408, "request_timeout");
     half.hung_up().await;
 
+    let until_then = Duration::from_millis(950)..PROMPTLY;
     let begun = Instant::now();
     let mut trickle = Wire::open(pannier.admin).await;
-    while begun.elapsed() < Duration::from_secs(3) && trickle.try_send(b"x").await.is_ok() {
+    while begun.elapsed() < PROMPTLY && trickle.try_send(b"x").await.is_ok() {
         pause(40).await;
     }
-    assert!((350..1600).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!(until_then.contains(&begun.elapsed()), "{:?}", begun.elapsed());
 
     let begun = Instant::now();
     let mut lines = Wire::open(pannier.admin).await;
-    while begun.elapsed() < Duration::from_secs(3) && lines.try_send(b"\r\n").await.is_ok() {
+    while begun.elapsed() < PROMPTLY && lines.try_send(b"\r\n").await.is_ok() {
         pause(40).await;
     }
-    assert!((350..1600).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!(until_then.contains(&begun.elapsed()), "{:?}", begun.elapsed());
 
     // Who says nothing, at first or after an answer, is told nothing.
     let mut silent = Wire::open(pannier.admin).await;
@@ -50,24 +51,24 @@ async fn a_head_has_a_deadline_here_too() {
 async fn a_connection_lives_so_long() {
     let upstream = Upstream::start().await;
     let launch = Launch::before(&upstream)
-        .set("server.keepalive_timeout", "600ms")
+        .set("server.keepalive_timeout", "1s")
         .set("server.write_timeout", "300ms");
     let pannier = launch.start().await;
     let begun = Instant::now();
     let mut wire = Wire::open(pannier.admin).await;
-    while begun.elapsed() < Duration::from_secs(3) {
+    while begun.elapsed() < PROMPTLY {
         wire.ask(&Ask::get("/livez")).await;
         if wire.try_reply("GET").await.is_none_or(|reply| reply.field("connection") == Some("close")) {
             break;
         }
         pause(30).await;
     }
-    assert!((500..1600).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!((Duration::from_millis(950)..PROMPTLY).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 
     let mut deaf = Wire::open(pannier.admin).await;
+    deaf.exchange(&Ask::get("/livez")).await.fine();
     let scrape = Ask::get("/metrics").raw("localhost").repeat(2000);
     let _ = tokio::time::timeout(Duration::from_millis(200), deaf.try_send(&scrape)).await;
-    pannier.counts("pannier_connections", &[("listener", "admin")], 2.0).await;
     pannier.counts("pannier_connections", &[("listener", "admin")], 1.0).await;
 }
 

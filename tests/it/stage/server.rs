@@ -227,7 +227,7 @@ impl Pannier {
     /// Waits until the samples called `name` with these labels sum up to `value`.
     pub async fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Samples {
         let what = format!("{name}{labels:?} = {value}");
-        let until = Instant::now() + Duration::from_secs(3);
+        let until = Instant::now() + PATIENCE;
         loop {
             let samples = self.metrics().await;
             let sum = samples.sum(name, labels);
