@@ -50,9 +50,8 @@ async fn a_head_has_a_deadline_here_too() {
 #[tokio::test]
 async fn a_connection_lives_so_long() {
     let upstream = Upstream::start().await;
-    let launch = Launch::before(&upstream)
-        .set("server.keepalive_timeout", "1s")
-        .set("server.write_timeout", "300ms");
+    let launch =
+        Launch::before(&upstream).set("server.keepalive_timeout", "1s").set("server.write_timeout", "300ms");
     let pannier = launch.start().await;
     let begun = Instant::now();
     let mut wire = Wire::open(pannier.admin).await;

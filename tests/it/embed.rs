@@ -93,7 +93,7 @@ async fn lines_become_json_lines_in_their_order() {
 #[tokio::test]
 async fn what_is_over_is_given_while_the_upstream_is_down_and_that_is_said() {
     let mut upstream = embedding_upstream().await;
-    let settings = "[cache]\nstale_if_error = \"1h\"\nembedding_ttl = \"1500ms\"\n";
+    let settings = "[cache]\nstale_if_error = \"1h\"\nembedding_ttl = \"3s\"\n";
     let pannier = Launch::before(&upstream).file(settings).start().await;
     let (code, fresh, said) = embed_from(&pannier, "a\nb\n", &[]).await;
     assert!(code == 0 && said.contains("0 known before, 0 failed"), "{said}");

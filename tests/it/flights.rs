@@ -1,7 +1,7 @@
 //! One trip, many readers (RELIABILITY.md C-20 to C-25).
 
 use crate::stage::*;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::task::JoinSet;
 
 /// Lets `count` clients ask the same at once, and gives their answers back.
@@ -17,7 +17,7 @@ async fn crowd(pannier: &Pannier, ask: &Ask, count: usize, gate: &Gate) -> Vec<R
         (metrics.sum("pannier_http_requests_in_flight", &[("route", &ask.target)]) >= count as f64)
             .then_some(())
     };
-    eventually_within(6 * PATIENCE, "all have asked", under_way).await;
+    eventually_within(2 * PATIENCE, "all have asked", under_way).await;
     // A moment more, and Pannier has read them all.
     pause(300).await;
     gate.open();
@@ -159,20 +159,17 @@ async fn after_all_have_left_the_next_one_starts_anew() {
 #[tokio::test]
 async fn a_failing_trip_tells_all_its_readers() {
     let busy = r#"{"error":"server busy, please try again.  maximum pending requests exceeded"}"#;
-    let failures: [(Vec<Act>, u16); 3] = [
-        (json(503, busy), 503),
-        (vec![Act::Rst], 502),
-        (vec![Act::Pause(Duration::from_millis(900)), Act::Hang], 504),
-    ];
+    let failures: [(Vec<Act>, u16); 3] =
+        [(json(503, busy), 503), (vec![Act::Rst], 502), (vec![Act::Hang], 504)];
     for (acts, status) in failures {
         let upstream = Upstream::start().await;
         let chat = route("/api/chat");
         let gate = Gate::closed();
         upstream.always(chat.path, [vec![Act::Wait(gate.clone())], acts].concat());
-        let pannier = Launch::before(&upstream).set("upstream.first_byte_timeout", "800ms").start().await;
+        let pannier = Launch::before(&upstream).set("upstream.first_byte_timeout", "4s").start().await;
         let begun = Instant::now();
         let replies = crowd(&pannier, &chat.ask(true), 20, &gate).await;
-        assert!(begun.elapsed() < Duration::from_secs(3), "{status}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < PROMPTLY, "{status}: {:?}", begun.elapsed());
         for reply in &replies {
             assert_eq!(reply.status(), status);
             if status == 503 {
@@ -232,7 +229,7 @@ async fn a_slow_reader_hurts_nobody() {
         read += piece.len();
     }
     assert_eq!(read, total + chat.frames[0].len());
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
     // And the slow one has lost nothing.
     let mut read = 0;
     while let Ok(piece) = slow.piece().await {
@@ -297,7 +294,7 @@ async fn who_never_reads_is_cut_off() {
     let visit = upstream.visit(chat.path, 0).await;
     let begun = Instant::now();
     visit.hung_up().await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
 }
 
 /// Sharing keeps to the scope, and `no-store` takes no part in it.
@@ -355,7 +352,7 @@ async fn trips_under_way_are_bounded() {
         let mut wire = pannier.open().await;
         wire.ask(&ask(4)).await;
         pause(50).await;
-        (upstream.count(chat.path) == 4).then_some(())
+        (upstream.count(chat.path) >= 4).then_some(())
     })
     .await;
 }

@@ -181,7 +181,7 @@ async fn a_killed_holder_costs_one_call_and_no_longer_than_its_term() {
         one.signal("KILL");
         let killed = Instant::now();
         upstream.visit(CHAT, 1).await;
-        assert!(killed.elapsed() < TERM + Duration::from_secs(2), "{:?}", killed.elapsed());
+        assert!(killed.elapsed() < TERM + PROMPTLY, "{:?}", killed.elapsed());
         gate.open();
         for reply in replies(waiting).await {
             assert!(text(reply).contains("glad"));
@@ -251,10 +251,10 @@ async fn a_holder_that_slept_does_not_write_over_what_is_newer() {
         one.signal("STOP");
         let stopped = Instant::now();
         assert_eq!(text(replies(second).await.remove(0)), "answer 1");
-        assert!(stopped.elapsed() < TERM + Duration::from_secs(2), "{:?}", stopped.elapsed());
+        assert!(stopped.elapsed() < TERM + PROMPTLY, "{:?}", stopped.elapsed());
         // What it waited for has come before it can know anything else.
         gate.open();
-        pause(100).await;
+        pause(500).await;
         one.signal("CONT");
         assert_eq!(text(replies(first).await.remove(0)), "answer 0");
         let overtaken = [("cause", "overtaken")];

@@ -3,7 +3,6 @@
 use crate::stage::*;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinSet;
 
 const CHATS: [&str; 3] = ["/api/chat", "/v1/chat/completions", "/v1/messages"];
 
@@ -48,7 +47,7 @@ async fn u01_nobody_listens() {
         for &streamed in route(path).modes() {
             let begun = Instant::now();
             let reply = pannier.ask(&route(path).ask(streamed)).await;
-            assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
             is_own_error(&reply, path, 502, &["upstream_unreachable"]);
         }
     }
@@ -80,19 +79,15 @@ async fn u01_it_comes_back() {
 }
 
 /// A listener whose queue is full swallows connection attempts, as a dead host does.
-async fn black_hole() -> (TcpListener, JoinSet<()>) {
+async fn black_hole() -> (TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bind");
     let listener = socket.listen(1).expect("listen");
     let addr = listener.local_addr().expect("its address");
-    let mut waiting = JoinSet::new();
-    for _ in 0..8 {
-        waiting.spawn(async move {
-            let _connection = TcpStream::connect(addr).await;
-            std::future::pending().await
-        });
+    let mut waiting = Vec::new();
+    while let Ok(taken) = tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(addr)).await {
+        waiting.push(taken.expect("connect"));
     }
-    pause(50).await;
     (listener, waiting)
 }
 
@@ -105,10 +100,8 @@ async fn u02_connecting_goes_nowhere() {
     for path in CHATS {
         let begun = Instant::now();
         let reply = pannier.ask(&route(path).ask(false)).await;
-        let took = begun.elapsed();
         is_own_error(&reply, path, 504, &["upstream_timeout"]);
-        // It may have waited for names that somebody else was reading already.
-        assert!(took.as_millis() < 1200, "{took:?}");
+        assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
     }
     let reply = pannier.ask(&Ask::get("/api/tags")).await;
     is_own_error(&reply, "/api/tags", 504, &["upstream_timeout"]);
@@ -273,7 +266,7 @@ async fn u08_silence_before_the_head() {
         let reply = pannier.ask(&route.ask(false)).await;
         let took = begun.elapsed();
         is_own_error(&reply, route.path, 504, &["upstream_timeout"]);
-        assert!((300..900).contains(&took.as_millis()), "{}: {took:?}", route.path);
+        assert!((Duration::from_millis(300)..PROMPTLY).contains(&took), "{}: {took:?}", route.path);
         upstream.visit(route.path, 0).await.hung_up().await;
         assert_eq!(upstream.count(route.path), 1, "not sent again");
     }
@@ -285,7 +278,7 @@ async fn u08_silence_before_the_head() {
 #[tokio::test]
 async fn u09_silence_in_mid_stream() {
     let upstream = Upstream::start().await;
-    let pannier = Launch::before(&upstream).set("upstream.between_bytes_timeout", "300ms").start().await;
+    let pannier = Launch::before(&upstream).set("upstream.between_bytes_timeout", "1s").start().await;
     for path in CHATS {
         let route = route(path);
         let mut acts = route.acts(true);
@@ -295,7 +288,7 @@ async fn u09_silence_in_mid_stream() {
         let begun = Instant::now();
         let reply = pannier.ask(&route.ask(true)).await;
         let took = begun.elapsed();
-        assert!((300..900).contains(&took.as_millis()), "{path}: {took:?}");
+        assert!((Duration::from_secs(1)..PROMPTLY).contains(&took), "{path}: {took:?}");
         assert_eq!(reply.status(), 200);
         let rest = reply.text().split_off(route.frames[..2].concat().len());
         assert!(rest.contains("error"), "{path}: {rest:?}");
@@ -323,23 +316,24 @@ async fn timeouts_can_be_switched_off() {
 #[tokio::test]
 async fn u10_drips_pass_as_they_fall() {
     let upstream = Upstream::start().await;
-    let pannier = Launch::before(&upstream).set("upstream.between_bytes_timeout", "300ms").start().await;
+    let pannier = Launch::before(&upstream).set("upstream.between_bytes_timeout", "2s").start().await;
     let chat = route("/api/chat");
     let bytes = chat.bytes(true);
     let start = head(200, &["Content-Type: application/x-ndjson", "Transfer-Encoding: chunked"]);
-    let mut acts = vec![Act::Send(start)];
+    let gate = Gate::closed();
     let (drips, rest) = bytes.split_at(20);
-    for drip in drips {
-        acts.extend([Act::Chunk(vec![*drip]), Act::Pause(Duration::from_millis(30))]);
+    let mut acts = vec![Act::Send(start), Act::Chunk(vec![drips[0]]), Act::Wait(gate.clone())];
+    for drip in &drips[1..] {
+        acts.extend([Act::Chunk(vec![*drip]), Act::Pause(Duration::from_millis(125))]);
     }
     acts.extend([Act::Chunk(rest.to_vec()), Act::Chunk(Vec::new())]);
     upstream.always(chat.path, acts);
     let mut wire = pannier.open().await;
-    let begun = Instant::now();
     wire.ask(&chat.ask(true)).await;
     wire.head("POST").await;
+    // It comes before there is another.
     let mut seen = wire.piece().await.expect("the first drip");
-    assert!(begun.elapsed() < Duration::from_millis(300), "held back for {:?}", begun.elapsed());
+    gate.open();
     while let Ok(piece) = wire.piece().await {
         seen.extend(piece);
     }

@@ -42,7 +42,7 @@ fn silences() -> [(&'static str, Act, u16); 3] {
 #[tokio::test]
 async fn what_was_taken_on_a_fresh_connection_goes_up_once() {
     let upstream = without_kept_connections().await;
-    let pannier = Launch::before(&upstream).set("upstream.first_byte_timeout", "400ms").start().await;
+    let pannier = Launch::before(&upstream).set("upstream.first_byte_timeout", "1500ms").start().await;
     let large = vec![b'b'; 3 << 20];
     for path in ["/api/chat", "/v1/chat/completions", "/api/embed", "/api/show", "/api/blobs/sha256:1"] {
         for (what, act, status) in silences() {
@@ -66,7 +66,7 @@ async fn what_was_taken_on_a_fresh_connection_goes_up_once() {
 #[tokio::test]
 async fn what_was_taken_on_a_kept_connection_goes_up_twice_at_the_most() {
     let upstream = Upstream::start().await;
-    let pannier = Launch::before(&upstream).set("upstream.first_byte_timeout", "400ms").start().await;
+    let pannier = Launch::before(&upstream).set("upstream.first_byte_timeout", "1500ms").start().await;
     for path in PATHS {
         for (what, act, status) in silences() {
             // Kept connections there are.
@@ -96,8 +96,8 @@ const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
 /// again.
 async fn wrongs(path: &str, crooked: &[(&str, &str)]) -> Vec<String> {
     let upstream = Upstream::start().await;
-    let launch = Launch::before(&upstream).set("upstream.first_byte_timeout", "1s");
-    let pannier = launch.set("upstream.between_bytes_timeout", "1s").start().await;
+    let launch = Launch::before(&upstream).set("upstream.first_byte_timeout", "3s");
+    let pannier = launch.set("upstream.between_bytes_timeout", "3s").start().await;
     let mut wrong = Vec::new();
     for (what, raw) in crooked {
         let what = format!("{path} {what}");
@@ -105,7 +105,7 @@ async fn wrongs(path: &str, crooked: &[(&str, &str)]) -> Vec<String> {
         let question = ask(path).with("Cache-Control", "no-store");
         let mut wire = pannier.open().await;
         wire.ask(&question).await;
-        let Ok(reply) = tokio::time::timeout(Duration::from_secs(4), wire.reply("POST")).await else {
+        let Ok(reply) = tokio::time::timeout(PROMPTLY, wire.reply("POST")).await else {
             wrong.push(format!("{what}: hangs"));
             continue;
         };
@@ -219,7 +219,7 @@ async fn framings_that_agree_are_passed_on_as_one() {
 /// Heads without end: in advance, in one field, and byte by byte, each of which starts the clock anew.
 async fn endless(path: &str, acts: Vec<Act>) {
     let upstream = Upstream::start().await;
-    let pannier = Launch::before(&upstream).set("upstream.first_byte_timeout", "500ms").start().await;
+    let pannier = Launch::before(&upstream).set("upstream.first_byte_timeout", "1500ms").start().await;
     pannier.ask(&Ask::get("/api/version")).await.fine();
     upstream.always(path, [acts, vec![Act::Hang]].concat());
     let (before, begun) = (pannier.resident(), Instant::now());
@@ -229,7 +229,7 @@ async fn endless(path: &str, acts: Vec<Act>) {
         _ => (502, "upstream_aborted"),
     };
     is_own_error(&reply, path, status, &[code]);
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
     assert!(most < before + (16 << 20), "{} MiB more", (most - before) >> 20);
     upstream.visit(path, 0).await.hung_up().await;
     assert_eq!(upstream.count(path), 1, "sent again");
@@ -294,7 +294,7 @@ async fn early_answer(path: &str) {
     let _ = tokio::time::timeout(Duration::from_secs(1), wire.try_send(&raw)).await;
     let reply = wire.reply("POST").await;
     assert_eq!((reply.status(), reply.text().as_str()), (413, r#"{"error":"too large"}"#), "{path}");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{path}: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < PROMPTLY, "{path}: {:?}", begun.elapsed());
 }
 
 #[tokio::test]

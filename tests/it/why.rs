@@ -205,7 +205,7 @@ async fn who_asks_what_he_says_and_what_the_settings_say_are_told() {
 #[tokio::test]
 async fn a_changed_model_and_an_answer_that_is_over_are_seen() {
     let upstream = stage().await;
-    let launch = Launch::before(&upstream).set("cache.completion_ttl", "600ms");
+    let launch = Launch::before(&upstream).set("cache.completion_ttl", "2s");
     let pannier = launch.set("cache.database.enabled", "false").start().await;
     let known = chat(CANARY);
     tell(&pannier, &known).await;

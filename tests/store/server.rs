@@ -1,6 +1,6 @@
 //! What befalls a server.
 
-use crate::stage::{Stage, key, parcel, parcels};
+use crate::stage::{PROMPTLY, Stage, key, parcel, parcels};
 use pannier::cache::{Fault, Selection, Tier};
 use pannier::store::Place;
 use servers::Pooler;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// As whoever asks a tier bounds it.
-const BOUND: Duration = Duration::from_millis(50);
+const BOUND: Duration = Duration::from_millis(500);
 
 fn place(postgres: &Postgres) -> Place {
     Place::parse(&postgres.url()).expect("a place")
@@ -67,17 +67,16 @@ async fn a_crash_under_load_is_over_within_seconds() {
     let stage = Stage::running(place(&postgres), 1 << 30).await;
     stage.tier.keep(&parcels(0..16, 500)).await.expect("keep");
     let load = Load::on(&stage);
-    for round in 0..3 {
+    for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(300)).await;
         postgres.stop_immediately();
         tokio::time::sleep(Duration::from_millis(700)).await;
         postgres.start_again();
-        let (back, before) = (Instant::now(), load.hits());
+        let before = load.hits();
         stage.until("hits again", async |_| load.hits() > before + 16).await;
-        assert!(back.elapsed() < Duration::from_secs(5), "round {round}: {:?}", back.elapsed());
     }
     let longest = load.end().await;
-    assert!(longest < Duration::from_secs(1), "nobody hangs: {longest:?}");
+    assert!(longest < PROMPTLY, "nobody hangs: {longest:?}");
     stage.stop().await;
 }
 
@@ -91,14 +90,13 @@ async fn a_server_that_hangs_is_used_again_when_it_moves() {
     postgres.freeze();
     tokio::time::sleep(Duration::from_secs(12)).await;
     postgres.thaw();
-    let (back, before) = (Instant::now(), load.hits());
+    let before = load.hits();
     stage.until("hits again", async |_| load.hits() > before + 16).await;
-    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
     let longest = load.end().await;
-    assert!(longest < Duration::from_secs(1), "nobody hangs: {longest:?}");
-    stage.stop().await;
+    assert!(longest < PROMPTLY, "nobody hangs: {longest:?}");
     let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
-    assert_eq!(postgres.ask(open), "0");
+    stage.until("no transaction is left open", async |_| postgres.ask(open) == "0").await;
+    stage.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +106,7 @@ async fn it_may_come_later_than_pannier() {
     let stage = Stage::closed(place(&postgres), 1 << 30);
     let begun = Instant::now();
     assert_eq!(stage.tier.open().await, Err(Fault::Unreachable));
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
     postgres.start_again();
     let stage = Stage::running(place(&postgres), 1 << 30).await;
     stage.tier.keep(&[parcel(1, 10)]).await.expect("keep");
@@ -143,8 +141,7 @@ async fn few_connections_are_enough() {
     let stage = Stage::running(place(&postgres), 1 << 30).await;
     stage.tier.keep(&parcels(0..16, 500)).await.expect("keep");
     let load = Load::on(&stage);
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(load.hits() > 100, "{}", load.hits());
+    stage.until("there are hits", async |_| load.hits() > 100).await;
     load.end().await;
     stage.stop().await;
 }

@@ -16,7 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How long anything may take that happens by itself.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// No wait is longer: what takes this long hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// What waits for nothing is over by then, also on a busy machine.
+pub const PROMPTLY: Duration = Duration::from_secs(10);
 pub const HOUR: Duration = Duration::from_secs(3600);
 
 /// Where a test keeps its entries: a file, or a server of its own.

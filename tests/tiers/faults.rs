@@ -5,22 +5,11 @@ use super::*;
 use servers::{Detour, RedisServer};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What a look-up may take beyond its deadline on a busy machine.
-const SLACK: Duration = Duration::from_millis(60);
-/// From a tier's return until it is in use.
-const RECOVERY: Duration = Duration::from_secs(5);
-
-/// Looks until there is a hit on answer `n`; returns how long that took, and the longest single look.
-async fn found_again(house: &House, n: u32) -> (Duration, Duration) {
-    let (began, mut longest) = (Instant::now(), Duration::ZERO);
-    loop {
-        let look = Instant::now();
-        let found = house.find(n).await;
-        longest = longest.max(look.elapsed());
-        if found.is_some() {
-            return (began.elapsed(), longest);
-        }
-        assert!(began.elapsed() < RECOVERY, "not in use {RECOVERY:?} after its return");
+/// Looks until there is a hit on answer `n`.
+async fn found_again(house: &House, n: u32) {
+    let began = Instant::now();
+    while house.find(n).await.is_none() {
+        assert!(began.elapsed() < LIMIT, "not in use after its return");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -32,16 +21,16 @@ async fn down_at_start() {
     for n in 0..20 {
         let look = Instant::now();
         assert!(house.find(n).await.is_none());
-        assert!(look.elapsed() < SLACK, "{:?}", look.elapsed());
+        assert!(look.elapsed() < PROMPTLY, "{:?}", look.elapsed());
         house.keep(n, answer(n));
     }
     house.written().await;
     assert_eq!(house.value("pannier_dependency_up{dep=\"redis\"}"), 0.0);
     assert!(house.value("pannier_cache_writes_lost_total{cause=\"tier_failed\"}") > 0.0);
     server.begin();
-    eventually(RECOVERY, || house.reading() == Standing::Closed).await;
-    assert_eq!(house.value("pannier_dependency_up{dep=\"redis\"}"), 1.0);
-    eventually(RECOVERY, || {
+    eventually(|| house.reading() == Standing::Closed).await;
+    eventually(|| house.value("pannier_dependency_up{dep=\"redis\"}") == 1.0).await;
+    eventually(|| {
         house.keep(1, answer(1));
         size(&server) == 1
     })
@@ -59,11 +48,11 @@ async fn dies_and_comes_back_empty() {
     for _ in 0..10 {
         let look = Instant::now();
         assert!(house.find(1).await.is_none());
-        assert!(look.elapsed() < TIMEOUT + SLACK, "{:?}", look.elapsed());
+        assert!(look.elapsed() < PROMPTLY, "{:?}", look.elapsed());
     }
-    eventually(Duration::from_secs(3), || house.value("pannier_dependency_up{dep=\"redis\"}") == 0.0).await;
+    eventually(|| house.value("pannier_dependency_up{dep=\"redis\"}") == 0.0).await;
     server.begin();
-    eventually(RECOVERY, || {
+    eventually(|| {
         house.keep(1, answer(1));
         size(&server) == 1
     })
@@ -77,21 +66,24 @@ async fn hangs_for_three_seconds() {
     let house = House::hasty(&server.url()).await;
     house.kept(1).await;
     server.pause();
-    let (paused, mut longest, mut waited, mut opened) = (Instant::now(), Duration::ZERO, 0, None);
-    while paused.elapsed() < Duration::from_secs(3) {
+    let (paused, mut longest) = (Instant::now(), Duration::ZERO);
+    let (mut waited, mut opened) = (0, None);
+    while paused.elapsed() < Duration::from_secs(3) || opened.is_none() {
         let look = Instant::now();
         assert!(house.find(1).await.is_none());
         longest = longest.max(look.elapsed());
         waited += u32::from(look.elapsed() > TIMEOUT / 2);
         if opened.is_none() && house.reading() != Standing::Closed {
-            opened = Some(paused.elapsed());
+            opened = Some(waited);
         }
         house.keep(2, answer(2));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(longest < TIMEOUT + SLACK, "{longest:?}");
-    assert!(opened.unwrap() < Duration::from_secs(1), "{opened:?}");
-    assert!(waited <= 12, "{waited} of the requests waited");
+    assert!(longest < PROMPTLY, "{longest:?}");
+    assert!(opened.unwrap() <= 5, "{opened:?} of the requests waited until it was left alone");
+    // And then one a second, to see whether it is back.
+    let most = 6 + paused.elapsed().as_secs() as u32;
+    assert!(waited <= most, "{waited} of the requests waited, of at most {most}");
     server.resume();
     found_again(&house, 1).await;
 }
@@ -105,10 +97,10 @@ async fn vanishes_without_a_word() {
     assert_answer(house.find(1).await, 1);
     detour.swallow(true);
     // Nobody asks for anything: it is noticed all the same.
-    eventually(Duration::from_secs(10), || house.value("pannier_dependency_up{dep=\"redis\"}") == 0.0).await;
+    eventually(|| house.value("pannier_dependency_up{dep=\"redis\"}") == 0.0).await;
     let look = Instant::now();
     assert!(house.find(1).await.is_none());
-    assert!(look.elapsed() < TIMEOUT + SLACK);
+    assert!(look.elapsed() < PROMPTLY);
     detour.swallow(false);
     found_again(&house, 1).await;
 }
@@ -130,7 +122,7 @@ async fn full_it_is_still_read() {
     assert!(house.value("pannier_cache_writes_lost_total{cause=\"tier_failed\"}") > 0.0);
     assert_eq!(house.value("pannier_dependency_up{dep=\"redis\"}"), 1.0);
     server.run::<String>(&["CONFIG", "SET", "maxmemory", "0"]);
-    eventually(RECOVERY, || {
+    eventually(|| {
         house.keep(99, answer(99));
         house.writing() == Standing::Closed
     })
@@ -147,9 +139,9 @@ async fn a_replica_that_takes_nothing_is_read_and_left_for_a_better_one() {
     let before = House::over(&[&leader.url()]).await;
     before.kept(1).await;
     server.run::<String>(&["REPLICAOF", "127.0.0.1", &port]);
-    eventually(Duration::from_secs(10), || size(&server) == 1).await;
+    eventually(|| size(&server) == 1).await;
     assert_answer(house.find(1).await, 1);
-    eventually(Duration::from_secs(5), || {
+    eventually(|| {
         house.keep(2, answer(2));
         house.writing() == Standing::Open
     })
@@ -161,7 +153,7 @@ async fn a_replica_that_takes_nothing_is_read_and_left_for_a_better_one() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     server.run::<String>(&["REPLICAOF", "NO", "ONE"]);
-    eventually(RECOVERY, || {
+    eventually(|| {
         house.keep(4, answer(4));
         house.writing() == Standing::Closed
     })
@@ -223,7 +215,7 @@ async fn locked_out_until_the_password_is_right() {
     server.run::<String>(&["CONFIG", "SET", "requirepass", "another"]);
     let house = House::over(&[&url]).await;
     assert!(house.find(1).await.is_none());
-    eventually(Duration::from_secs(5), || house.reading() != Standing::Closed).await;
+    eventually(|| house.reading() != Standing::Closed).await;
     let mut connection = {
         let client = redis::Client::open(format!("redis://:another@127.0.0.1:{}", server.port())).unwrap();
         client.get_connection().unwrap()
@@ -233,7 +225,7 @@ async fn locked_out_until_the_password_is_right() {
             redis::cmd("CONFIG").arg(&["SET", "requirepass", setting]).query(&mut connection).unwrap();
     };
     set("sesame");
-    eventually(RECOVERY, || house.reading() == Standing::Closed).await;
+    eventually(|| house.reading() == Standing::Closed).await;
     house.kept(1).await;
     found_again(&house, 1).await;
 }
@@ -253,9 +245,11 @@ async fn no_reply_goes_to_another_however_many_leave() {
     let client = |_| {
         let (house, hits, left) = (house.clone(), hits.clone(), left.clone());
         tokio::spawn(async move {
-            for _ in 0..50 {
+            let are_few = |of: &AtomicU32| of.load(Ordering::Relaxed) <= 2000;
+            while are_few(&hits) || are_few(&left) {
                 let n = fastrand::u32(0..1000);
-                let patience = Duration::from_millis(fastrand::u64(0..80));
+                // Some have enough of it also where the machine is slow.
+                let patience = Duration::from_millis(fastrand::u64(0..40) << fastrand::u32(0..6));
                 match tokio::time::timeout(patience, house.find(n)).await {
                     Ok(None) => {}
                     Ok(found) => {
@@ -269,9 +263,7 @@ async fn no_reply_goes_to_another_however_many_leave() {
     };
     let clients: Vec<_> = (0..200).map(client).collect();
     for client in clients {
-        client.await.unwrap();
+        tokio::time::timeout(LIMIT, client).await.expect("hits, and clients who leave").unwrap();
     }
     assert_eq!(house.value("pannier_cache_unopened_total{tier=\"redis\"}"), 0.0, "a reply was another's");
-    let (hits, left) = (hits.load(Ordering::Relaxed), left.load(Ordering::Relaxed));
-    assert!(hits > 2000 && left > 2000, "{hits} hits, {left} left: nothing was put to the test");
 }

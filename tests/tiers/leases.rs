@@ -65,15 +65,27 @@ async fn one_holds_and_the_others_wait_until_it_is_given_back() {
     assert!(waited.is_err() && lease.is_held());
     let fence = lease.fence();
     drop(lease);
-    let given_back = Instant::now();
     assert_eq!(waiting.over().await, Ended::Free);
-    assert!(given_back.elapsed() < Duration::from_millis(300), "{:?}", given_back.elapsed());
     assert!(held(two.leases.take(&key(1)).await).fence() > fence);
-    eventually(Duration::from_secs(1), || {
-        server.run::<u64>(&["EXISTS", &format!("pannier:lock:{{{}}}", key(1))]) == 0
-    })
-    .await;
+    eventually(|| server.run::<u64>(&["EXISTS", &format!("pannier:lock:{{{}}}", key(1))]) == 0).await;
     assert_eq!((one.leases.held(), two.leases.held()), (0, 0));
+}
+
+/// Sooner than it would end by itself, once at the least where the machine is busy.
+#[tokio::test]
+async fn what_is_given_back_is_free_at_once() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let (one, two) = (Replica::on(&server).await, Replica::on(&server).await);
+    let mut soonest = TERM;
+    for n in 0..10 {
+        let lease = held(one.leases.take(&key(n)).await);
+        let waiting = other(two.leases.take(&key(n)).await);
+        let given_back = Instant::now();
+        drop(lease);
+        assert_eq!(waiting.over().await, Ended::Free);
+        soonest = soonest.min(given_back.elapsed());
+    }
+    assert!(soonest < TERM / 3, "{soonest:?}");
 }
 
 /// a lease ends by the server's clock, and nobody's own is asked for the time.
@@ -86,14 +98,14 @@ async fn a_dead_holder_is_waited_for_no_longer_than_its_term() {
     let waiting = other(two.leases.take(&key(1)).await);
     let began = Instant::now();
     assert_eq!(waiting.over().await, Ended::Free);
-    assert!(began.elapsed() < TERM + Duration::from_millis(300), "{:?}", began.elapsed());
+    assert!(began.elapsed() < TERM + PROMPTLY, "{:?}", began.elapsed());
     let next = held(two.leases.take(&key(1)).await);
     assert!(next.fence() > lease.fence());
     // The dead one comes back to life: what it held is not its own any more, and it takes nothing away.
     let revived = one.leases.clone();
     let (_stop, stopped) = watch::channel(false);
     tokio::spawn(async move { revived.run(stopped).await });
-    eventually(Duration::from_secs(2), || !lease.is_held()).await;
+    eventually(|| !lease.is_held()).await;
     drop(lease);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(next.is_held());
@@ -154,7 +166,7 @@ async fn a_crowd_of_replicas_makes_one_call_and_a_killed_holder_one_more() {
         asking.await.unwrap();
     }
     assert_eq!(calls.load(Ordering::Relaxed), 2);
-    assert!(began.elapsed() < TERM + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < TERM + PROMPTLY, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -166,9 +178,8 @@ async fn without_redis_everybody_goes_alone_and_soon() {
     server.pause();
     let began = Instant::now();
     assert!(matches!(replica.leases.take(&key(2)).await, Taken::Alone));
-    assert!(began.elapsed() < TIMEOUT * 2, "{:?}", began.elapsed());
     assert_eq!(waiting.over().await, Ended::Alone);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < PROMPTLY, "{:?}", began.elapsed());
     server.kill();
     assert!(matches!(replica.leases.take(&key(3)).await, Taken::Alone));
     assert!(lease.is_held(), "nobody else can have it");
@@ -186,10 +197,7 @@ async fn scripts_that_redis_forgot_are_told_again() {
         drop(lease);
     }
     // One that is forgotten twice while it is told goes with its term.
-    eventually(TERM + Duration::from_secs(1), || {
-        server.run::<Vec<String>>(&["KEYS", "pannier:lock:*"]).is_empty()
-    })
-    .await;
+    eventually(|| server.run::<Vec<String>>(&["KEYS", "pannier:lock:*"]).is_empty()).await;
 }
 
 #[tokio::test]
@@ -200,7 +208,6 @@ async fn whoever_leaves_while_taking_holds_nothing() {
         let patience = Duration::from_micros(fastrand::u64(0..400));
         let _ = tokio::time::timeout(patience, replica.leases.take(&key(n))).await;
     }
-    eventually(Duration::from_secs(1), || server.run::<Vec<String>>(&["KEYS", "pannier:lock:*"]).is_empty())
-        .await;
+    eventually(|| server.run::<Vec<String>>(&["KEYS", "pannier:lock:*"]).is_empty()).await;
     assert_eq!(replica.leases.held(), 0);
 }

@@ -22,9 +22,13 @@ use tokio::task::JoinHandle;
 const SCOPE: Scope = Scope([3; 32]);
 const SECRET: [u8; 32] = [5; 32];
 /// What a request waits for a tier at most, where that is put to the test.
-const TIMEOUT: Duration = Duration::from_millis(50);
+const TIMEOUT: Duration = Duration::from_millis(250);
 /// Where it is not: also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Who waits for no answer is through by then, also on a busy machine; a client of Redis waits for longer.
+const PROMPTLY: Duration = Duration::from_secs(8);
+/// What takes this long hangs.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Tiers at work.
 struct House {
@@ -42,7 +46,7 @@ impl House {
         house.works()
     }
 
-    /// As Pannier is by default: a tier has [`TIMEOUT`].
+    /// A tier has no more than [`TIMEOUT`].
     async fn hasty(url: &str) -> House {
         let house = House::with(vec![RedisConfig { timeout: TIMEOUT, ..config(url) }], SECRET);
         house.tiers.probe().await;
@@ -83,7 +87,7 @@ impl House {
     }
 
     async fn written(&self) {
-        eventually(Duration::from_secs(5), || self.tiers.waiting().0 == 0).await;
+        eventually(|| self.tiers.waiting().0 == 0).await;
         // A removal waits for what is being written just now.
         let nothing = pannier::cache::Selection { key: Some(CacheKey([0xee; 32])), ..Default::default() };
         self.tiers.remove(&nothing).await;
@@ -218,18 +222,17 @@ fn assert_answer(found: Option<Payload>, n: u32) {
     }
 }
 
-/// Waits until `is_so`, and no longer than `most`; returns how long.
+/// Waits until `is_so`.
 #[track_caller]
-fn eventually(most: Duration, is_so: impl FnMut() -> bool) -> impl Future<Output = Duration> {
+fn eventually(is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
     let mut is_so = is_so;
     async move {
         let began = Instant::now();
         while !is_so() {
-            assert!(began.elapsed() < most, "{place}: not within {most:?}");
+            assert!(began.elapsed() < LIMIT, "{place}: it never is");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        began.elapsed()
     }
 }
 

@@ -73,7 +73,7 @@ async fn an_upstream_that_dies_midway_loses_only_what_it_had_not_answered() {
     let told = Told::read(wire.reply("POST").await);
     assert_eq!(told.fates.len(), 2000);
     let good = told.fates.iter().take_while(|fate| fate.is_ok()).count();
-    assert!((20..1000).contains(&good), "{good}");
+    assert!((20..2000).contains(&good), "{good}");
     for (fate, text) in told.fates.iter().zip(&texts) {
         match fate {
             Ok(vector) => assert_eq!(*vector, embedder::vector(text, DIGEST, None), "{text}"),
@@ -110,7 +110,7 @@ async fn a_model_that_changes_midway_ends_the_batch_with_its_own_vectors() {
     }
     let told = Told::read(wire.reply("POST").await);
     let good = told.fates.iter().take_while(|fate| fate.is_ok()).count();
-    assert!((1..500).contains(&good), "{good}");
+    assert!((1..1000).contains(&good), "{good}");
     for (fate, text) in told.fates.iter().zip(&texts) {
         match fate {
             Ok(vector) => assert_eq!(*vector, embedder::vector(text, DIGEST, None), "{text}"),
@@ -140,7 +140,7 @@ async fn who_leaves_calls_the_rest_off() {
         for visit in &upstream.visits("/api/embed")[before..] {
             if !String::from_utf8_lossy(&visit.body()).contains("text 0") {
                 let took = visit.hung_up().await.saturating_duration_since(left);
-                assert!(took <= PROMPTLY, "the upstream saw it after {took:?}");
+                assert!(took < PROMPTLY, "the upstream saw it after {took:?}");
             }
         }
         let asked = upstream.count("/api/embed") - before;
@@ -182,7 +182,7 @@ async fn a_slow_reader_holds_the_rest_up() {
         pause(300).await;
         let begun = Instant::now();
         pannier.ask(&ask(&[text])).await.fine();
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
     }
 }
 

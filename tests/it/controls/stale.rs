@@ -3,8 +3,7 @@
 use crate::stage::*;
 use serde_json::{Value, json};
 
-const ON: &str =
-    "[cache]\nstale_if_error = \"1h\"\ncompletion_ttl = \"1500ms\"\nembedding_ttl = \"1500ms\"\n";
+const ON: &str = "[cache]\nstale_if_error = \"1h\"\ncompletion_ttl = \"3s\"\nembedding_ttl = \"3s\"\n";
 
 /// A Pannier that knows what `asks` are answered, and no longer believes in it.
 async fn knows(settings: &str, asks: &[Ask]) -> (Upstream, Pannier) {

@@ -61,7 +61,7 @@ async fn two_on_one_directory_keep_one_set_of_books() {
         pannier.ask(&ask(number, false)).await.fine();
     }
     end(one).await;
-    eventually_within(PATIENCE, "the file is the other's", || async {
+    eventually("the file is the other's", || async {
         let samples = other.metrics().await;
         let up = samples.sum("pannier_dependency_up", &[("dep", "ledger")]);
         (up == 1.0 && samples.sum("pannier_key_requests_total", &[]) == 10.0).then_some(())

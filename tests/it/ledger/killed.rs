@@ -74,7 +74,7 @@ fn written(prices: &[Price]) -> String {
 /// What the last one left is taken over by the next.
 async fn drained(ground: &Ground, upstream: &Upstream, prices: &[Price]) {
     let pannier = ground.launch_under(&written(prices), upstream).start().await;
-    eventually_within(PATIENCE, "nothing is left of those that were killed", || async {
+    eventually("nothing is left of those that were killed", || async {
         (ground.spools() == 1).then_some(())
     })
     .await;

@@ -252,7 +252,7 @@ async fn a_repricing_that_is_cut_short_is_done_again() {
             agrees(&ground.book().await);
             pannier = ground.launch_under(NONE, &upstream).start().await;
         }
-        eventually_within(PATIENCE, "nothing is left of those that were killed", || async {
+        eventually("nothing is left of those that were killed", || async {
             (ground.spools() == 1).then_some(())
         })
         .await;

@@ -3,13 +3,9 @@
 use super::*;
 use pannier::store::ledger::Figure;
 use sqlx::{ConnectOptions, Executor};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const UP: &str = "pannier_dependency_up";
-/// Until what stands still is noticed, and until it is noticed that it is back.
-const NOTICED: Duration = Duration::from_secs(8);
-/// While the database does nothing, no answer takes longer.
-const UNDISTURBED: Duration = Duration::from_secs(2);
 
 async fn is_up(pannier: &Pannier) -> bool {
     pannier.metrics().await.sum(UP, &[("dep", "ledger")]) == 1.0
@@ -17,7 +13,7 @@ async fn is_up(pannier: &Pannier) -> bool {
 
 async fn becomes(pannier: &Pannier, up: bool) {
     let what = if up { "the ledger has caught up" } else { "the ledger is behind" };
-    eventually_within(NOTICED, what, || async { (is_up(pannier).await == up).then_some(()) }).await;
+    eventually(what, || async { (is_up(pannier).await == up).then_some(()) }).await;
 }
 
 /// Questions are answered, and nobody waits for the database.
@@ -25,7 +21,7 @@ async fn endures(pannier: &Pannier, questions: std::ops::Range<u64>) {
     for number in questions {
         let begun = Instant::now();
         pannier.ask(&ask(number, number % 2 == 0)).await.fine();
-        assert!(begun.elapsed() < UNDISTURBED, "{number} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < PROMPTLY, "{number} took {:?}", begun.elapsed());
     }
 }
 
@@ -104,8 +100,7 @@ async fn a_damaged_file_is_left_as_it_is_and_the_spool_keeps_the_rest() {
 
     std::fs::write(&path, &good).expect("mend");
     let pannier = ground.launch(&upstream).start().await;
-    eventually_within(NOTICED, "the rest is taken over", || async { (ground.spools() == 1).then_some(()) })
-        .await;
+    eventually("the rest is taken over", || async { (ground.spools() == 1).then_some(()) }).await;
     end(pannier).await;
     is_complete(&ground, &served).await;
 }

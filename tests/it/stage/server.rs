@@ -1,6 +1,6 @@
 //! The real binary, started on free ports with a data directory of its own.
 
-use super::{APART, Ask, PATIENCE, Reply, Samples, Upstream, Wire, eventually, within};
+use super::{APART, Ask, PATIENCE, Reply, Samples, Upstream, Wire, eventually, route, within};
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -207,6 +207,25 @@ impl Pannier {
         let reply = self.ask(ask).await.fine();
         assert!(reply.is_hit(), "remembered, and yet: {:?}", reply.cache());
         reply
+    }
+
+    /// Waits until new completions are kept under the settings in force, or are no more.
+    pub async fn comes_to_keep(&self, wanted: bool) {
+        let ask = eventually(&format!("completions are kept: {wanted}"), || async {
+            let mut body = route("/api/chat").body(false);
+            body["options"]["seed"] = fastrand::u32(..1 << 30).into();
+            let ask = Ask::post("/api/chat", &body);
+            let bypassed = self.ask(&ask).await.fine().cache().contains("fwd=bypass");
+            (bypassed != wanted).then_some(ask)
+        })
+        .await;
+        match wanted {
+            true => drop(self.remembered(&ask).await),
+            false => {
+                let only = ask.with("Cache-Control", "only-if-cached");
+                assert_eq!(self.ask(&only).await.status(), 504);
+            }
+        }
     }
 
     /// Asks a house route on its own listener.

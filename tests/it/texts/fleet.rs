@@ -28,7 +28,7 @@ fn launch(fleet: &[Upstream]) -> Launch {
 
 #[tokio::test]
 async fn texts_are_spread_over_all_that_have_the_model() {
-    let fleet = fleet(4, Duration::from_millis(10)).await;
+    let fleet = fleet(4, Duration::from_millis(100)).await;
     fleet[2].models(&[(MODEL, &"f".repeat(64))]);
     let pannier = launch(&fleet).start().await;
     let texts: Vec<_> = (0..120).map(|number| format!("text {number}")).collect();
@@ -40,7 +40,7 @@ async fn texts_are_spread_over_all_that_have_the_model() {
     assert_eq!(counts.iter().sum::<usize>(), 120);
     assert_eq!(counts[2], 0, "its model is another one: {counts:?}");
     assert!([0, 1, 3].iter().all(|number| (30..=50).contains(&counts[*number])), "{counts:?}");
-    assert!(took < Duration::from_millis(1000), "one alone would take 1.2 s: {took:?}");
+    assert!(took < PROMPTLY, "one alone would take 12 s: {took:?}");
     pannier.remembered(&ask("/api/embed", &texts)).await;
 }
 
@@ -59,5 +59,5 @@ async fn one_that_dies_costs_no_text() {
     // And whoever comes later does not wait for it.
     let begun = Instant::now();
     check(pannier.ask(&ask("/api/embed", &["later", "still"])).await, &["later", "still"], None);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
 }

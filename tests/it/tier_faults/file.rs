@@ -45,10 +45,8 @@ impl Scene {
 
     /// Asserts that the file was found to be damaged, put aside, and that this was said.
     async fn is_put_aside(&self, times: usize) {
-        eventually("the file is put aside", || async {
-            (asides(self.folder.path()) == times).then_some(())
-        })
-        .await;
+        eventually("the file is put aside", || async { (asides(self.folder.path()) == times).then_some(()) })
+            .await;
         self.pannier.counts("pannier_cache_files_put_aside_total", &[], times as f64).await;
         let said = self.pannier.output().matches("put aside and a new one begun").count();
         assert_eq!(said, times, "{}", self.pannier.output());

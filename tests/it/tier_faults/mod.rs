@@ -89,7 +89,8 @@ async fn lost(pannier: &Pannier) -> f64 {
 
 /// Waits until more is said to be lost than there was `before`.
 async fn loses(pannier: &Pannier, before: f64) {
-    eventually("what is not kept is counted", || async { (lost(pannier).await > before).then_some(()) }).await;
+    eventually("what is not kept is counted", || async { (lost(pannier).await > before).then_some(()) })
+        .await;
 }
 
 /// That nothing was left behind, and nothing broke.
