@@ -1,21 +1,44 @@
 #!/usr/bin/env bash
-# The whole suite: cargo's own tests, then the walks on a real Ollama with real clients; and what it came to.
+# The whole suite: cargo's own tests, and the walks on a real Ollama with real clients; and what it came to.
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$repository"
 log=$repository/target/test.log
+walks=$repository/target/walks.log
+built=$repository/target/walks.built
 mkdir -p target
+rm -f "$built"
 export PATH=$repository/target/tools:$PATH
+# Most tests wait for something most of the time.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(getconf _NPROCESSORS_ONLN)))}
+
+# What the walks stand on is fetched and built while cargo builds; then they have a core, and cargo's tests the others.
+walk() {
+  # What is missing here is missing below, and is told there.
+  nice tests/ollama/run.sh --prepare >/dev/null 2>&1 || true
+  until [ -e "$built" ]; do sleep 1; done
+  tests/ollama/run.sh
+}
 
 failed=0
 {
-  cargo test --locked --no-fail-fast 2>&1 || failed=$?
-  # The walks need the program itself, also where no test of cargo's asked for it.
-  cargo build --locked --quiet 2>&1 && tests/ollama/run.sh 2>&1 || {
+  walk >"$walks" 2>&1 &
+  walking=$!
+  # The walks need the program itself, also where no test of cargo's asks for it.
+  if cargo test --locked --no-run 2>&1 && cargo build --locked --quiet 2>&1; then
+    touch "$built"
+    cargo test --locked --no-fail-fast 2>&1 || failed=$?
+    wait "$walking" || walked=$?
+  else
+    kill "$walking"
+    failed=1
+  fi
+  cat "$walks"
+  if [ "${walked:-0}" != 0 ]; then
     failed=1
     echo "FAILED: the walks on a real Ollama and with the real clients (see above)"
-  }
+  fi
   exit "$failed"
 } | tee "$log" || failed=1
 

@@ -14,6 +14,9 @@ TOKENS = "pannier_llm_tokens_total"
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
+# Seconds; what takes this long hangs, also on a busy machine.
+PATIENCE = 30
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -34,7 +37,7 @@ class Pannier:
         self.url, self.admin = self._listening()
 
     def _listening(self):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self.process.poll() is None:
             if found := LISTENING.search(self.log.read_text()):
                 return found[1], found[2]
@@ -66,7 +69,7 @@ class Pannier:
 
     def settled(self, expected, family, **labels):
         """The same sum, as soon as it is `expected`: a record is written behind the last byte of its answer."""
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + PATIENCE
         while (total := self.total(family, **labels)) != expected and time.monotonic() < deadline:
             time.sleep(0.02)
         return total

@@ -2,6 +2,7 @@
 # Every walk on a real Ollama, and every real client, in front of the debug build of Pannier.
 #
 #   run.sh [PYTEST ARGUMENTS]
+#   run.sh --prepare            only fetch and build what that takes
 #
 # Uses the Ollama at OLLAMA_HOST where that is set and answers, else starts one of its own on a free port and stops
 # it again. Where none can be had it says so in capitals and exits with 0: nothing was tested, nothing failed.
@@ -52,15 +53,19 @@ free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0
 
 answers() { curl --silent --fail --max-time 3 --noproxy '*' "$1/api/version" >/dev/null; }
 
+install_ollama() {
+  local code=0
+  "$here/real.sh" install || code=$?
+  case $code in 0) ;; 3) skip "an Ollama cannot be had here (see above)" ;; *) exit "$code" ;; esac
+}
+
 # Exports OLLAMA_HOST with scheme and port, and OLLAMA_BIN.
 find_ollama() {
-  local given=${OLLAMA_HOST:-} code=0
+  local given=${OLLAMA_HOST:-}
   if [ -n "$given" ]; then
     [[ $given == *://* ]] || given=http://$given
     [[ $given =~ :[0-9]+/?$ ]] || given=${given%/}:11434
   fi
-  "$here/real.sh" install || code=$?
-  case $code in 0) ;; 3) skip "an Ollama cannot be had here (see above)" ;; *) exit "$code" ;; esac
   if [ -n "$given" ] && answers "$given"; then
     export OLLAMA_HOST=${given%/}
   else
@@ -78,6 +83,8 @@ find_ollama() {
 
 install_clients
 install_node
+install_ollama
+[ "${1:-}" != --prepare ] || exit 0
 find_ollama
 export PYTHONDONTWRITEBYTECODE=1
 echo "real Ollama: $OLLAMA_HOST" >&2

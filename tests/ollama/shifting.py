@@ -13,7 +13,7 @@ from models import EMBEDDING, QUESTION, TEXT
 NAME = "pannier-test-shifting"
 VECTORS = "pannier-test-shifting-vectors"
 # How soon a change that does not pass through Pannier is noticed, in seconds.
-NOTICED = 2.0
+NOTICED = 4.0
 
 _STEADY = {"temperature": 0, "seed": 7, "num_thread": 1, "num_predict": 6}
 _CUT = _STEADY | {"stop": ["a", "e", "i"]}

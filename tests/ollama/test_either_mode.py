@@ -29,7 +29,7 @@ from models import (
     WEATHER_QUESTION,
     WEATHER_TOOL,
 )
-from pannier import HITS
+from pannier import HITS, PATIENCE
 from recorder import Recorder
 from same import masked, plain
 
@@ -327,7 +327,7 @@ def fresh(ollama_url):
 def stored(pannier, path, body):
     """Asks until the answer is remembered: it is stored behind the back of whoever was first. The last one is a hit."""
     httpx.post(pannier.url + path, json=body, timeout=120)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while True:
         answer = httpx.post(pannier.url + path, json=body, timeout=120)
         assert answer.status_code == 200, answer.text

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import servers
-from pannier import Pannier
+from pannier import PATIENCE, Pannier
 from shifting import (
     NOTICED,
     QUESTIONS,
@@ -75,7 +75,7 @@ def hit_in(answer):
 
 def is_kept(pannier, path, streamed):
     """Whether it is kept, a moment after its last byte."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while not (kept := hit_in(ask(pannier, path, streamed))) and time.monotonic() < deadline:
         time.sleep(0.02)
     return kept

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from models import EMBEDDING, QUESTION, TEXT
-from pannier import HITS
+from pannier import HITS, PATIENCE
 from same import masked
 
 OPTIONS = {"temperature": 0, "seed": 7, "num_predict": 12}
@@ -47,7 +47,7 @@ def hit(answer):
 
 def ask_again(pannier, path, body):
     """The answer from memory, which is there a moment after the first one's last byte."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while not hit(answer := ask(pannier, path, body)):
         assert time.monotonic() < deadline, answer.headers["Cache-Status"]
     return answer

@@ -10,10 +10,15 @@ import httpx
 import pytest
 
 from models import EMBEDDING, LONG, QUESTION, TEXT
+from pannier import PATIENCE
 from same import masked
 
 # Nothing stops smollm2 here before its 4,000 tokens are full: most of a minute.
 LONG_STREAM = {"model": LONG, "prompt": "Count from 1 to 10000: 1, 2, 3, 4,", "raw": True}
+
+
+# Seconds in which Ollama lets go of what it does not work on, also on a busy machine.
+SOON = 10
 
 
 def unloaded_after(url, model, patience):
@@ -45,21 +50,21 @@ def test_a_running_answer_keeps_its_model_loaded(ollama_url):
         lines = answer.iter_lines()
         next(lines)
         # `lines` must live on: without it the client hangs up.
-        assert unloaded_after(ollama_url, LONG, patience=3) >= 3
+        assert unloaded_after(ollama_url, LONG, patience=SOON) >= SOON
         next(lines)
 
 
 @pytest.mark.parametrize("lines", [1, 20])
 def test_ollama_stops_when_the_last_reader_leaves(own, ollama_url, lines):
     read(own.url, LONG_STREAM, lines)
-    assert unloaded_after(ollama_url, LONG, patience=10) < 3
+    assert unloaded_after(ollama_url, LONG, patience=2 * SOON) < SOON
 
 
 def test_ollama_stops_when_a_reader_of_a_whole_answer_leaves(own, ollama_url):
     read(ollama_url, LONG_STREAM, 1)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{own.url}/api/generate", json=LONG_STREAM | {"stream": False}, timeout=1)
-    assert unloaded_after(ollama_url, LONG, patience=10) < 3
+    assert unloaded_after(ollama_url, LONG, patience=2 * SOON) < SOON
 
 
 def test_who_joins_gets_the_whole_answer_even_when_the_first_has_left(own):
@@ -111,7 +116,7 @@ def test_a_reload_under_load_loses_nobody(start_own, tmp_path):
         return answer.headers.get("Cache-Status", "")
 
     def until(wanted):
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while ("hit" in ask()) != wanted:
             assert time.monotonic() < deadline, pannier.log.read_text()[-2000:]
             time.sleep(0.02)
