@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Who may ask for a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody: nothing is shown there but figures, and nothing changed.
+    /// Anybody: nothing is shown there but figures that are nobody's own, and nothing changed.
     Open,
     /// Whoever presents a key, and is no page of another site: the answer is about the key's own figures, or about
     /// everybody's for the admin key.
@@ -113,6 +113,11 @@ fn admit(parts: &Parts, headers: &HeaderMap) -> Result<(), Error> {
              Pannier's data directory",
         )),
     }
+}
+
+/// Whether the admin key is presented, where much is for everybody.
+pub fn is_admin(parts: &Parts, headers: &HeaderMap) -> bool {
+    admit(parts, headers).is_ok()
 }
 
 fn view(parts: &Parts, headers: &HeaderMap) -> Result<Viewer, Error> {

@@ -23,7 +23,7 @@ pub use listener::Bounds;
 pub use readiness::Readiness;
 pub use why::{Explain, Warm};
 
-use crate::analytics::{Reports, Retention};
+use crate::analytics::{KeyMetrics, Reports, Retention};
 use crate::auth::{Lock, Register};
 use crate::cache::{Stock, Tiers};
 use crate::domain::{Error, Kind};
@@ -221,8 +221,14 @@ impl Verb {
 
 async fn metrics(State(parts): State<Parts>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (content_type, page) = parts.metrics.render(Exposition::negotiate(accept));
-    ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], page).into_response()
+    let exposition = Exposition::negotiate(accept);
+    let is_open = parts.reports.terms().key_metrics == KeyMetrics::Open;
+    let (content_type, page) = match is_open || guard::is_admin(&parts, &headers) {
+        true => parts.metrics.render_with_keys(exposition),
+        false => parts.metrics.render(exposition),
+    };
+    let vary = "accept, authorization, x-api-key";
+    ([(header::CONTENT_TYPE, content_type), (header::VARY, vary)], page).into_response()
 }
 
 /// JSON, as an answer.
@@ -315,7 +321,8 @@ mod tests {
             let memory = Arc::new(Memory::new(1 << 20, metrics.clone()));
             let vectors = Arc::new(Vectors::new(1 << 20, metrics.clone()));
             let zone = Zone::named("UTC").unwrap();
-            let reports = Arc::new(Reports::new(nowhere(), Terms { zone, currency: "USD".into() }));
+            let terms = Terms { zone, currency: "USD".into(), key_metrics: KeyMetrics::Admin };
+            let reports = Arc::new(Reports::new(nowhere(), terms));
             let (ever, max_rows) = (Duration::ZERO, 0);
             let keep = RetentionConfig { rows: ever, max_rows, minutes: ever, hours: ever, days: ever };
             let parts = Parts {

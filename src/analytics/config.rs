@@ -10,6 +10,17 @@ use std::time::Duration;
 pub struct ReportsConfig {
     /// Empty for the system's own.
     pub time_zone: String,
+    pub key_metrics: KeyMetrics,
+}
+
+/// Who sees in the metrics what single keys use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyMetrics {
+    /// Whoever presents the admin key.
+    Admin,
+    /// Everybody.
+    Open,
 }
 
 /// `[retention]`. What is zero is for ever, or without end.

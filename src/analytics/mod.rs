@@ -20,7 +20,7 @@ pub use crate::store::ledger::{By, Filter};
 pub use amount::Amount;
 pub use bill::{Overview, Period, Projection, Summary};
 pub use columns::{COSTS, Column, USAGE};
-pub use config::{ReportsConfig, RetentionConfig};
+pub use config::{KeyMetrics, ReportsConfig, RetentionConfig};
 pub use dashboard::{Dashboard, Endpoints, Series};
 pub use export::Export;
 pub use reports::{Question, Reports, Terms, now};

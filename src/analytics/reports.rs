@@ -1,5 +1,6 @@
 //! The books, asked: lines over stretches of time, and rows.
 
+use super::config::KeyMetrics;
 use super::time::{Grain, Stay, Zone};
 use crate::domain::{Error, Kind, RequestId};
 use crate::store::ledger::{self, By, Figure, Filter, Line, Performance, Row, RowLine, Sums};
@@ -22,6 +23,7 @@ pub struct Reports {
 pub struct Terms {
     pub zone: Zone,
     pub currency: Arc<str>,
+    pub key_metrics: KeyMetrics,
 }
 
 /// What is wanted of the books.

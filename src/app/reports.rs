@@ -33,5 +33,6 @@ impl Told {
 fn terms(config: &Config) -> Terms {
     // It has been checked.
     let zone = Zone::named(&config.reports.time_zone).unwrap_or_default();
-    Terms { zone, currency: config.prices.currency.as_str().into() }
+    let currency = config.prices.currency.as_str().into();
+    Terms { zone, currency, key_metrics: config.reports.key_metrics }
 }

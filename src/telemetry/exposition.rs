@@ -50,20 +50,29 @@ impl Exposition {
 }
 
 impl Metrics {
-    /// The page's content type and its bytes, with all gauges read anew.
+    /// The page's content type and its bytes, with all gauges read anew: what everybody may see.
     pub fn render(&self, exposition: Exposition) -> (&'static str, Vec<u8>) {
         self.sample();
-        let families = self.registry.gather();
-        let page = match exposition {
-            Exposition::Text => {
-                let mut page = Vec::new();
-                TextEncoder::new().encode(&families, &mut page).expect("gathered families are well formed");
-                page
-            }
-            Exposition::OpenMetrics => open_metrics(&families).into_bytes(),
-        };
-        (exposition.content_type(), page)
+        write(&self.registry.gather(), exposition)
     }
+
+    /// The same, and what single keys use.
+    pub fn render_with_keys(&self, exposition: Exposition) -> (&'static str, Vec<u8>) {
+        self.sample();
+        write(&[self.registry.gather(), self.of_keys.gather()].concat(), exposition)
+    }
+}
+
+fn write(families: &[MetricFamily], exposition: Exposition) -> (&'static str, Vec<u8>) {
+    let page = match exposition {
+        Exposition::Text => {
+            let mut page = Vec::new();
+            TextEncoder::new().encode(families, &mut page).expect("gathered families are well formed");
+            page
+        }
+        Exposition::OpenMetrics => open_metrics(families).into_bytes(),
+    };
+    (exposition.content_type(), page)
 }
 
 fn open_metrics(families: &[MetricFamily]) -> String {

@@ -63,7 +63,7 @@ impl Metrics {
     /// Shows what keys use, in families of their own. To be called once. `currency` is a part of names.
     pub fn keyed(&self, currency: &str) -> Arc<Keyed> {
         let keyed = Arc::new(Keyed { families: families(currency), keys: Mutex::default() });
-        if let Err(error) = self.registry.register(Box::new(Shown(keyed.clone()))) {
+        if let Err(error) = self.of_keys.register(Box::new(Shown(keyed.clone()))) {
             tracing::error!(%error, "what keys use is not shown");
         }
         keyed
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     fn page(metrics: &Metrics) -> String {
-        String::from_utf8(metrics.render(Exposition::Text).1).unwrap()
+        String::from_utf8(metrics.render_with_keys(Exposition::Text).1).unwrap()
     }
 
     #[test]
@@ -176,6 +176,8 @@ mod tests {
             KeyUse { requests: 2, input: 30, output: 4, gpu: 1_500_000, cost: 4_100, ..KeyUse::default() };
         keyed.add("alice", used);
         keyed.add("alice", KeyUse { cost: 900, saved_cost: 7, ..KeyUse::default() });
+        let open = String::from_utf8(metrics.render(Exposition::Text).1).unwrap();
+        assert!(!open.contains("pannier_key_") && !open.contains("alice"), "{open}");
         let page = page(&metrics);
         for line in [
             "pannier_key_requests_total{key=\"alice\"} 2",

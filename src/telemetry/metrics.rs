@@ -15,6 +15,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 pub struct Metrics {
     pub(super) families: Families,
     pub(super) registry: Registry,
+    /// Families that tell of single keys: not for everybody.
+    pub(super) of_keys: Registry,
     models: RwLock<HashSet<Box<str>>>,
     sources: Mutex<Vec<Source>>,
 }
@@ -221,7 +223,7 @@ impl Metrics {
             .expect("the process is described once");
         families.begin_at_zero();
         let (models, sources) = (RwLock::default(), Mutex::default());
-        Metrics { families, registry, models, sources }
+        Metrics { families, registry, of_keys: Registry::new(), models, sources }
     }
 
     /// Lets the series of a route exist before its first request, so that a rate sees that one too.

@@ -3,7 +3,7 @@
 use crate::ledger::grounds;
 use crate::rollups::{Chance, FIRST, database};
 use pannier::analytics::{
-    By, Filter, Grain, Question, Reports, Retention, RetentionConfig, Stay, Terms, Zone,
+    By, Filter, Grain, KeyMetrics, Question, Reports, Retention, RetentionConfig, Stay, Terms, Zone,
 };
 use pannier::store::ledger;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn what_is_too_much_or_too_old_goes_and_no_report_notices() {
         (0..1_300).for_each(|_| chance.request());
         chance.drain().await;
         let store = database.store().await.expect("a store");
-        let terms = Terms { zone: zone("UTC"), currency: "USD".into() };
+        let terms = Terms { zone: zone("UTC"), currency: "USD".into(), key_metrics: KeyMetrics::Admin };
         let reports = Arc::new(Reports::new(database.clone(), terms));
         let questions = [
             question("UTC", None),
@@ -78,7 +78,11 @@ async fn what_is_too_much_or_too_old_goes_and_no_report_notices() {
         assert_ne!(&reports.all(&questions[0]).await.expect("lines"), &before[0], "its edges are gone");
 
         // Where days begin at half past, hours do not tell them: minutes are kept as long.
-        reports.heed(Terms { zone: zone("Asia/Kolkata"), currency: "USD".into() });
+        reports.heed(Terms {
+            zone: zone("Asia/Kolkata"),
+            currency: "USD".into(),
+            key_metrics: KeyMetrics::Admin,
+        });
         chance.request();
         chance.drain().await;
         retention.tidy().await.expect("tidy");

@@ -22,7 +22,11 @@ async fn the_metrics_say_by_key_what_the_ledger_says() {
     pannier.ask(&of(ask(99, false), "ben")).await.fine();
     pannier.ask(&ask(100, false)).await.fine();
     let asked = pannier.metrics().await.sum("pannier_http_requests_total", &[("route", CHAT)]);
-    let samples = pannier.counts("pannier_key_requests_total", &[], asked).await;
+    let samples = eventually("all of it is in the books", || async {
+        let samples = pannier.metrics_of_keys().await;
+        (samples.sum("pannier_key_requests_total", &[]) == asked).then_some(samples)
+    })
+    .await;
     end(pannier).await;
 
     let book = ground.book().await;
@@ -48,6 +52,55 @@ async fn the_metrics_say_by_key_what_the_ledger_says() {
     assert!(book.sum_of("ben", Figure::SavedCost) > 0 && book.sum_of("ann", Figure::SavedCost) == 0);
 }
 
+/// On the house's own port and through the data port, and although a key of one's own is needed there.
+#[tokio::test]
+async fn what_keys_use_is_shown_to_the_admin_key_alone_until_the_settings_say_otherwise() {
+    let (upstream, _) = upstream().await;
+    let launch = Launch::before(&upstream).file(&[PRICES, KEYS].concat());
+    let pannier = launch.set("auth.mode", "required").start().await;
+    let of = |ask: Ask, key: &str| ask.with("Authorization", &format!("Bearer {key}"));
+    pannier.ask(&of(ask(0, false), "key-of-ann")).await.fine();
+    eventually("ann is in the books", || async {
+        let samples = pannier.metrics_of_keys().await;
+        (samples.sum("pannier_key_requests_total", &[("key", "ann")]) == 1.0).then_some(())
+    })
+    .await;
+    let page = || Ask::get("/metrics");
+    let admin = pannier.admin_key();
+    let two_keys = of(page(), &admin).with("X-API-Key", "key-of-ann");
+    let foreign = of(page(), &admin).with("Sec-Fetch-Site", "cross-site");
+    let in_query = Ask::get(&format!("/metrics?key={admin}"));
+    for addr in [pannier.admin, pannier.addr] {
+        let told = async |ask: &Ask| Wire::open(addr).await.exchange(ask).await.fine().text();
+        for ask in [
+            page(),
+            of(page(), "key-of-ann"),
+            of(page(), "another"),
+            in_query.clone(),
+            two_keys.clone(),
+            foreign.clone(),
+        ] {
+            let told = told(&ask).await;
+            assert!(
+                told.contains("pannier_build_info{") && !told.contains("pannier_key_"),
+                "{ask:?}\n{told}"
+            );
+            assert!(!told.contains("\"ann\""), "{ask:?}\n{told}");
+        }
+        for ask in [of(page(), &admin), page().with("X-API-Key", &admin)] {
+            let told = told(&ask).await;
+            assert!(told.contains("pannier_key_requests_total{key=\"ann\"} 1\n"), "{told}");
+            assert!(told.contains("pannier_build_info{"), "{told}");
+        }
+    }
+    pannier.configure(&[PRICES, KEYS, "[reports]\nkey_metrics = \"open\"\n"].concat());
+    eventually("the settings are in force", || async {
+        let samples = pannier.metrics().await;
+        (samples.sum("pannier_key_requests_total", &[("key", "ann")]) == 1.0).then_some(())
+    })
+    .await;
+}
+
 /// A file has one owner; whoever comes later keeps what it has in its spool until the file is free.
 #[tokio::test]
 async fn two_on_one_directory_keep_one_set_of_books() {
@@ -62,7 +115,7 @@ async fn two_on_one_directory_keep_one_set_of_books() {
     }
     end(one).await;
     eventually("the file is the other's", || async {
-        let samples = other.metrics().await;
+        let samples = other.metrics_of_keys().await;
         let up = samples.sum("pannier_dependency_up", &[("dep", "ledger")]);
         (up == 1.0 && samples.sum("pannier_key_requests_total", &[]) == 10.0).then_some(())
     })

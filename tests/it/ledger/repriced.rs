@@ -79,7 +79,7 @@ async fn asked_all(pannier: &Pannier) -> HashMap<String, Figures> {
 /// Waits until nothing is in the spool that is not in the database.
 async fn booked(pannier: &Pannier) {
     eventually("all is in the books", || async {
-        let metrics = pannier.metrics().await;
+        let metrics = pannier.metrics_of_keys().await;
         let now = metrics.sum("pannier_key_requests_total", &[]);
         let asked = metrics.sum("pannier_http_requests_total", &[("route", CHAT)]);
         (now == asked).then_some(())

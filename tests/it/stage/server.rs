@@ -243,6 +243,11 @@ impl Pannier {
         Samples::parse(self.house("/metrics").await.fine().text())
     }
 
+    /// With those of single keys, which only the admin key opens.
+    pub async fn metrics_of_keys(&self) -> Samples {
+        Samples::parse(self.administer(Ask::get("/metrics")).await.fine().text())
+    }
+
     /// Waits until the samples called `name` with these labels sum up to `value`.
     pub async fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Samples {
         let what = format!("{name}{labels:?} = {value}");
