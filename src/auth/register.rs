@@ -262,6 +262,10 @@ impl Register {
             }
             Change::NoSuchKey => Err(no_such_key()),
             Change::NameTaken => Err(bad("a key of this name is there already")),
+            Change::NameSpent => Err(bad(
+                "a key of this name was there before, and the books tell of it: whoever had the name would see its \
+                 figures. Choose another one",
+            )),
         }
     }
 

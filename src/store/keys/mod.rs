@@ -7,6 +7,7 @@ mod changes;
 
 pub use changes::Changed;
 
+use super::ledger::accounts;
 use super::{Error, Migration, Migrations, Row, Shared, Statement, Store, Value, Work};
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub enum Change<T> {
     Done(T),
     NoSuchKey,
     NameTaken,
+    /// There are figures under the name, and no key: they are of one that was there before.
+    NameSpent,
 }
 
 /// Keys that are read at once. Rows lie between what is kept of them, and where they were stays empty for a while: of
@@ -70,7 +73,7 @@ pub fn migrations() -> Migrations {
 }
 
 impl Keys {
-    /// Of a database whose parts [`migrations`] belong to.
+    /// Of a database whose parts [`migrations`] belong to, and those of the [ledger](super::ledger::migrations).
     pub fn new(shared: Arc<Shared>) -> Self {
         Keys { shared }
     }
@@ -111,7 +114,7 @@ impl Keys {
         self.heeded(&store, find(&store, who).await)
     }
 
-    /// Keeps a new one, if no other has its name.
+    /// Keeps a new one, if no other has its name or has had it: whoever bears the name sees what is in the books of it.
     pub async fn add(&self, new: &KeyRow) -> Result<Change<()>, Error> {
         let store = self.shared.store().await?;
         self.heeded(&store, add(&store, new).await)
@@ -128,6 +131,7 @@ impl Keys {
         self.heeded(&store, change(&store, who, edit).await)
     }
 
+    /// Its name is never given to another.
     pub async fn remove(&self, who: &str) -> Result<Change<()>, Error> {
         let store = self.shared.store().await?;
         self.heeded(&store, remove(&store, who).await)
@@ -208,6 +212,9 @@ async fn add(store: &Store, new: &KeyRow) -> Result<Change<()>, Error> {
     if find_in(&mut work, &new.name).await?.is_some() {
         return Ok(Change::NameTaken);
     }
+    if accounts::knows(&mut work, &new.name).await? {
+        return Ok(Change::NameSpent);
+    }
     let insert = Statement::new(format!("INSERT INTO pannier_key ({COLUMNS}) VALUES "));
     let (models, routes) = new.patterns();
     work.change(insert.tuples([new.values(&models, &routes)])).await?;
@@ -238,6 +245,7 @@ async fn remove(store: &Store, who: &str) -> Result<Change<()>, Error> {
     let Some(row) = find_in(&mut work, who).await? else { return Ok(Change::NoSuchKey) };
     work.change(Statement::new("DELETE FROM pannier_key WHERE id = ").value(row.id.as_str())).await?;
     changes::note(&mut work, &row.id).await?;
+    accounts::note(&mut work, [row.name, row.team]).await?;
     work.done().await?;
     Ok(Change::Done(()))
 }

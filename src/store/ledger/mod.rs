@@ -1,6 +1,7 @@
 //! The ledger's tables: a row for each request, and sums by minute, hour and day that are kept in step with
 //! them. What a spool holds comes in exactly once: how far it was read is written in the same transaction.
 
+pub(super) mod accounts;
 mod columns;
 mod rating;
 mod rebill;

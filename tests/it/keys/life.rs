@@ -73,6 +73,63 @@ async fn a_key_is_made_used_replaced_and_forgotten() {
     assert_eq!(house(&pannier, "GET", "/admin/keys/ann", Value::Null).await.status(), 404);
 }
 
+/// Its figures are found by it.
+#[tokio::test]
+async fn a_name_is_never_given_to_another() {
+    let upstream = upstream().await;
+    let settings = "[auth]\nkeys = [{ name = \"bob\", key = \"key-of-bob\" }]\n";
+    let pannier = Launch::before(&upstream).file(settings).start().await;
+    let chat = route("/api/chat").ask(false);
+    let refused = async |name: &str, why: &str| {
+        let refused = house(&pannier, "POST", KEYS, json!({ "name": name })).await;
+        assert_eq!((refused.status(), refused.code()), (400, Some("bad_request")), "{name}");
+        assert!(refused.text().contains(why), "{name}: {}", refused.text());
+    };
+    let first = make(&pannier, "ann", json!({ "team": "lab" })).await;
+    pannier.ask(&of(&chat, &first)).await.fine();
+    make(&pannier, "unused", Value::Null).await;
+
+    // Another key, and another team, under the same name: it is the same owner.
+    let rotated = house(&pannier, "POST", "/admin/keys/ann/rotate", Value::Null).await.fine();
+    let second = rotated.json()["key"].as_str().expect("a key").to_owned();
+    house(&pannier, "PATCH", "/admin/keys/ann", json!({ "team": "shop" })).await.fine();
+    pannier.ask(&of(&chat, &second)).await.fine();
+    let own = of(&Ask::get("/usage?by=key"), &second);
+    eventually("both are told", || async {
+        let told = Wire::open(pannier.admin).await.exchange(&own).await.fine().json();
+        (told["total"]["requests"] == 2).then_some(())
+    })
+    .await;
+    let renamed = house(&pannier, "PATCH", "/admin/keys/ann", json!({ "name": "anna" })).await;
+    assert_eq!(renamed.status(), 400, "a name stays with its key");
+
+    // Deleted at once behind a request that the database may not know of yet.
+    pannier.ask(&of(&chat, &second)).await.fine();
+    for name in ["ann", "unused"] {
+        assert_eq!(house(&pannier, "DELETE", &format!("{KEYS}/{name}"), Value::Null).await.status(), 204);
+        refused(name, "was there before").await;
+    }
+    let other = make(&pannier, "ann-2", Value::Null).await;
+    let own = of(&Ask::get("/usage"), &other);
+    let told = Wire::open(pannier.admin).await.exchange(&own).await.fine().json();
+    assert_eq!(told["total"]["requests"], 0);
+
+    // A key that has stood in the settings is one that was there as well.
+    pannier.ask(&of(&chat, "key-of-bob")).await.fine();
+    eventually("bob is in the books", || async {
+        let told = house(&pannier, "GET", "/usage?key=bob", Value::Null).await.fine().json();
+        (told["total"]["requests"] == 1).then_some(())
+    })
+    .await;
+    refused("bob", "stands in the settings").await;
+    pannier.configure("");
+    eventually("bob is out of the settings", || async {
+        (pannier.ask(&of(&Ask::get("/usage"), "key-of-bob")).await.status() == 401).then_some(())
+    })
+    .await;
+    refused("bob", "was there before").await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_is_refused_and_says_why() {
     let upstream = upstream().await;
