@@ -322,7 +322,7 @@ mod tests {
             let vectors = Arc::new(Vectors::new(1 << 20, metrics.clone()));
             let zone = Zone::named("UTC").unwrap();
             let terms = Terms { zone, currency: "USD".into(), key_metrics: KeyMetrics::Admin };
-            let reports = Arc::new(Reports::new(nowhere(), terms));
+            let reports = Arc::new(Reports::new(nowhere(), terms, metrics.clone()));
             let (ever, max_rows) = (Duration::ZERO, 0);
             let keep = RetentionConfig { rows: ever, max_rows, minutes: ever, hours: ever, days: ever };
             let parts = Parts {
@@ -390,6 +390,18 @@ mod tests {
             assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
             assert_eq!(refused.head["allow"], "GET,HEAD", "{path}");
             assert!(refused.body.contains("\"code\":\"method_not_allowed\""), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_report_that_cannot_be_made_says_when_to_ask_again() {
+        let face = Face::started();
+        for path in ["/usage", "/costs", "/usage/requests", "/api/metrics/dashboard", "/metrics/export"] {
+            let request = Request::builder().uri(path).header("host", "known").header("x-api-key", KEY);
+            let answer = face.answer(request, path).await;
+            assert_eq!((answer.status, &answer.head["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, "5"));
+            assert_eq!(answer.head["content-type"], "application/problem+json", "{path}");
+            assert!(answer.body.contains("\"code\":\"overloaded\""), "{path}: {}", answer.body);
         }
     }
 

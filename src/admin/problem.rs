@@ -13,6 +13,9 @@ const PROBLEM: &str = "application/problem+json";
 pub fn response(error: &Error) -> Response {
     let head = [(header::CONTENT_TYPE, PROBLEM), (PANNIER_ERROR, error.kind.code())];
     let mut response = (status(error), head, body(error)).into_response();
+    if let Some(after) = error.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
+    }
     if error.kind.status() == StatusCode::UNAUTHORIZED.as_u16() {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -7,7 +7,7 @@ use super::{Parts, problem, why};
 use crate::analytics::{By, COSTS, Column, Filter, Format, Grain, Question, Stay, USAGE, Zone, now};
 use crate::domain::{Error, Kind};
 use axum::extract::{Extension, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 
 /// A query's names and values, in order.
@@ -17,6 +17,9 @@ pub type Pairs = Query<Vec<(String, String)>>;
 const USUAL: [By; 2] = [By::Key, By::Model];
 /// The stretch that is meant where none is named.
 const PERIOD: &str = "month";
+
+/// The time that is told of, where sums have gone that another one takes: `2026-11-01T00:00:00Z/2026-12-01T00:00:00Z`.
+const TOLD: HeaderName = HeaderName::from_static("x-pannier-told");
 
 /// `GET /usage`
 pub async fn usage(
@@ -68,15 +71,25 @@ async fn told(
     query: &[(String, String)],
     columns: &'static [Column],
 ) -> Response {
-    let (question, format) = match read(parts, viewer, headers, query, Format::Json) {
+    let reports = parts.reports.clone();
+    let tellable = async {
+        let (question, format) = read(parts, viewer, headers, query, Format::Json)?;
+        Ok((reports.tellable(question).await?, format))
+    };
+    let (tellable, format) = match tellable.await {
         Ok(read) => read,
         Err(error) => return problem::response(&error),
     };
-    let reports = parts.reports.clone();
-    why::lines(lasting, format.content_type(), |told| {
-        Box::pin(async move { reports.tell(&question, columns, format, told).await })
+    let other = tellable.other();
+    let mut response = why::lines(lasting, format.content_type(), |told| {
+        Box::pin(async move { reports.tell(&tellable, columns, format, told).await })
     })
-    .await
+    .await;
+    // CSV has no other place for it.
+    if let Some(Ok(other)) = other.map(|other| HeaderValue::try_from(other.interval())) {
+        response.headers_mut().insert(TOLD, other);
+    }
+    response
 }
 
 /// What is asked, and in which form it is to be told: that which the query names, else the first that is accepted.

@@ -2,6 +2,7 @@
 
 use super::amount::Amount;
 use super::reports::Reports;
+use super::tellable::Span;
 use crate::domain::{Error, Money};
 use crate::store::ledger::{By, Figure, Filter, Line, Sums};
 use serde::Serialize;
@@ -30,6 +31,8 @@ pub struct Summary {
     currency: String,
     breakdown: Vec<Part>,
     total_saved: Amount,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<Span>,
 }
 
 /// `GET /api/costs/projection`
@@ -43,6 +46,8 @@ pub struct Projection {
     currency: String,
     based_on_days: i64,
     breakdown: Vec<Projected>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<Span>,
 }
 
 /// `GET /api/admin/costs/all`
@@ -54,6 +59,8 @@ pub struct Overview {
     currency: String,
     user_count: usize,
     users: Vec<User>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<Span>,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,7 +127,7 @@ impl Reports {
     /// `Overloaded` while the database is away.
     pub async fn summary(&self, filter: Filter, period: Period) -> Result<Summary, Error> {
         let user_id = filter.key.clone();
-        let lines = self.all(&self.of_days(filter, period.days(), None, vec![By::Model])).await?;
+        let (told, lines) = self.all(self.of_days(filter, period.days(), None, vec![By::Model])).await?;
         let currency = self.terms().currency.to_string();
         Ok(Summary {
             user_id,
@@ -130,6 +137,7 @@ impl Reports {
             total_saved: sum(&lines, Figure::SavedCost),
             breakdown: breakdown(lines, &currency),
             currency,
+            told: told.other(),
         })
     }
 
@@ -137,7 +145,7 @@ impl Reports {
     /// `Overloaded` while the database is away.
     pub async fn projection(&self, filter: Filter, period: Period) -> Result<Projection, Error> {
         let user_id = filter.key.clone();
-        let mut lines = self.all(&self.of_days(filter, BASIS, None, vec![By::Model])).await?;
+        let (told, mut lines) = self.all(self.of_days(filter, BASIS, None, vec![By::Model])).await?;
         lines.sort_by_key(|line| Reverse(line.sums[Figure::Cost as usize]));
         let days = period.days();
         let all = sum(&lines, Figure::Cost);
@@ -158,6 +166,7 @@ impl Reports {
             currency: self.terms().currency.to_string(),
             based_on_days: BASIS,
             breakdown: lines.into_iter().map(projected).collect(),
+            told: told.other(),
         })
     }
 
@@ -166,7 +175,8 @@ impl Reports {
     /// # Errors
     /// `Overloaded` while the database is away.
     pub async fn overview(&self, filter: Filter, period: Period) -> Result<Overview, Error> {
-        let lines = self.all(&self.of_days(filter, period.days(), None, vec![By::Key, By::Model])).await?;
+        let question = self.of_days(filter, period.days(), None, vec![By::Key, By::Model]);
+        let (told, lines) = self.all(question).await?;
         let currency = self.terms().currency.to_string();
         let total_cost = sum(&lines, Figure::Cost);
         let mut keys: BTreeMap<String, Vec<Line>> = BTreeMap::new();
@@ -182,7 +192,7 @@ impl Reports {
         let mut users: Vec<User> = keys.into_iter().map(user).collect();
         users.sort_by_key(|user| Reverse(user.total_cost));
         let (period_days, user_count) = (period.days(), users.len());
-        Ok(Overview { period, period_days, total_cost, currency, user_count, users })
+        Ok(Overview { period, period_days, total_cost, currency, user_count, users, told: told.other() })
     }
 }
 

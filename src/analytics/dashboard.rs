@@ -2,6 +2,7 @@
 //! milliseconds, a rate is a part of one.
 
 use super::reports::{Question, Reports, now, total};
+use super::tellable::Span;
 use super::time::{Grain, Stay};
 use crate::domain::Error;
 use crate::store::ledger::{By, Figure, Filter, Line, Sums};
@@ -22,6 +23,8 @@ pub struct Dashboard {
     ratings: Ratings,
     gpu_seconds: f64,
     saved_gpu_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<Span>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,6 +49,8 @@ struct Ratings {
 #[derive(Debug, Serialize)]
 pub struct Series {
     data: Vec<Point>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<Span>,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,6 +68,8 @@ struct Point {
 #[derive(Debug, Serialize)]
 pub struct Endpoints {
     endpoints: Vec<Endpoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<Span>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,7 +84,7 @@ impl Reports {
     /// # Errors
     /// `Overloaded` while the database is away.
     pub async fn dashboard(&self, filter: Filter, days: i64) -> Result<Dashboard, Error> {
-        let lines = self.all(&self.of_days(filter, days, None, vec![By::Model])).await?;
+        let (told, lines) = self.all(self.of_days(filter, days, None, vec![By::Model])).await?;
         let all = total(&lines);
         let figure = |figure: Figure| all[figure as usize];
         let (requests, errors) = (figure(Figure::Requests), figure(Figure::Failed));
@@ -100,6 +107,7 @@ impl Reports {
             },
             gpu_seconds: seconds(figure(Figure::Gpu)),
             saved_gpu_seconds: seconds(figure(Figure::SavedGpu)),
+            told: told.other(),
         })
     }
 
@@ -113,8 +121,9 @@ impl Reports {
             Grain::Week => "%Y-W%W",
             Grain::Month => "%Y-%m",
         };
+        let zone = question.zone.clone();
         let point = |Line { start, sums, .. }: Line| Point {
-            time_bucket: question.zone.show(start, form),
+            time_bucket: zone.show(start, form),
             requests: sums[Figure::Requests as usize],
             avg_duration: avg_duration(&sums),
             total_tokens: tokens(&sums),
@@ -122,21 +131,22 @@ impl Reports {
             cache_hits: sums[Figure::Hits as usize],
             gpu_seconds: seconds(sums[Figure::Gpu as usize]),
         };
-        let lines = self.all(&question).await?;
-        Ok(Series { data: lines.into_iter().map(point).collect() })
+        let (told, lines) = self.all(question).await?;
+        Ok(Series { data: lines.into_iter().map(point).collect(), told: told.other() })
     }
 
     /// # Errors
     /// `Overloaded` while the database is away.
     pub async fn endpoints(&self, filter: Filter, days: i64) -> Result<Endpoints, Error> {
-        let lines = self.all(&self.of_days(filter, days, None, vec![By::Endpoint])).await?;
+        let (told, lines) = self.all(self.of_days(filter, days, None, vec![By::Endpoint])).await?;
         let endpoint = |Line { mut names, sums, .. }: Line| Endpoint {
             endpoint: names.pop().unwrap_or_default(),
             requests: sums[Figure::Requests as usize],
             avg_duration: avg_duration(&sums),
             errors: sums[Figure::Failed as usize],
         };
-        Ok(Endpoints { endpoints: by_requests(lines).into_iter().map(endpoint).collect() })
+        let endpoints = by_requests(lines).into_iter().map(endpoint).collect();
+        Ok(Endpoints { endpoints, told: told.other() })
     }
 
     /// A question about the last so many days.

@@ -3,6 +3,7 @@
 use super::amount::Amount;
 use super::dashboard::ratio;
 use super::reports::{Question, Reports, now, total};
+use super::tellable::Span;
 use super::time::Stay;
 use super::upkeep::Retention;
 use crate::domain::Error;
@@ -17,6 +18,8 @@ pub struct Export {
     performance_metrics: Performance,
     llm_api_metrics: Calls,
     retention_policy: Policy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<Span>,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,7 +66,8 @@ impl Reports {
         let stay = Stay::new(from, now + 1).unwrap_or_else(|| Stay::last(1, now));
         let filter = Filter::default();
         let question = Question { stay, zone: terms.zone.clone(), grain: None, by: Vec::new(), filter };
-        let sums = total(&self.all(&question).await?);
+        let (told, lines) = self.all(question).await?;
+        let sums = total(&lines);
         let figure = |figure: Figure| sums[figure as usize];
         let (prompt, completion) = (figure(Figure::Prompt), figure(Figure::Completion));
         Ok(Export {
@@ -93,6 +97,7 @@ impl Reports {
                 current_entries: rows,
                 storage_utilization_percent: retention.utilisation(rows) * 100.0,
             },
+            told: told.other(),
         })
     }
 }

@@ -4,6 +4,7 @@ use crate::store::ledger::{Cut, Period, Piece, Stretch};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ToSpan};
+use std::borrow::Cow;
 
 /// Where days begin.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,9 +27,9 @@ pub enum Grain {
     Month,
 }
 
-const HOUR: i64 = 3_600;
-const DAY: i64 = 86_400;
-const MINUTE: i64 = 60;
+pub(super) const HOUR: i64 = 3_600;
+pub(super) const DAY: i64 = 86_400;
+pub(super) const MINUTE: i64 = 60;
 /// Days whose lines are asked for at once.
 const DAYS_AT_ONCE: i64 = 31;
 /// The first second of the year 9999: no day is told of beyond it.
@@ -80,8 +81,13 @@ impl Zone {
         }
     }
 
-    pub fn name(&self) -> &str {
-        self.0.iana_name().unwrap_or("UTC")
+    /// As `zone` takes it; of a system whose zone has no name, how far it is from UTC, or that nobody can say.
+    pub fn name(&self) -> Cow<'_, str> {
+        match (self.0.iana_name(), self.0.to_fixed_offset()) {
+            (Some(name), _) => name.into(),
+            (None, Ok(offset)) => offset.to_string().into(),
+            (None, Err(_)) => "the system's".into(),
+        }
     }
 
     /// A stretch that has a name, as it is at `now`.
@@ -155,7 +161,7 @@ impl Zone {
     }
 
     /// The days, weeks or months of `stay`: when each begins, and what of it is in there.
-    fn days(&self, stay: Stay, grain: Grain) -> impl Iterator<Item = (i64, Stay)> {
+    pub(super) fn days(&self, stay: Stay, grain: Grain) -> impl Iterator<Item = (i64, Stay)> {
         let first = self.date(stay.from).and_then(|date| grain.first(date));
         let dates = std::iter::successors(first, move |date| date.checked_add(grain.span()).ok());
         let bounds = dates.map_while(move |date| {
@@ -211,9 +217,12 @@ impl Zone {
         stretches
     }
 
-    /// Whether days begin on whole hours of UTC.
-    pub fn keeps_whole_hours(&self, second: i64) -> bool {
-        self.offset(second) % HOUR == 0
+    /// Whether clocks show whole hours when UTC does, all of that time.
+    pub fn keeps_whole_hours(&self, from: i64, until: i64) -> bool {
+        let changes = std::iter::successors(Some(from), |second| Some(self.next_change(*second)));
+        changes
+            .take_while(|second| *second == from || *second < until)
+            .all(|second| self.offset(second) % HOUR == 0)
     }
 
     /// When clocks are changed next; far away where they are not.
@@ -222,7 +231,7 @@ impl Zone {
         self.0.following(moment).next().map_or(LAST, |change| change.timestamp().as_second())
     }
 
-    fn offset(&self, second: i64) -> i64 {
+    pub(super) fn offset(&self, second: i64) -> i64 {
         Timestamp::from_second(second).map_or(0, |moment| self.0.to_offset(moment).seconds().into())
     }
 
@@ -346,6 +355,27 @@ mod tests {
         }
         assert!(Stay::new(100, 40).is_none() && Stay::new(i64::MAX, i64::MAX).is_none());
         assert_eq!(Stay::new(61, 61 + 120), Some(Stay { from: 60, until: 240 }));
+    }
+
+    #[test]
+    fn zones_are_called_what_they_are() {
+        assert_eq!(
+            [zone("Europe/Berlin"), zone("UTC"), Zone::default()].map(|zone| zone.name().into_owned()),
+            ["Europe/Berlin", "UTC", "UTC"]
+        );
+        let fixed = Zone(TimeZone::fixed(jiff::tz::offset(2)));
+        let nameless = Zone(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        assert_eq!((&*fixed.name(), &*nameless.name()), ("+02", "the system's"));
+    }
+
+    #[test]
+    fn hours_are_whole_or_not_at_any_time_of_the_year() {
+        let (summer, winter) = (at("2026-01-15T00:00:00Z"), at("2026-07-15T00:00:00Z"));
+        let island = zone("Australia/Lord_Howe");
+        assert!(island.keeps_whole_hours(summer, summer + DAY) && !island.keeps_whole_hours(winter, winter));
+        assert!(!island.keeps_whole_hours(summer, winter), "clocks go back by half an hour");
+        assert!(!zone("Asia/Kolkata").keeps_whole_hours(summer, winter));
+        assert!(zone("Europe/Berlin").keeps_whole_hours(0, winter));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use super::columns::Column;
 use super::csv;
 use super::reports::{Question, Reports, add};
+use super::tellable::Tellable;
 use super::time::Stay;
 use crate::domain::Error;
 use crate::store::ledger::{Figure, Line, Sums};
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use tokio::sync::mpsc;
 
@@ -68,28 +69,27 @@ impl Reader {
 }
 
 impl Reports {
-    /// Answers `question` with `columns`, in `format`.
+    /// Answers with `columns`, in `format`.
     ///
     /// # Errors
     /// `Overloaded` while the database is away; then not all has been told.
     pub async fn tell(
         &self,
-        question: &Question,
+        tellable: &Tellable,
         columns: &'static [Column],
         format: Format,
         told: mpsc::Sender<Bytes>,
     ) -> Result<(), Error> {
-        let stretches = self.stretches(question).await?;
         let mut reader = Reader::new(told);
-        let mut telling =
-            Telling { question, columns, total: [0; Figure::COUNT], lines: 0, table: Vec::new() };
+        let mut telling = Telling::new(&tellable.question, tellable.asked(), columns);
         let head = telling.head(format, &self.terms().currency);
         if reader.tell(&head).await.is_err() || reader.flush().await.is_err() {
             return Ok(());
         }
-        for stretch in stretches {
-            for line in self.lines(&stretch, question).await? {
-                if reader.tell(&telling.line(format, &line)).await.is_err() {
+        let mut lines = self.lines(tellable);
+        while let Some(lines) = lines.next().await? {
+            for line in &lines {
+                if reader.tell(&telling.line(format, line)).await.is_err() {
                     return Ok(());
                 }
             }
@@ -104,6 +104,8 @@ impl Reports {
 /// What has been told so far.
 struct Telling<'a> {
     question: &'a Question,
+    /// The time that was asked for, where it is another.
+    asked: Option<Stay>,
     columns: &'static [Column],
     total: Sums,
     lines: usize,
@@ -111,7 +113,11 @@ struct Telling<'a> {
     table: Vec<Vec<String>>,
 }
 
-impl Telling<'_> {
+impl<'a> Telling<'a> {
+    fn new(question: &'a Question, asked: Option<Stay>, columns: &'static [Column]) -> Self {
+        Telling { question, asked, columns, total: [0; Figure::COUNT], lines: 0, table: Vec::new() }
+    }
+
     /// What lines are told apart by.
     fn names(&self) -> impl Iterator<Item = &'static str> {
         let grain = self.question.grain.map(|grain| grain.name());
@@ -124,20 +130,29 @@ impl Telling<'_> {
             Format::Csv => csv::record(titles),
             Format::Table => {
                 self.table.push(titles.map(str::to_owned).collect());
-                let Stay { from, until } = self.question.stay;
-                let show = |second| self.question.zone.show(second, "%Y-%m-%d %H:%M");
-                let (from, until, zone) = (show(from), show(until), self.question.zone.name());
-                format!("{from} to {until} ({zone}), money in {currency}\n\n")
+                let show = |Stay { from, until }: Stay| {
+                    let show = |second| self.question.zone.show(second, "%Y-%m-%d %H:%M");
+                    format!("{} to {}", show(from), show(until))
+                };
+                let asked = self.asked.map_or_else(String::new, |asked| {
+                    format!("asked for {}: of that, sums have gone\n", show(asked))
+                });
+                let (stay, zone) = (show(self.question.stay), self.question.zone.name());
+                format!("{stay} ({zone}), money in {currency}\n{asked}\n")
             }
             Format::Json => {
                 let text = |text: &str| Value::from(text).to_string();
                 let by: Vec<_> = self.names().collect();
                 let Stay { from, until } = self.question.stay;
+                let asked = self.asked.map_or_else(String::new, |asked| {
+                    let (from, until) = (Stay::show(asked.from), Stay::show(asked.until));
+                    format!("\"asked\":{},", json!({ "from": from, "until": until }))
+                });
                 format!(
-                    "{{\"from\":{},\"until\":{},\"time_zone\":{},\"currency\":{},\"by\":{},\"lines\":[",
+                    "{{\"from\":{},\"until\":{},{asked}\"time_zone\":{},\"currency\":{},\"by\":{},\"lines\":[",
                     text(&Stay::show(from)),
                     text(&Stay::show(until)),
-                    text(self.question.zone.name()),
+                    text(&self.question.zone.name()),
                     text(currency),
                     Value::from(by),
                 )

@@ -8,17 +8,28 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 /// What sees to it.
 pub struct Retention {
     database: Arc<Shared>,
     reports: Arc<Reports>,
     config: ArcSwap<RetentionConfig>,
+    clock: Box<dyn Fn() -> i64 + Send + Sync>,
+    tally: Mutex<Tally>,
     /// Rows, when they were counted last.
     rows: AtomicI64,
     is_nearly_full: AtomicBool,
     fails: AtomicBool,
+}
+
+/// Rows that are counted once, and not again for a while.
+#[derive(Default)]
+struct Tally {
+    /// Of requests that came before this second.
+    before: i64,
+    rows: i64,
+    begun: Option<Instant>,
 }
 
 /// How often it is looked after, at the most ...
@@ -27,10 +38,18 @@ const PAUSE: Duration = Duration::from_secs(60);
 const SHARE: u32 = 50;
 /// Rows that go in one transaction.
 const STEP: i64 = 500;
+/// Rows that go before it is looked anew which ones.
+const STRIDE: i64 = 20_000;
 /// After each step others get this long to write.
 const BREATH: Duration = Duration::from_millis(2);
 /// Of the rows that may be, beyond which a warning is given.
 const NEARLY_FULL: f64 = 0.8;
+/// How long a clock that was set forward by mistake has to be set right, in seconds.
+const DOUBT: i64 = 2 * 86_400;
+/// The rows of requests that came longer ago are there, in seconds ...
+const SETTLED: i64 = 3_600;
+/// ... mostly: what came late is counted when all are counted anew.
+const ANEW: Duration = Duration::from_secs(86_400);
 
 impl Retention {
     pub fn new(database: Arc<Shared>, reports: Arc<Reports>, config: RetentionConfig) -> Self {
@@ -38,10 +57,17 @@ impl Retention {
             database,
             reports,
             config: ArcSwap::from_pointee(config),
+            clock: Box::new(now),
+            tally: Mutex::default(),
             rows: AtomicI64::new(0),
             is_nearly_full: AtomicBool::new(false),
             fails: AtomicBool::new(false),
         }
+    }
+
+    /// By another clock, which tells seconds since 1970.
+    pub fn by(self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Retention { clock: Box::new(clock), ..self }
     }
 
     /// The settings are others now.
@@ -79,25 +105,40 @@ impl Retention {
     }
 
     async fn tidy_store(&self, store: &Store) -> Result<(), Error> {
-        let (config, now) = (self.config.load_full(), now());
-        if let Some(age) = some(config.rows) {
-            let mut first_kept = [0; 16];
-            first_kept[..8].copy_from_slice(&Row::first_head(before(now, age)).to_be_bytes());
-            remove_rows(store, &first_kept).await?;
+        let (config, now) = (self.config.load_full(), (self.clock)());
+        let mut tally = self.tally.lock().await;
+        // Ages are counted back from the last day of which the books have told for a while: whatever a clock says,
+        // nothing goes that is younger than the rest by less than its age.
+        if let Some(today) = ledger::last_day(store, now.saturating_sub(DOUBT)).await? {
+            self.remove_old(store, &config, today, &mut tally).await?;
         }
-        let count = ledger::count(store).await?;
+        let count = tally.count(store, now).await?;
         self.rows.store(count, Ordering::Relaxed);
         self.warn(count);
         let most = i64::try_from(config.max_rows).unwrap_or(i64::MAX);
-        if most > 0
-            && count > most
-            && let Some(first_kept) = ledger::first_kept(store, count - most).await?
-        {
-            remove_rows(store, &first_kept).await?;
+        if most > 0 && count > most {
+            remove_surplus(store, count - most, &mut tally).await?;
             self.rows.store(most, Ordering::Relaxed);
         }
+        ledger::give_back(store).await
+    }
+
+    async fn remove_old(
+        &self,
+        store: &Store,
+        config: &RetentionConfig,
+        today: i64,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        if let Some(age) = some(config.rows) {
+            let mut first_kept = [0; 16];
+            first_kept[..8].copy_from_slice(&Row::first_head(before(today, age)).to_be_bytes());
+            remove_rows(store, &first_kept, tally).await?;
+        }
         // Where days do not begin on a whole hour, they are told from minutes.
-        let minutes = match self.reports.terms().zone.keeps_whole_hours(now) {
+        let first = ledger::kept(store).await?.extent.map_or(today, |(first, _)| first);
+        let first = some(config.hours).map_or(first, |age| before(today, age).max(first));
+        let minutes = match self.reports.terms().zone.keeps_whole_hours(first, today) {
             true => config.minutes,
             false => config.hours,
         };
@@ -105,11 +146,11 @@ impl Retention {
             [(Period::Minute, minutes), (Period::Hour, config.hours), (Period::Day, config.days)]
         {
             let Some(age) = some(age) else { continue };
-            while ledger::remove_sums(store, period, before(now, age), STEP).await? == STEP as u64 {
+            while ledger::remove_sums(store, period, before(today, age), STEP).await? == STEP as u64 {
                 tokio::time::sleep(BREATH).await;
             }
         }
-        ledger::give_back(store).await
+        Ok(())
     }
 
     fn warn(&self, rows: i64) {
@@ -145,9 +186,46 @@ impl Retention {
     }
 }
 
-async fn remove_rows(store: &Store, first_kept: &[u8; 16]) -> Result<(), Error> {
-    while ledger::remove_rows(store, first_kept, STEP).await? == STEP as u64 {
+impl Tally {
+    /// How many rows there are.
+    async fn count(&mut self, store: &Store, now: i64) -> Result<i64, Error> {
+        if self.before > now || self.begun.is_none_or(|begun| begun.elapsed() > ANEW) {
+            *self = Tally { begun: Some(Instant::now()), ..Tally::default() };
+        }
+        let settled = now.saturating_sub(SETTLED).max(self.before);
+        self.rows += ledger::count_between(store, self.before, settled).await?;
+        self.before = settled;
+        Ok(self.rows + ledger::count_between(store, settled, i64::MAX).await?)
+    }
+
+    /// So many of the oldest rows have gone.
+    fn forget(&mut self, rows: u64) {
+        self.rows -= i64::try_from(rows).unwrap_or(i64::MAX);
+        if self.rows < 0 {
+            *self = Tally::default();
+        }
+    }
+}
+
+async fn remove_rows(store: &Store, first_kept: &[u8; 16], tally: &mut Tally) -> Result<(), Error> {
+    loop {
+        let went = ledger::remove_rows(store, first_kept, STEP).await?;
+        tally.forget(went);
+        if went < STEP as u64 {
+            return Ok(());
+        }
         tokio::time::sleep(BREATH).await;
+    }
+}
+
+/// Removes the oldest rows.
+async fn remove_surplus(store: &Store, mut surplus: i64, tally: &mut Tally) -> Result<(), Error> {
+    while surplus > 0 {
+        let going = surplus.min(STRIDE);
+        if let Some(first_kept) = ledger::first_kept(store, going).await? {
+            remove_rows(store, &first_kept, tally).await?;
+        }
+        surplus -= going;
     }
     Ok(())
 }

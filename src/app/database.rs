@@ -1,5 +1,6 @@
 //! The database that outlives the process.
 
+use crate::analytics;
 use crate::config::Config;
 use crate::store::{Damaged, Options, Place, Shared, Start, keys, ledger, prices};
 use anyhow::Context;
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 /// Its file, in the data directory.
 const FILE: &str = "pannier.db";
-/// How many read at the same time: seldom more than one, and each has a thread.
-const READERS: u32 = 2;
+/// How many read at the same time: seldom more than one, and each has a thread. One more than reports may take.
+const READERS: u32 = analytics::AT_ONCE + 1;
 /// How long to wait for another who writes, and for a connection.
 const PATIENCE: Duration = Duration::from_secs(1);
 

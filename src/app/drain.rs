@@ -91,8 +91,11 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     tokio::spawn(async move { warmer.run(stop).await });
     let (stock, stop) = (house.way.stock.clone(), stopped.clone());
     tokio::spawn(async move { stock.follow(stop).await });
-    let (retention, stop) = (house.told.retention.clone(), stopped.clone());
-    tokio::spawn(async move { retention.run(stop).await });
+    // What is not kept needs no looking after, and no database for it.
+    if house.books.ledger.is_some() {
+        let (retention, stop) = (house.told.retention.clone(), stopped.clone());
+        tokio::spawn(async move { retention.run(stop).await });
+    }
     tokio::spawn(reload.run(stopped));
     tokio::spawn(admin::serve(admin, house.admin.clone(), house.admin_bounds));
 }

@@ -14,8 +14,10 @@ pub struct Told {
 }
 
 impl Told {
-    pub fn build(config: &Config, database: &Arc<Shared>, metrics: &Metrics) -> Self {
-        let reports = Arc::new(Reports::new(database.clone(), terms(config)));
+    pub fn build(config: &Config, database: &Arc<Shared>, metrics: &Arc<Metrics>) -> Self {
+        let reports = Arc::new(Reports::new(database.clone(), terms(config), metrics.clone()));
+        let seen = reports.clone();
+        metrics.gauge_source(Sampled::Size("reports_waiting"), move || seen.waiting() as i64);
         let retention = Retention::new(database.clone(), reports.clone(), config.retention.clone());
         let retention = Arc::new(retention);
         let seen = retention.clone();

@@ -12,7 +12,6 @@ use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// The keys of a database, and what is in force of them.
 pub struct Register {
@@ -283,13 +282,8 @@ impl Register {
         &self,
         asking: impl Future<Output = Result<T, store::Error>>,
     ) -> Result<T, Error> {
-        let why = match timeout(PATIENCE, asking).await {
-            Ok(Ok(told)) => return Ok(told),
-            Ok(Err(error)) => error.trouble.to_string(),
-            Err(_) => "it does not answer".to_owned(),
-        };
-        self.is_up.store(false, Ordering::Relaxed);
-        Err(Error::new(Kind::Overloaded, format!("the database of the keys cannot be used: {why}")))
+        let told = store::in_time("keys", PATIENCE, asking).await;
+        told.inspect_err(|_| self.is_up.store(false, Ordering::Relaxed))
     }
 
     pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {

@@ -7,7 +7,7 @@ use crate::domain::Hidden;
 use anyhow::{Context, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use clap::{Args, ValueEnum};
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -59,6 +59,7 @@ pub(super) struct House {
 
 /// What it says, its body still to come.
 pub(super) struct Answer {
+    headers: HeaderMap,
     body: Incoming,
     /// The beginning of a line.
     unread: BytesMut,
@@ -130,8 +131,9 @@ impl House {
         let silent = |source| Silent { address, source };
         let asked = tokio::time::timeout(PATIENCE, self.send(method, target, body)).await;
         let response = asked.context("timed out").and_then(|answer| answer).map_err(silent)?;
-        let (status, answer) =
-            (response.status(), Answer { body: response.into_body(), unread: BytesMut::new() });
+        let status = response.status();
+        let (head, body) = response.into_parts();
+        let answer = Answer { headers: head.headers, body, unread: BytesMut::new() };
         if status.is_success() {
             return Ok(answer);
         }
@@ -171,6 +173,11 @@ impl House {
 // === impl Answer ===
 
 impl Answer {
+    /// What a field of its head says.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// All of it, at once.
     pub async fn json(self) -> anyhow::Result<Value> {
         let body = Limited::new(self.body, LARGEST).collect().await;

@@ -85,6 +85,10 @@ impl Options {
                 if self.watch && std::io::stdout().is_terminal() {
                     out.write_all(CLEAR.as_bytes())?;
                 }
+                // Tables and JSON say so themselves.
+                if let (Format::Csv, Some(told)) = (self.format, answer.field("x-pannier-told")) {
+                    eprintln!("of the time that was asked for sums have gone; this is {told}");
+                }
                 answer.copy(out).await?;
                 if !self.watch {
                     return Ok(());

@@ -212,13 +212,8 @@ impl RateCard {
 
     /// What the database says, if it does so in time.
     async fn asked<T>(&self, asking: impl Future<Output = Result<T, store::Error>>) -> Result<T, Error> {
-        let why = match timeout(PATIENCE, asking).await {
-            Ok(Ok(told)) => return Ok(told),
-            Ok(Err(error)) => error.trouble.to_string(),
-            Err(_) => "it does not answer".to_owned(),
-        };
-        self.is_up.store(false, Ordering::Relaxed);
-        Err(Error::new(Kind::Overloaded, format!("the database of the prices cannot be used: {why}")))
+        let told = store::in_time("prices", PATIENCE, asking).await;
+        told.inspect_err(|_| self.is_up.store(false, Ordering::Relaxed))
     }
 }
 

@@ -202,6 +202,9 @@ families! {
     /// Questions to it that failed or took too long.
     dependency_errors: IntCounterVec = "pannier_dependency_errors_total", ["dep", "op"], NONE;
 
+    /// Questions of reports to the database that were refused because too many others waited.
+    reports_refused: IntCounter = "pannier_reports_refused_total", FLAT, NONE;
+
     /// How full each of the bounded parts is.
     internal_size: IntGaugeVec = "pannier_internal_size", ["what"], NONE;
     /// Lines that the access log lost because its reader was too slow or gone.
@@ -277,11 +280,6 @@ impl Metrics {
     /// `count` answers left the tier of that name.
     pub fn evicted_from(&self, tier: &'static str, cause: Eviction, count: u64) {
         self.families.cache_evictions.with_label_values(&[tier, cause.label()]).inc_by(count);
-    }
-
-    /// A damaged cache file was put aside.
-    pub fn put_aside(&self) {
-        self.families.cache_put_aside.inc();
     }
 
     /// Where the access log counts what it lost.
@@ -441,6 +439,7 @@ mod tests {
             "pannier_coalesced_requests_total",
             "pannier_access_log_dropped_total",
             "pannier_log_dropped_total",
+            "pannier_reports_refused_total",
             r#"pannier_cache_writes_lost_total{cause="queue_full"}"#,
         ] {
             assert!(page.contains(&format!("\n{series} 0\n")), "{series} in\n{page}");

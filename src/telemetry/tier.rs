@@ -89,6 +89,11 @@ impl Metrics {
         self.families.cache_writes_lost.with_label_values(&[cause.label()]).inc_by(number);
     }
 
+    /// A damaged cache file was put aside.
+    pub fn put_aside(&self) {
+        self.families.cache_put_aside.inc();
+    }
+
     /// Somebody has waited for his turn among replicas.
     pub fn turn(&self, outcome: TurnOutcome) {
         self.families.turns.with_label_values(&[outcome.label()]).inc();
@@ -105,6 +110,11 @@ impl Metrics {
         self.families.dependency_duration.with_label_values(&labels).observe(took.as_secs_f64());
         let errors = self.families.dependency_errors.with_label_values(&labels);
         errors.inc_by(u64::from(!answered));
+    }
+
+    /// A report was refused a question to the database.
+    pub fn report_refused(&self) {
+        self.families.reports_refused.inc();
     }
 
     /// Whether something that Pannier depends on can be used.

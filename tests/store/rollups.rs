@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 const DAY: i64 = 86_400;
-/// All requests come in the three days from here on.
+/// Requests come in the three days from here on, where nothing else is said.
 pub const FIRST: i64 = 20_000 * DAY;
 const ROUTES: [Route; 2] = [
     Route { template: "/api/chat", dialect: "ollama" },
@@ -36,6 +36,8 @@ pub struct Chance {
     card: Arc<RateCard>,
     database: Arc<Shared>,
     keys: Vec<Arc<Consumer>>,
+    /// From when on its requests come.
+    pub first: i64,
     /// How many requests there were.
     told: i64,
 }
@@ -66,6 +68,7 @@ impl Chance {
             database: database.clone(),
             spool,
             keys: vec![key("ann", "lab"), key("bob", "lab"), key("cat", "shop")],
+            first: FIRST,
             told: 0,
         }
     }
@@ -74,7 +77,8 @@ impl Chance {
     pub fn request(&mut self) {
         self.told += 1;
         let random = &mut self.random;
-        let at = UNIX_EPOCH + Duration::from_millis(random.u64(0..3 * 86_400_000) + FIRST as u64 * 1_000);
+        let at =
+            UNIX_EPOCH + Duration::from_millis(random.u64(0..3 * 86_400_000) + self.first as u64 * 1_000);
         let request = RequestId::new(at);
         let consumer = self.keys[random.usize(..self.keys.len())].clone();
         let route = ROUTES[random.usize(..2)];
@@ -146,7 +150,7 @@ impl Chance {
         let store = self.database.store().await.expect("a store");
         let whole = all(Period::Day, Cut::Whole { start: 0 });
         loop {
-            let lines = ledger::lines(&store, &whole, &[], &Filter::default()).await.expect("lines");
+            let lines = ledger::lines(&store, &whole, &[], &Filter::default(), None, 9).await.expect("lines");
             let requests: i64 = lines.iter().map(|line| line.sums[Figure::Requests as usize]).sum();
             if requests == self.told {
                 return;
@@ -246,10 +250,27 @@ async fn rows(store: &Store, filter: &Filter) -> Vec<RowLine> {
 }
 
 async fn sums(store: &Store, stretch: &Stretch, by: &[By], filter: &Filter) -> Sorted {
-    let lines = ledger::lines(store, stretch, by, filter).await.expect("lines");
+    let lines = lines(store, stretch, by, filter, usize::MAX).await;
+    for most in [lines.len() / 3 + 1, lines.len().max(1)] {
+        assert_eq!(self::lines(store, stretch, by, filter, most).await, lines, "{most} at once");
+    }
     assert!(lines.is_sorted_by_key(|line| (line.start, line.names.clone())));
     let sorted = |Line { start, names, sums }| ((start, names), without_shares(sums));
     lines.into_iter().map(sorted).collect()
+}
+
+/// All lines, so many at once.
+async fn lines(store: &Store, stretch: &Stretch, by: &[By], filter: &Filter, most: usize) -> Vec<Line> {
+    let mut all: Vec<Line> = Vec::new();
+    loop {
+        let lines = ledger::lines(store, stretch, by, filter, all.last(), most).await.expect("lines");
+        assert!(lines.len() <= most);
+        let is_last = lines.len() < most;
+        all.extend(lines);
+        if is_last {
+            return all;
+        }
+    }
 }
 
 fn all(period: Period, cut: Cut) -> Stretch {
@@ -368,7 +389,11 @@ async fn a_hit_that_was_left_takes_nothing_with_it_that_it_had_not_brought() {
             chance.drain().await;
             agree(&store).await;
             let days = all(Period::Day, Cut::Whole { start: 0 });
-            let sums = sums(&store, &days, &[], &Filter::default()).await.into_values().next().expect("sums");
+            let sums = sums(&store, &days, &[], &Filter::default(), None, 9)
+                .await
+                .into_values()
+                .next()
+                .expect("sums");
             assert_eq!(
                 (sums[Figure::Cost as usize] == 0, sums[Figure::SavedCost as usize] == 0),
                 (is_left, is_left)
@@ -401,7 +426,9 @@ async fn what_is_billed_anew_is_as_if_it_had_been_billed_so_at_once() {
             }
             let store = database.store().await.expect("a store");
             let minutes = all(Period::Minute, Cut::Each { seconds: 60, offset: 0 });
-            let lines = ledger::lines(&store, &minutes, &By::ALL, &Filter::default()).await.expect("lines");
+            let lines = ledger::lines(&store, &minutes, &By::ALL, &Filter::default(), None, usize::MAX)
+                .await
+                .expect("lines");
             told.push(lines.into_iter().map(|Line { start, names, sums }| (start, names, sums)).collect());
             database.close().await;
         }
@@ -440,7 +467,7 @@ async fn hits_without_rows_are_in_the_sums() {
         assert_eq!(ledger::count(&store).await.expect("a number"), 10);
         for period in Period::ALL {
             let whole = all(period, Cut::Whole { start: 0 });
-            let lines = ledger::lines(&store, &whole, &[], &Filter::default()).await.expect("lines");
+            let lines = ledger::lines(&store, &whole, &[], &Filter::default(), None, 9).await.expect("lines");
             let [Line { sums, .. }] = &lines[..] else { panic!("{lines:?}") };
             let figures = [Figure::Requests, Figure::Hits, Figure::SavedPrompt, Figure::Cost, Figure::Total];
             assert_eq!(figures.map(|figure| sums[figure as usize]), [500, 500, 1_500, 3_500, 6_000]);

@@ -3,6 +3,7 @@
 
 pub(super) mod accounts;
 mod columns;
+mod kept;
 mod rating;
 mod rebill;
 mod report;
@@ -12,10 +13,11 @@ mod shift;
 mod write;
 
 pub use columns::{Column, Figure, Merge, NARROW};
+pub use kept::{Gone, Kept, kept, last_day};
 pub use rating::rate;
 pub use rebill::{Anew, Bill, Billed, Judged, PriceNumbers, Span, look, rebill};
-pub use report::{By, Cut, Filter, Line, Piece, Stretch, extent, lines};
-pub use retention::{count, first_kept, give_back, remove_rows, remove_sums};
+pub use report::{By, Cut, Filter, Line, Piece, Stretch, lines};
+pub use retention::{count, count_between, first_kept, give_back, remove_rows, remove_sums};
 pub use rows::{Performance, RowLine, page, performance};
 pub use shift::Shifts;
 
@@ -161,7 +163,11 @@ pub fn migrations() -> Migrations {
     });
     let counts = [columns, counted].concat().concat();
     let second = Migration { name: "trips without an amount", sqlite: counts.clone(), postgres: counts };
-    Migrations { part: "ledger".into(), steps: vec![first, second] }
+    let gone = |number: &str| {
+        format!("CREATE TABLE ledger_gone (period TEXT PRIMARY KEY, start {number} NOT NULL);\n")
+    };
+    let third = Migration { name: "sums that have gone", sqlite: gone("INTEGER"), postgres: gone("BIGINT") };
+    Migrations { part: "ledger".into(), steps: vec![first, second, third] }
 }
 
 /// How far the file `spool` has been taken over; 0 for not at all.

@@ -1,7 +1,8 @@
 //! What the sums come to, over any stretch of time and by whatever they can be told apart by.
 
 use super::{Figure, Period, Sums};
-use crate::store::{self, Error, Statement, Store};
+use crate::store::{self, Error, Statement, Store, Value};
+use std::iter::once;
 
 /// What lines are told apart by, beside their time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,50 +101,57 @@ impl Filter {
     }
 }
 
-/// From when until when there are sums of days; `None` where there are none.
+/// The next `most` lines of `stretch` behind the line `after`, in the order of their time and their names.
 ///
 /// # Errors
 /// When the database cannot tell.
-pub async fn extent(store: &Store) -> Result<Option<(i64, i64)>, Error> {
-    let mut work = store.read().await?;
-    // Each by itself is found at an end of the index.
-    let found = "SELECT COALESCE((SELECT MIN(start) FROM ledger_day), 0), \
-                 COALESCE((SELECT MAX(start) FROM ledger_day), -1)";
-    let rows = work.rows(Statement::new(found)).await?;
-    work.done().await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let (first, last) = (row.number(0)?, row.number(1)?);
-    Ok((first <= last).then_some((first, last + Period::Day.seconds())))
-}
-
-/// The lines of `stretch`, in the order of their time and their names.
-///
-/// # Errors
-/// When the database cannot tell.
-pub async fn lines(store: &Store, stretch: &Stretch, by: &[By], filter: &Filter) -> Result<Vec<Line>, Error> {
-    if stretch.pieces.is_empty() {
+pub async fn lines(
+    store: &Store,
+    stretch: &Stretch,
+    by: &[By],
+    filter: &Filter,
+    after: Option<&Line>,
+    most: usize,
+) -> Result<Vec<Line>, Error> {
+    let pieces: Vec<Piece> =
+        stretch.pieces.iter().filter_map(|piece| left(piece, stretch.cut, after)).collect();
+    if pieces.is_empty() {
         return Ok(Vec::new());
     }
+    let statement = statement(&Stretch { pieces, cut: stretch.cut }, by, filter, after);
+    let statement = statement.text(" LIMIT ").value(i64::try_from(most).unwrap_or(i64::MAX));
     let mut work = store.read().await?;
-    let rows = work.rows(statement(stretch, by, filter)).await?;
+    let rows = work.rows(statement).await?;
     work.done().await?;
     rows.iter().map(|row| line(row, by.len())).collect()
 }
 
-fn statement<'a>(stretch: &Stretch, by: &[By], filter: &'a Filter) -> Statement<'a> {
-    let names: String = by.iter().map(|by| format!(", {}", by.column())).collect();
+/// What of `piece` can be in lines behind `after`: those come in the order of time.
+fn left(piece: &Piece, cut: Cut, after: Option<&Line>) -> Option<Piece> {
+    let from = match (cut, after) {
+        (Cut::Each { .. }, Some(after)) => piece.from.max(after.start),
+        _ => piece.from,
+    };
+    (from < piece.until).then_some(Piece { from, ..*piece })
+}
+
+fn statement<'a>(stretch: &Stretch, by: &[By], filter: &'a Filter, after: Option<&'a Line>) -> Statement<'a> {
+    let columns = || once("t.bucket").chain(by.iter().map(|by| by.column())).collect::<Vec<_>>().join(", ");
     let all = Figure::ALL.map(|figure| format!("CAST(SUM(t.{}) AS BIGINT)", figure.name())).join(", ");
-    let mut statement = Statement::new(format!("SELECT t.bucket{names}, {all} FROM ("));
+    let mut statement = Statement::new(format!("SELECT {}, {all} FROM (", columns()));
     for (at, piece) in stretch.pieces.iter().enumerate() {
         statement = statement.text(if at > 0 { " UNION ALL " } else { "" });
         statement = part(statement, piece, stretch.cut, filter);
     }
+    statement = statement.text(
+        ") AS t JOIN ledger_account AS a ON a.id = t.account JOIN ledger_subject AS s ON s.id = t.subject",
+    );
+    if let Some(Line { start, names, .. }) = after {
+        let last = once(Value::Number(*start)).chain(names.iter().map(|name| Value::Text(name)));
+        statement = statement.text(&format!(" WHERE ({}) > ", columns())).list(last);
+    }
     let order: Vec<String> = (1..=by.len() + 1).map(|at| at.to_string()).collect();
-    statement.text(&format!(
-        ") AS t JOIN ledger_account AS a ON a.id = t.account JOIN ledger_subject AS s ON s.id = t.subject \
-         GROUP BY t.bucket{names} ORDER BY {}",
-        order.join(", ")
-    ))
+    statement.text(&format!(" GROUP BY {} ORDER BY {}", columns(), order.join(", ")))
 }
 
 /// Added up by numbers first: far fewer are left to be joined with their names.

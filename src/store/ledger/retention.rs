@@ -1,7 +1,7 @@
 //! How rows and sums go, in small steps: each a transaction of its own, so that nobody who writes waits long. Rows
 //! go without their sums: what those tell stays true.
 
-use super::{Period, Row};
+use super::{Period, Row, kept};
 use crate::store::{Error, Statement, Store, shrink};
 
 /// How many rows there are.
@@ -13,6 +13,37 @@ pub async fn count(store: &Store) -> Result<i64, Error> {
     let rows = work.rows(Statement::new("SELECT COUNT(*) FROM ledger_row")).await?;
     work.done().await?;
     rows.first().map_or(Ok(0), |row| row.number(0))
+}
+
+/// Rows that are counted at once: whoever else reads gets in between.
+const STRIDE: i64 = 20_000;
+
+/// How many rows there are of requests that came from the second `from` until before `until`. Counted in strides,
+/// each for itself.
+///
+/// # Errors
+/// When the database cannot tell.
+pub async fn count_between(store: &Store, from: i64, until: i64) -> Result<i64, Error> {
+    let (mut first, end) = ([Row::first_head(from), i64::MIN], Row::first_head(until));
+    let mut count = 0;
+    loop {
+        let within = |what: &str| {
+            let statement =
+                Statement::new(format!("SELECT {what} FROM ledger_row WHERE (id_head, id_tail) >= "));
+            statement.list(first).text(" AND id_head < ").value(end)
+        };
+        let mut work = store.read().await?;
+        let next =
+            within("id_head, id_tail").text(" ORDER BY id_head, id_tail LIMIT 1 OFFSET ").value(STRIDE);
+        if let Some(row) = work.rows(next).await?.first() {
+            (first, count) = ([row.number(0)?, row.number(1)?], count + STRIDE);
+            work.done().await?;
+            continue;
+        }
+        let rest = work.rows(within("COUNT(*)")).await?;
+        work.done().await?;
+        return Ok(count + rest.first().map_or(Ok(0), |row| row.number(0))?);
+    }
 }
 
 /// The id of the first row that stays when the oldest `going` have gone; `None` where none would.
@@ -46,10 +77,13 @@ pub async fn remove_rows(store: &Store, first_kept: &[u8; 16], most: i64) -> Res
         .text(" ORDER BY id_head, id_tail LIMIT ")
         .value(most)
         .text(") DELETE FROM ledger_row WHERE (id_head, id_tail) IN (SELECT id_head, id_tail FROM going)");
-    removed(store, statement).await
+    let mut work = store.write().await?;
+    let went = work.change(statement).await?;
+    work.done().await.map(|()| went)
 }
 
-/// Removes at most `most` of the sums of periods that began before the second `before`; returns how many went.
+/// Removes at most `most` of the sums of periods that began before the second `before`, and notes that these go;
+/// returns how many went.
 ///
 /// # Errors
 /// When the database fails.
@@ -60,7 +94,12 @@ pub async fn remove_sums(store: &Store, period: Period, before: i64, most: i64) 
     let statement = statement.value(before).text(&format!(" ORDER BY {columns} LIMIT ")).value(most);
     let statement =
         statement.text(&format!(") DELETE FROM {table} WHERE ({columns}) IN (SELECT {columns} FROM going)"));
-    removed(store, statement).await
+    let mut work = store.write().await?;
+    let went = work.change(statement).await?;
+    if went > 0 {
+        kept::note(&mut work, period, before).await?;
+    }
+    work.done().await.map(|()| went)
 }
 
 /// Gives some of the room back that a file has and does not need.
@@ -72,10 +111,4 @@ pub async fn give_back(store: &Store) -> Result<(), Error> {
         Some(work) => shrink::give_back(work).await,
         None => Ok(()),
     }
-}
-
-async fn removed(store: &Store, statement: Statement<'_>) -> Result<u64, Error> {
-    let mut work = store.write().await?;
-    let went = work.change(statement).await?;
-    work.done().await.map(|()| went)
 }
