@@ -9,7 +9,7 @@ use source::SourceFile;
 const ROOMS: &[(&str, &[&str])] = &[
     // assembly: knows everybody
     ("main", &["cli"]),
-    ("cli", &["app", "config", "auth", "metering", "cache", "telemetry"]),
+    ("cli", &["app", "config", "auth", "metering", "analytics", "cache", "telemetry"]),
     ("app", ALL_BELOW),
     ("config", ALL_BELOW),
     // faces: each knows a framework

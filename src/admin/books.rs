@@ -1,16 +1,16 @@
 //! The books under the routes that the predecessors' users know: GemmaPy's metrics and costs, HydroChat's export.
 
-use super::cache::bad;
+use super::asked::Asked;
 use super::guard::Viewer;
-use super::reports::{Pairs, seen};
-use super::{Parts, problem};
+use super::problem::bad;
+use super::reports::seen;
+use super::{Parts, answer};
 use crate::analytics::{Filter, Grain, Period};
-use crate::domain::{Error, Kind, RequestId};
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use crate::domain::{Error, RequestId};
+use axum::extract::{Extension, Path, State};
+use axum::response::Response;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 /// Days that are looked back where none are named, and at the most.
@@ -27,9 +27,9 @@ struct Rating {
 pub async fn dashboard(
     State(parts): State<Parts>,
     Extension(viewer): Extension<Viewer>,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
-    let told = async { parts.reports.dashboard(filter(&viewer)?, days(&query)?).await };
+    let told = async { parts.reports.dashboard(filter(&viewer)?, days(&asked)?).await };
     answer(told.await)
 }
 
@@ -37,17 +37,17 @@ pub async fn dashboard(
 pub async fn timeseries(
     State(parts): State<Parts>,
     Extension(viewer): Extension<Viewer>,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
     let told = async {
-        let grain = match value(&query, "interval") {
+        let grain = match asked.value("interval") {
             None | Some("hour" | "hourly") => Grain::Hour,
             Some("day" | "daily") => Grain::Day,
             Some("week" | "weekly") => Grain::Week,
             Some("month" | "monthly") => Grain::Month,
             Some(_) => return Err(bad("interval is hour, day, week or month")),
         };
-        parts.reports.series(filter(&viewer)?, days(&query)?, grain).await
+        parts.reports.series(filter(&viewer)?, days(&asked)?, grain).await
     };
     answer(told.await)
 }
@@ -56,9 +56,9 @@ pub async fn timeseries(
 pub async fn endpoints(
     State(parts): State<Parts>,
     Extension(viewer): Extension<Viewer>,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
-    let told = async { parts.reports.endpoints(filter(&viewer)?, days(&query)?).await };
+    let told = async { parts.reports.endpoints(filter(&viewer)?, days(&asked)?).await };
     answer(told.await)
 }
 
@@ -88,9 +88,9 @@ pub async fn rate(
 pub async fn summary(
     State(parts): State<Parts>,
     Extension(viewer): Extension<Viewer>,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
-    let told = async { parts.reports.summary(filter(&viewer)?, period(&query)?).await };
+    let told = async { parts.reports.summary(filter(&viewer)?, period(&asked)?).await };
     answer(told.await)
 }
 
@@ -98,15 +98,15 @@ pub async fn summary(
 pub async fn projection(
     State(parts): State<Parts>,
     Extension(viewer): Extension<Viewer>,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
-    let told = async { parts.reports.projection(filter(&viewer)?, period(&query)?).await };
+    let told = async { parts.reports.projection(filter(&viewer)?, period(&asked)?).await };
     answer(told.await)
 }
 
 /// `GET /api/admin/costs/all?period=month`
-pub async fn overview(State(parts): State<Parts>, Query(query): Pairs) -> Response {
-    let told = async { parts.reports.overview(Filter::default(), period(&query)?).await };
+pub async fn overview(State(parts): State<Parts>, asked: Asked) -> Response {
+    let told = async { parts.reports.overview(Filter::default(), period(&asked)?).await };
     answer(told.await)
 }
 
@@ -119,27 +119,13 @@ fn filter(viewer: &Viewer) -> Result<Filter, Error> {
     seen(viewer, Filter::default())
 }
 
-fn days(query: &[(String, String)]) -> Result<i64, Error> {
-    let days = value(query, "days").map_or(Ok(DAYS), str::parse);
+fn days(asked: &Asked) -> Result<i64, Error> {
+    let days = asked.value("days").map_or(Ok(DAYS), str::parse);
     let days = days.ok().filter(|days| (1..=MOST_DAYS).contains(days));
     days.ok_or_else(|| bad("days is a whole number, and at least 1"))
 }
 
-fn period(query: &[(String, String)]) -> Result<Period, Error> {
-    let period = Period::named(value(query, "period").unwrap_or("month"));
+fn period(asked: &Asked) -> Result<Period, Error> {
+    let period = Period::named(asked.value("period").unwrap_or("month"));
     period.ok_or_else(|| bad("period is day, week, month, quarter or year"))
-}
-
-fn value<'q>(query: &'q [(String, String)], name: &str) -> Option<&'q str> {
-    query.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
-}
-
-fn answer<T: Serialize>(told: Result<T, Error>) -> Response {
-    let told = told.and_then(|told| {
-        serde_json::to_string(&told).map_err(|error| Error::new(Kind::Internal, error.to_string()))
-    });
-    match told {
-        Ok(told) => ([(header::CONTENT_TYPE, "application/json")], told).into_response(),
-        Err(error) => problem::response(&error),
-    }
 }

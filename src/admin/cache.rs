@@ -1,16 +1,15 @@
 //! What the cache holds, for those who look after it.
 
-use super::{Parts, page, problem};
+use super::asked::Asked;
+use super::problem::bad;
+use super::{Parts, answer, problem};
 use crate::cache::{CacheKey, Held, Listing, Prefix, Selection, TierName};
-use crate::domain::{Error, Kind};
-use axum::extract::{Query, State};
+use crate::domain::Error;
+use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::SystemTime;
-
-/// A query's names and values, in order.
-type Pairs = Query<Vec<(String, String)>>;
 
 /// Entries that are listed at once, unless more or fewer are wanted ...
 const USUAL: usize = 20;
@@ -30,8 +29,8 @@ pub struct Wanted {
 }
 
 /// `GET /admin/cache/top`: the entries that were used most often, in each tier.
-pub async fn top(State(parts): State<Parts>, Query(query): Pairs) -> Response {
-    let wanted = match Wanted::read(&query, &["by", "most", "prefix", "model", "team"]) {
+pub async fn top(State(parts): State<Parts>, asked: Asked) -> Response {
+    let wanted = match Wanted::read(&asked, &["by", "most", "prefix", "model", "team"]) {
         Ok(wanted) => wanted,
         Err(error) => return problem::response(&error),
     };
@@ -46,12 +45,12 @@ pub async fn top(State(parts): State<Parts>, Query(query): Pairs) -> Response {
         }
         Err(fault) => json!({ "tier": tier.label(), "fault": fault.to_string() }),
     });
-    page(&json!({ "tiers": std::iter::once(memory).chain(below).collect::<Vec<_>>() }))
+    answer(Ok(json!({ "tiers": std::iter::once(memory).chain(below).collect::<Vec<_>>() })))
 }
 
 /// `DELETE /analytics/cache`: removes what is meant from every tier, and answers as Simpleton does.
-pub async fn remove(State(parts): State<Parts>, Query(query): Pairs) -> Response {
-    match Wanted::read(&query, &["prefix", "model", "team", "expired"]) {
+pub async fn remove(State(parts): State<Parts>, asked: Asked) -> Response {
+    match Wanted::read(&asked, &["prefix", "model", "team", "expired"]) {
         Ok(wanted) => removed(&parts, wanted.selection).await,
         Err(error) => problem::response(&error),
     }
@@ -67,12 +66,12 @@ pub async fn removed(parts: &Parts, selection: Selection) -> Response {
         Ok(gone) => json!({ "tier": tier.label(), "deleted": gone }),
         Err(fault) => json!({ "tier": tier.label(), "fault": fault.to_string() }),
     });
-    page(&json!({
+    answer(Ok(json!({
         "status": if is_done { "success" } else { "error" },
         "message": if is_done { message } else { REST.to_owned() },
         "deleted": deleted,
         "tiers": tiers.collect::<Vec<_>>(),
-    }))
+    })))
 }
 
 fn message(selection: &Selection) -> String {
@@ -95,17 +94,13 @@ fn message(selection: &Selection) -> String {
 }
 
 impl Wanted {
-    /// Only names in `known` may stand there, each once: with a slip of the pen in the name of what is meant,
-    /// everything would be.
-    pub fn read(query: &[(String, String)], known: &[&str]) -> Result<Wanted, Error> {
+    /// Only names in `known` may stand there, each once.
+    pub fn read(asked: &Asked, known: &[&str]) -> Result<Wanted, Error> {
+        asked.only(known)?;
         let mut wanted = Wanted::default();
-        for (at, (name, value)) in query.iter().enumerate() {
-            if !known.contains(&name.as_str()) || query[..at].iter().any(|(before, _)| before == name) {
-                let known = known.join(", ");
-                return Err(bad(format!("the query may name each of these once: {known}")));
-            }
+        for (name, value) in asked.pairs() {
             let Selection { prefix, model, team, .. } = &mut wanted.selection;
-            match name.as_str() {
+            match name {
                 "prefix" => *prefix = Some(read_prefix(value)?),
                 "model" => *model = Some(read_name(value)?),
                 "team" => *team = Some(read_name(value)?),
@@ -136,10 +131,6 @@ fn read_name(text: &str) -> Result<Arc<str>, Error> {
         true => Err(bad("a name has no control characters")),
         false => Ok(text.into()),
     }
-}
-
-pub fn bad(message: impl Into<String>) -> Error {
-    Error::new(Kind::BadRequest, message)
 }
 
 fn listing(entry: &Listing) -> Value {

@@ -1,12 +1,14 @@
 //! Single entries, and all of them: what is in them is shown to who holds the admin key.
 
-use super::cache::{Wanted, bad, removed};
+use super::asked::Asked;
+use super::cache::{Wanted, removed};
 use super::listener::Lasting;
+use super::problem::bad;
 use super::why::{self, Work};
 use super::{Parts, problem};
 use crate::cache::{CacheKey, Selection};
 use crate::domain::Error;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -17,11 +19,9 @@ pub type Show = dyn Fn(CacheKey, bool) -> Work<Bytes> + Send + Sync;
 /// Tells of all entries that are meant, line by line.
 pub type Export = dyn Fn(Selection, bool, mpsc::Sender<Bytes>) -> Work<()> + Send + Sync;
 
-type Pairs = Query<Vec<(String, String)>>;
-
 /// `GET /admin/cache/entries/{key}`
-pub async fn show(State(parts): State<Parts>, Path(key): Path<String>, Query(query): Pairs) -> Response {
-    let wanted = Wanted::read(&query, &["answer"]).and_then(|wanted| Ok((read_key(&key)?, wanted)));
+pub async fn show(State(parts): State<Parts>, Path(key): Path<String>, asked: Asked) -> Response {
+    let wanted = Wanted::read(&asked, &["answer"]).and_then(|wanted| Ok((read_key(&key)?, wanted)));
     let told = match wanted {
         Ok((key, wanted)) => (parts.show)(key, wanted.answer).await,
         Err(error) => Err(error),
@@ -33,8 +33,8 @@ pub async fn show(State(parts): State<Parts>, Path(key): Path<String>, Query(que
 }
 
 /// `DELETE /admin/cache/entries/{key}`
-pub async fn remove(State(parts): State<Parts>, Path(key): Path<String>, Query(query): Pairs) -> Response {
-    match Wanted::read(&query, &[]).and_then(|_| read_key(&key)) {
+pub async fn remove(State(parts): State<Parts>, Path(key): Path<String>, asked: Asked) -> Response {
+    match Wanted::read(&asked, &[]).and_then(|_| read_key(&key)) {
         Ok(key) => removed(&parts, Selection { key: Some(key), ..Selection::default() }).await,
         Err(error) => problem::response(&error),
     }
@@ -44,9 +44,9 @@ pub async fn remove(State(parts): State<Parts>, Path(key): Path<String>, Query(q
 pub async fn export(
     State(parts): State<Parts>,
     lasting: Option<Extension<Lasting>>,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
-    let wanted = match Wanted::read(&query, &["prefix", "model", "team", "answer"]) {
+    let wanted = match Wanted::read(&asked, &["prefix", "model", "team", "answer"]) {
         Ok(wanted) => wanted,
         Err(error) => return problem::response(&error),
     };

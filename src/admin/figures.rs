@@ -4,7 +4,7 @@
 //! Two pages, under the names and in the shapes that the predecessors' users know: Simpleton's
 //! `/analytics/cache`, and LocalChat's `/api/cache/stats` with its levels and targets.
 
-use super::{Parts, page};
+use super::{Parts, answer};
 use crate::cache::{Counts, Prefix, TierName};
 use crate::domain::Operation;
 use crate::telemetry::{CallFigures, TierFigures};
@@ -42,7 +42,7 @@ const LEVELS: [Level; 3] = [
 /// `GET /analytics/cache`
 pub async fn analytics(State(parts): State<Parts>) -> Response {
     let figures = Figures::of(&parts).await;
-    page(&json!({ "status": "success", "cache": figures.cache() }))
+    answer(Ok(json!({ "status": "success", "cache": figures.cache() })))
 }
 
 /// `GET /api/cache/stats`
@@ -52,7 +52,7 @@ pub async fn stats(State(parts): State<Parts>) -> Response {
     let mut told: Map<String, Value> = levels.collect();
     told.insert("success".into(), true.into());
     told.insert("cache".into(), figures.cache());
-    page(&told.into())
+    answer(Ok(told))
 }
 
 impl Figures {

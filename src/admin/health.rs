@@ -1,35 +1,33 @@
 //! Answers to probes, in the words of Kubernetes' own: `ok`, or one line for each check.
 
 use super::Parts;
+use super::asked::Asked;
 use super::readiness::Check;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// A probe's query, in order: `verbose`, and `exclude=name` as often as one likes.
-type Pairs = Query<Vec<(String, String)>>;
-
 /// The process runs and answers: true whenever anybody can ask.
-pub async fn livez(Query(query): Pairs) -> Response {
-    verdict("livez", &[Check { name: "ping", fault: None }], &query)
+pub async fn livez(asked: Asked) -> Response {
+    verdict("livez", &[Check { name: "ping", fault: None }], &asked)
 }
 
 /// Requests may be sent here.
-pub async fn readyz(State(parts): State<Parts>, Query(query): Pairs) -> Response {
-    verdict("readyz", &parts.readiness.checks(), &query)
+pub async fn readyz(State(parts): State<Parts>, asked: Asked) -> Response {
+    verdict("readyz", &parts.readiness.checks(), &asked)
 }
 
 /// The listeners are open.
-pub async fn startupz(State(parts): State<Parts>, Query(query): Pairs) -> Response {
-    verdict("startupz", &[parts.readiness.started()], &query)
+pub async fn startupz(State(parts): State<Parts>, asked: Asked) -> Response {
+    verdict("startupz", &[parts.readiness.started()], &asked)
 }
 
-/// 200 when every check that is not excluded passes, else 503. Excluding what does not exist excludes
+/// A probe's query has `verbose`, and `exclude=name` as often as one likes: 200 when every check that is not excluded passes, else 503. Excluding what does not exist excludes
 /// nothing.
-fn verdict(probe: &str, checks: &[Check], query: &[(String, String)]) -> Response {
-    let excluded = |check: &Check| query.iter().any(|(key, name)| key == "exclude" && name == check.name);
+fn verdict(probe: &str, checks: &[Check], asked: &Asked) -> Response {
+    let excluded = |check: &Check| asked.pairs().any(|pair| pair == ("exclude", check.name));
     let well = checks.iter().all(|check| check.fault.is_none() || excluded(check));
-    let verbose = query.iter().any(|(key, _)| key == "verbose");
+    let verbose = asked.value("verbose").is_some();
     let page = if well && !verbose {
         "ok\n".to_owned()
     } else {

@@ -1,11 +1,11 @@
 //! API keys, for those who look after them. Of a key itself only its maker hears, and once.
 
-use super::{Parts, problem};
+use super::{Parts, answer, problem};
 use crate::auth::{Draft, Edit, Listed};
 use crate::domain::{Error, Hidden, Kind};
 use crate::store::keys::KeyRow;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -53,7 +53,7 @@ struct Rotation {
 pub async fn list(State(parts): State<Parts>) -> Response {
     answer(parts.keys.list().await.map(|keys| {
         let keys: Vec<Value> = keys.iter().map(listed).collect();
-        (StatusCode::OK, json!({ "keys": keys }))
+        json!({ "keys": keys })
     }))
 }
 
@@ -64,12 +64,15 @@ pub async fn create(State(parts): State<Parts>, written: Bytes) -> Response {
         let expires = expires.map(milliseconds).filter(|expires| *expires > 0);
         parts.keys.create(Draft { name, team, expires, is_admin: admin, models, routes }).await
     };
-    answer(made.await.map(|(key, row)| (StatusCode::CREATED, with_key(&row, &key))))
+    match made.await {
+        Ok((key, row)) => (StatusCode::CREATED, answer(Ok(with_key(&row, &key)))).into_response(),
+        Err(error) => problem::response(&error),
+    }
 }
 
 /// `GET /admin/keys/{id}`; a name is as good as an id, here and below.
 pub async fn show(State(parts): State<Parts>, Path(who): Path<String>) -> Response {
-    answer(parts.keys.find(&who).await.map(|row| (StatusCode::OK, stored(&row))))
+    answer(parts.keys.find(&who).await.map(|row| stored(&row)))
 }
 
 /// `PATCH /admin/keys/{id}`
@@ -79,7 +82,7 @@ pub async fn edit(State(parts): State<Parts>, Path(who): Path<String>, written: 
         let edit = Edit { team, expires: expires.map(milliseconds), is_disabled: disabled, models, routes };
         parts.keys.edit(&who, edit).await
     };
-    answer(edited.await.map(|row| (StatusCode::OK, stored(&row))))
+    answer(edited.await.map(|row| stored(&row)))
 }
 
 /// `DELETE /admin/keys/{id}`
@@ -96,7 +99,7 @@ pub async fn rotate(State(parts): State<Parts>, Path(who): Path<String>, written
         let Rotation { grace } = if written.is_empty() { Rotation::default() } else { read(&written)? };
         parts.keys.rotate(&who, Duration::from_secs(grace)).await
     };
-    answer(rotated.await.map(|(key, row)| (StatusCode::OK, with_key(&row, &key))))
+    answer(rotated.await.map(|(key, row)| with_key(&row, &key)))
 }
 
 /// What is wrong with it is told without a word of it: it might hold a key.
@@ -105,15 +108,6 @@ fn read<T: DeserializeOwned>(written: &[u8]) -> Result<T, Error> {
         let (line, column) = (error.line(), error.column());
         Error::new(Kind::BadRequest, format!("line {line}, column {column}: not JSON of the expected form"))
     })
-}
-
-fn answer(answer: Result<(StatusCode, Value), Error>) -> Response {
-    match answer {
-        Ok((status, value)) => {
-            (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
-        }
-        Err(error) => problem::response(&error),
-    }
 }
 
 fn listed(key: &Listed) -> Value {

@@ -3,6 +3,7 @@
 //! They have a listener of their own, so that they still answer while the data port drains; the data port
 //! forwards them there.
 
+mod asked;
 mod books;
 mod cache;
 mod entries;
@@ -35,6 +36,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Router, middleware};
 use guard::Access;
+use serde::Serialize;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -231,9 +233,15 @@ async fn metrics(State(parts): State<Parts>, headers: HeaderMap) -> Response {
     ([(header::CONTENT_TYPE, content_type), (header::VARY, vary)], page).into_response()
 }
 
-/// JSON, as an answer.
-fn page(value: &serde_json::Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+/// As JSON, or as a problem.
+fn answer<T: Serialize>(told: Result<T, Error>) -> Response {
+    let told = told.and_then(|told| {
+        serde_json::to_string(&told).map_err(|error| Error::new(Kind::Internal, error.to_string()))
+    });
+    match told {
+        Ok(told) => ([(header::CONTENT_TYPE, "application/json")], told).into_response(),
+        Err(error) => problem::response(&error),
+    }
 }
 
 async fn forbid_storing(mut response: Response) -> Response {
@@ -399,7 +407,8 @@ mod tests {
         for path in ["/usage", "/costs", "/usage/requests", "/api/metrics/dashboard", "/metrics/export"] {
             let request = Request::builder().uri(path).header("host", "known").header("x-api-key", KEY);
             let answer = face.answer(request, path).await;
-            assert_eq!((answer.status, &answer.head["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, "5"));
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(answer.head["retry-after"], "5", "{path}");
             assert_eq!(answer.head["content-type"], "application/problem+json", "{path}");
             assert!(answer.body.contains("\"code\":\"overloaded\""), "{path}: {}", answer.body);
         }

@@ -1,19 +1,18 @@
 //! Prices, for those who set them. Amounts come and go as they are written: never through a float.
 
-use super::{Parts, page, problem};
-use crate::domain::{Error, InvalidMoney, Kind, Money};
+use super::asked::Asked;
+use super::problem::bad;
+use super::{Parts, answer};
+use crate::domain::{Error, InvalidMoney, Money};
 use crate::metering::{Origin, Price, PriceEntry, Prices, Rates, instant};
-use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
+use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// A query's names and values, in order.
-type Pairs = Query<Vec<(String, String)>>;
 
 /// What is to be set: one price by thousands of tokens, as of now, or any number of prices.
 #[derive(Deserialize)]
@@ -56,10 +55,7 @@ pub async fn show(State(parts): State<Parts>) -> Response {
         unit: "per 1K tokens",
         prices: prices.iter().map(written).collect(),
     };
-    match serde_json::to_string(&shown) {
-        Ok(shown) => ([(axum::http::header::CONTENT_TYPE, "application/json")], shown).into_response(),
-        Err(error) => problem::response(&Error::new(Kind::Internal, error.to_string())),
-    }
+    answer(Ok(shown))
 }
 
 /// `PUT /api/admin/costs/pricing`
@@ -84,9 +80,9 @@ pub async fn set(State(parts): State<Parts>, body: Bytes) -> Response {
 }
 
 /// `DELETE /api/admin/costs/pricing?model=…&from=…`; without `from`, all of the model's.
-pub async fn remove(State(parts): State<Parts>, Query(query): Pairs) -> Response {
+pub async fn remove(State(parts): State<Parts>, asked: Asked) -> Response {
     let removed = async {
-        let (model, from) = which(&query)?;
+        let (model, from) = which(&asked)?;
         let gone = parts.prices.remove(model, from).await?;
         Ok(json!({ "message": format!("{} removed", counted(gone)), "removed": gone }))
     };
@@ -94,19 +90,14 @@ pub async fn remove(State(parts): State<Parts>, Query(query): Pairs) -> Response
 }
 
 /// The model, and the second since 1970 from which its price holds.
-fn which(query: &[(String, String)]) -> Result<(&str, Option<u64>), Error> {
-    let (mut model, mut from) = (None, None);
-    for (name, value) in query {
-        match name.as_str() {
-            "model" => model = Some(value.as_str()),
-            "from" => {
-                let at = instant(value).ok_or_else(|| bad("from: expected a date like 2026-01-31"))?;
-                from = Some(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
-            }
-            _ => return Err(bad(format!("nothing is called {name} here"))),
-        }
-    }
-    Ok((model.ok_or_else(|| bad("a model is wanted"))?, from))
+fn which(asked: &Asked) -> Result<(&str, Option<u64>), Error> {
+    asked.only(&["model", "from"])?;
+    let second = |text: &str| -> Result<u64, Error> {
+        let at = instant(text).ok_or_else(|| bad("from: expected a date like 2026-01-31"))?;
+        Ok(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+    };
+    let from = asked.value("from").map(second).transpose()?;
+    Ok((asked.value("model").ok_or_else(|| bad("a model is wanted"))?, from))
 }
 
 fn counted(prices: u64) -> String {
@@ -190,17 +181,6 @@ fn million(name: &str, thousand: &RawValue) -> Result<Money, Error> {
 
 fn read(body: &[u8]) -> Result<Wanted, Error> {
     serde_json::from_slice(body).map_err(|error| bad(error.to_string()))
-}
-
-fn answer(answer: Result<Value, Error>) -> Response {
-    match answer {
-        Ok(value) => page(&value),
-        Err(error) => problem::response(&error),
-    }
-}
-
-fn bad(why: impl Into<String>) -> Error {
-    Error::new(Kind::BadRequest, why)
 }
 
 #[cfg(test)]

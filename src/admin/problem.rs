@@ -1,6 +1,6 @@
 //! Errors of the house routes, as RFC 9457 problem details.
 
-use crate::domain::Error;
+use crate::domain::{Error, Kind};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -8,6 +8,11 @@ use serde_json::json;
 const PANNIER_ERROR: HeaderName = HeaderName::from_static("x-pannier-error");
 
 const PROBLEM: &str = "application/problem+json";
+
+/// What was asked cannot be.
+pub fn bad(why: impl Into<String>) -> Error {
+    Error::new(Kind::BadRequest, why)
+}
 
 /// The error as an answer.
 pub fn response(error: &Error) -> Response {

@@ -1,17 +1,15 @@
 //! Who used how much, and what it cost: for whoever asks with a key of their own, and for admins.
 
-use super::cache::bad;
+use super::asked::Asked;
 use super::guard::Viewer;
 use super::listener::Lasting;
+use super::problem::bad;
 use super::{Parts, problem, why};
 use crate::analytics::{By, COSTS, Column, Filter, Format, Grain, Question, Stay, USAGE, Zone, now};
 use crate::domain::{Error, Kind};
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
-
-/// A query's names and values, in order.
-pub type Pairs = Query<Vec<(String, String)>>;
 
 /// Lines are told apart by these, where nothing else is wanted.
 const USUAL: [By; 2] = [By::Key, By::Model];
@@ -27,9 +25,9 @@ pub async fn usage(
     Extension(viewer): Extension<Viewer>,
     lasting: Option<Extension<Lasting>>,
     headers: HeaderMap,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
-    told(&parts, &viewer, lasting, &headers, &query, USAGE).await
+    told(&parts, &viewer, lasting, &headers, &asked, USAGE).await
 }
 
 /// `GET /costs`
@@ -38,9 +36,9 @@ pub async fn costs(
     Extension(viewer): Extension<Viewer>,
     lasting: Option<Extension<Lasting>>,
     headers: HeaderMap,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
-    told(&parts, &viewer, lasting, &headers, &query, COSTS).await
+    told(&parts, &viewer, lasting, &headers, &asked, COSTS).await
 }
 
 /// `GET /usage/requests`: one line a request.
@@ -49,9 +47,9 @@ pub async fn requests(
     Extension(viewer): Extension<Viewer>,
     lasting: Option<Extension<Lasting>>,
     headers: HeaderMap,
-    Query(query): Pairs,
+    asked: Asked,
 ) -> Response {
-    let (question, format) = match read(&parts, &viewer, &headers, &query, Format::Csv) {
+    let (question, format) = match read(&parts, &viewer, &headers, &asked, Format::Csv) {
         Ok(read) => read,
         Err(error) => return problem::response(&error),
     };
@@ -68,12 +66,12 @@ async fn told(
     viewer: &Viewer,
     lasting: Option<Extension<Lasting>>,
     headers: &HeaderMap,
-    query: &[(String, String)],
+    asked: &Asked,
     columns: &'static [Column],
 ) -> Response {
     let reports = parts.reports.clone();
     let tellable = async {
-        let (question, format) = read(parts, viewer, headers, query, Format::Json)?;
+        let (question, format) = read(parts, viewer, headers, asked, Format::Json)?;
         Ok((reports.tellable(question).await?, format))
     };
     let (tellable, format) = match tellable.await {
@@ -97,17 +95,13 @@ fn read(
     parts: &Parts,
     viewer: &Viewer,
     headers: &HeaderMap,
-    query: &[(String, String)],
+    asked: &Asked,
     usual: Format,
 ) -> Result<(Question, Format), Error> {
     const KNOWN: [&str; 10] =
         ["by", "period", "from", "to", "zone", "format", "key", "team", "model", "endpoint"];
-    for (at, (name, _)) in query.iter().enumerate() {
-        if !KNOWN.contains(&name.as_str()) || query[..at].iter().any(|(before, _)| before == name) {
-            return Err(bad(format!("the query may name each of these once: {}", KNOWN.join(", "))));
-        }
-    }
-    let value = |name: &str| query.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+    asked.only(&KNOWN)?;
+    let value = |name: &str| asked.value(name);
     let zone = match value("zone") {
         Some(name) => Zone::named(name).ok_or_else(|| bad("zone is a name like Europe/Berlin"))?,
         None => parts.reports.terms().zone.clone(),

@@ -1,6 +1,7 @@
 //! What the past would come to under other prices, and the change of it.
 
 use super::listener::Lasting;
+use super::problem::bad;
 use super::why::{NDJSON, lines};
 use super::{Parts, problem};
 use crate::domain::{Error, Kind, Money};
@@ -158,8 +159,4 @@ fn moment(second: u64) -> String {
 
 fn read<T: DeserializeOwned>(written: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(written).map_err(|error| bad(error.to_string()))
-}
-
-fn bad(why: impl Into<String>) -> Error {
-    Error::new(Kind::BadRequest, why)
 }

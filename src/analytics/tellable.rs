@@ -113,7 +113,7 @@ fn up(second: i64, step: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ledger::{Cut, Piece};
+    use crate::store::ledger::Piece;
     use proptest::prelude::*;
 
     /// In October.
@@ -185,7 +185,6 @@ mod tests {
             for Stretch { pieces, cut } in zone.stretches(stay, grain) {
                 for Piece { period, from, .. } in pieces {
                     prop_assert!(from >= gone.before(period), "{period:?} {from} {cut:?}");
-                    prop_assert!(matches!(cut, Cut::Whole { .. } | Cut::Each { .. }));
                 }
             }
         }

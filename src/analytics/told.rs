@@ -3,6 +3,7 @@
 use super::columns::Column;
 use super::csv;
 use super::reports::{Question, Reports, add};
+use super::table::{Columns, Lean, plain};
 use super::tellable::Tellable;
 use super::time::Stay;
 use crate::domain::Error;
@@ -109,13 +110,26 @@ struct Telling<'a> {
     columns: &'static [Column],
     total: Sums,
     lines: usize,
-    /// Columns are as wide as their widest cells: of a table all lines are told at the end.
+    /// Columns are as wide as their widest cells: of a table nothing is told before the end ...
     table: Vec<Vec<String>>,
+    /// ... or there is so much of it that those are known well enough.
+    known: Option<Columns>,
 }
+
+/// Lines of a table that are held.
+const TABLE: usize = 2_000;
 
 impl<'a> Telling<'a> {
     fn new(question: &'a Question, asked: Option<Stay>, columns: &'static [Column]) -> Self {
-        Telling { question, asked, columns, total: [0; Figure::COUNT], lines: 0, table: Vec::new() }
+        Telling {
+            question,
+            asked,
+            columns,
+            total: [0; Figure::COUNT],
+            lines: 0,
+            table: Vec::new(),
+            known: None,
+        }
     }
 
     /// What lines are told apart by.
@@ -174,8 +188,7 @@ impl<'a> Telling<'a> {
             Format::Table => {
                 let figures = self.columns.iter().map(|column| (column.cell)(&line.sums).text());
                 let row = names.map(plain).chain(figures).collect();
-                self.table.push(row);
-                String::new()
+                self.row(row)
             }
             Format::Json => {
                 let comma = if self.lines > 1 { "," } else { "" };
@@ -189,19 +202,36 @@ impl<'a> Telling<'a> {
         }
     }
 
+    /// One of the table, or as many as are known how to tell.
+    fn row(&mut self, row: Vec<String>) -> String {
+        if let Some(columns) = &self.known {
+            return columns.line(&row);
+        }
+        self.table.push(row);
+        if self.table.len() <= TABLE {
+            return String::new();
+        }
+        let rows = std::mem::take(&mut self.table);
+        let columns = columns(&rows, self.names().count());
+        let text = rows.iter().map(|row| columns.line(row)).collect();
+        self.known = Some(columns);
+        text
+    }
+
     fn end(&mut self, format: Format) -> String {
         match format {
             Format::Csv => String::new(),
             Format::Json => format!("\n],\"total\":{{{}}}}}\n", figures(self.columns, &self.total)),
             Format::Table => {
                 let names = self.names().count();
+                let mut text = String::new();
                 if names > 0 {
                     let mut row = vec![String::new(); names];
                     row[0] = "total".to_owned();
                     row.extend(self.columns.iter().map(|column| (column.cell)(&self.total).text()));
-                    self.table.push(row);
+                    text = self.row(row);
                 }
-                aligned(&without_empty(&self.table, names), names)
+                text + &whole(&without_empty(&self.table, names), names)
             }
         }
     }
@@ -214,6 +244,18 @@ fn figures(columns: &[Column], sums: &Sums) -> String {
         format!("\"{}\":{}", column.name, if number.is_empty() { "null" } else { &number })
     };
     columns.iter().map(member).collect::<Vec<_>>().join(",")
+}
+
+/// The first `names` of them lean left, all others right.
+fn columns(rows: &[Vec<String>], names: usize) -> Columns {
+    let leans =
+        (0..rows.first().map_or(0, Vec::len)).map(|at| if at < names { Lean::Left } else { Lean::Right });
+    Columns::of(leans, rows)
+}
+
+fn whole(rows: &[Vec<String>], names: usize) -> String {
+    let columns = columns(rows, names);
+    rows.iter().map(|row| columns.line(row)).collect()
 }
 
 /// Less the figures of which there are none in any line. Requests are always told, and so is what they cost.
@@ -229,28 +271,6 @@ fn without_empty(rows: &[Vec<String>], names: usize) -> Vec<Vec<String>> {
     rows.iter().map(|row| told.iter().map(|column| row[*column].clone()).collect()).collect()
 }
 
-/// The first `names` columns lean left, all others right.
-fn aligned(rows: &[Vec<String>], names: usize) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let padded = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at < names {
-            true => format!("{cell:<width$}"),
-            false => format!("{cell:>width$}"),
-        });
-        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// What would move the cursor does not.
-fn plain(cell: &str) -> String {
-    cell.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,7 +283,7 @@ mod tests {
             row(["0", "0", "0", "0.00", "-"]),
             row(["ann", "0", "0", "0.00", "0.25"]),
         ];
-        let told = aligned(&without_empty(&rows, 1), 1);
+        let told = whole(&without_empty(&rows, 1), 1);
         assert_eq!(
             told,
             "key  requests  cost  saved_cost\n0           0  0.00           -\nann         0  0.00        0.25\n"

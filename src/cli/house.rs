@@ -1,12 +1,13 @@
 //! A running Pannier, asked from the command line: its house with the admin key, or as any client does.
 
+use super::format::Format;
 use super::healthcheck::dialled;
 use crate::auth;
 use crate::config::Config;
 use crate::domain::Hidden;
 use anyhow::{Context, bail, ensure};
 use bytes::{Bytes, BytesMut};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -43,12 +44,6 @@ pub(super) struct HouseKey {
     /// The admin key; without it, that of the settings, else the one in the data directory
     #[arg(long, global = true, value_name = "KEY", env = "PANNIER_ADMIN_KEY", hide_env_values = true)]
     admin_key: Option<Hidden>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    Table,
-    Json,
 }
 
 /// A running Pannier.

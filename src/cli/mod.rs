@@ -4,6 +4,7 @@ mod cache;
 mod check;
 mod config;
 mod embed;
+mod format;
 mod healthcheck;
 mod house;
 mod keys;

@@ -1,9 +1,11 @@
 //! `pannier usage` and `pannier costs`: who used how much, and what it cost.
 
+use super::format::LineFormat;
 use super::house::{House, HouseKey, escaped, wait_for};
 use crate::config::Config;
+use crate::domain::Hidden;
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use http::Method;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -47,20 +49,16 @@ pub(super) struct Options {
     #[arg(long)]
     endpoint: Option<String>,
     /// How to show it
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = LineFormat::Table)]
+    format: LineFormat,
     /// Show it again every two seconds
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
     house_key: HouseKey,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Csv,
-    Json,
+    /// An API key, in place of the admin key: only what it has used itself is told
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<Hidden>,
 }
 
 const AGAIN: Duration = Duration::from_secs(2);
@@ -78,7 +76,10 @@ impl Options {
     /// What the route at `path` tells, as it comes.
     pub fn run(self, path: &str, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
         let target = self.target(path);
-        let house = House::of(config, self.house_key)?;
+        let house = match self.api_key {
+            Some(key) => House::of_clients(config, Some(key))?,
+            None => House::of(config, self.house_key)?,
+        };
         wait_for(async {
             loop {
                 let answer = house.ask(Method::GET, &target, Bytes::new()).await?;
@@ -86,7 +87,7 @@ impl Options {
                     out.write_all(CLEAR.as_bytes())?;
                 }
                 // Tables and JSON say so themselves.
-                if let (Format::Csv, Some(told)) = (self.format, answer.field("x-pannier-told")) {
+                if let (LineFormat::Csv, Some(told)) = (self.format, answer.field("x-pannier-told")) {
                     eprintln!("of the time that was asked for sums have gone; this is {told}");
                 }
                 answer.copy(out).await?;
@@ -99,11 +100,6 @@ impl Options {
     }
 
     fn target(&self, path: &str) -> String {
-        let format = match self.format {
-            Format::Table => "table",
-            Format::Csv => "csv",
-            Format::Json => "json",
-        };
         let pairs = [
             ("by", Some(self.by.as_str())),
             ("period", self.period.as_deref()),
@@ -114,7 +110,7 @@ impl Options {
             ("team", self.team.as_deref()),
             ("model", self.model.as_deref()),
             ("endpoint", self.endpoint.as_deref()),
-            ("format", Some(format)),
+            ("format", Some(self.format.name())),
         ];
         let pairs = pairs.iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped((*value)?))));
         format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))

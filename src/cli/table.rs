@@ -1,13 +1,8 @@
 //! Columns for people.
 
+pub(super) use crate::analytics::Lean;
+use crate::analytics::{Columns, plain};
 use std::io::{self, Write};
-
-/// Which way a column leans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lean {
-    Left,
-    Right,
-}
 
 /// Writes `rows` below `head`, every column as wide as its widest cell. What would move the cursor does not.
 pub(super) fn write<const N: usize>(
@@ -15,24 +10,11 @@ pub(super) fn write<const N: usize>(
     head: [(&str, Lean); N],
     rows: &[[String; N]],
 ) -> io::Result<()> {
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| plain(cell))).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].0.chars().count()]).max().unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |cells: [&str; N]| {
-        let padded = (0..N).map(|at| match head[at].1 {
-            Lean::Left => format!("{:<1$}", cells[at], widths[at]),
-            Lean::Right => format!("{:>1$}", cells[at], widths[at]),
-        });
-        padded.collect::<Vec<_>>().join("  ")
-    };
-    writeln!(out, "{}", line(head.map(|(title, _)| title)).trim_end())?;
-    for row in &rows {
-        writeln!(out, "{}", line(row.each_ref().map(String::as_str)).trim_end())?;
-    }
-    Ok(())
+    let titles = head.map(|(title, _)| title.to_owned());
+    let rows = rows.iter().map(|row| row.each_ref().map(|cell| plain(cell)));
+    let rows: Vec<[String; N]> = std::iter::once(titles).chain(rows).collect();
+    let columns = Columns::of(head.map(|(_, lean)| lean), &rows);
+    rows.iter().try_for_each(|row| out.write_all(columns.line(row).as_bytes()))
 }
 
 /// 1.2 MiB
@@ -43,10 +25,6 @@ pub(super) fn bytes(count: u64) -> String {
         (amount, unit) = (amount / 1024.0, unit + 1);
     }
     if unit == 0 { format!("{count} B") } else { format!("{amount:.1} {}", UNITS[unit]) }
-}
-
-fn plain(cell: &str) -> String {
-    cell.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 #[cfg(test)]

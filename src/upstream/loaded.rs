@@ -4,6 +4,7 @@ use super::{Client, UpstreamCall};
 use crate::domain::{Error, Kind};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, header};
+use jiff::Timestamp;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -98,18 +99,7 @@ impl Model {
 
 /// RFC 3339, with any offset: Go writes its own zone.
 fn moment(text: &str) -> Option<SystemTime> {
-    if text.ends_with('Z') {
-        return humantime::parse_rfc3339(text).ok();
-    }
-    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let ahead = Duration::from_secs(60 * (60 * hours.parse::<u64>().ok()? + minutes.parse::<u64>().ok()?));
-    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
-    match offset.as_bytes()[0] {
-        b'+' => local.checked_sub(ahead),
-        b'-' => local.checked_add(ahead),
-        _ => None,
-    }
+    text.parse::<Timestamp>().ok().map(SystemTime::from)
 }
 
 fn odd() -> Error {

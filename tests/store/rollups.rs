@@ -389,11 +389,7 @@ async fn a_hit_that_was_left_takes_nothing_with_it_that_it_had_not_brought() {
             chance.drain().await;
             agree(&store).await;
             let days = all(Period::Day, Cut::Whole { start: 0 });
-            let sums = sums(&store, &days, &[], &Filter::default(), None, 9)
-                .await
-                .into_values()
-                .next()
-                .expect("sums");
+            let sums = sums(&store, &days, &[], &Filter::default()).await.into_values().next().expect("sums");
             assert_eq!(
                 (sums[Figure::Cost as usize] == 0, sums[Figure::SavedCost as usize] == 0),
                 (is_left, is_left)

@@ -8,7 +8,8 @@ mod stats;
 mod top;
 mod warm;
 
-use super::house::{Format, House, HouseOptions, escaped, wait_for, write_json};
+use super::format::Format;
+use super::house::{House, HouseOptions, escaped, wait_for, write_json};
 use crate::config::Config;
 use clap::{Args, Subcommand};
 use serde_json::Value;

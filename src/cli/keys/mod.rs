@@ -4,7 +4,8 @@ mod create;
 mod show;
 mod when;
 
-use super::house::{Format, House, HouseOptions, escaped, wait_for};
+use super::format::Format;
+use super::house::{House, HouseOptions, escaped, wait_for};
 use crate::config::Config;
 use bytes::Bytes;
 use clap::{Args, Subcommand};

@@ -5,11 +5,12 @@ mod set;
 mod sheet;
 mod show;
 
+use super::format::LineFormat;
 use super::house::{House, HouseKey, escaped, wait_for};
 use crate::config::Config;
 use anyhow::bail;
 use bytes::Bytes;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 use sheet::Sheet;
@@ -29,8 +30,8 @@ pub(super) struct Options {
 enum Command {
     /// All prices, in the order in which they are asked
     List {
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
+        #[arg(long, value_enum, default_value_t = LineFormat::Table)]
+        format: LineFormat,
     },
     /// What a model costs from some moment on; what is not given costs nothing
     Set(set::Options),
@@ -55,13 +56,6 @@ since ever.
 
 The database's prices come before those of the settings where both are as specific, and those
 before the built-in ones. What was billed keeps its price, until `reprice` is asked for.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Csv,
-    Json,
-}
 
 /// A price in the database.
 #[derive(Debug, Args)]
@@ -90,7 +84,7 @@ struct Export {
     /// Without, to standard output
     file: Option<PathBuf>,
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<LineFormat>,
     /// With those of the settings, and the built-in ones
     #[arg(long)]
     all: bool,
@@ -139,15 +133,15 @@ impl Import {
 impl Export {
     async fn run(self, house: &House, out: &mut dyn Write) -> anyhow::Result<()> {
         let is_csv = self.file.as_ref().is_some_and(|file| file.extension().is_some_and(|end| end == "csv"));
-        let format = self.format.unwrap_or(if is_csv { Format::Csv } else { Format::Json });
+        let format = self.format.unwrap_or(if is_csv { LineFormat::Csv } else { LineFormat::Json });
         let told = told(house).await?;
         let wanted = |price: &&Value| self.all || price["origin"] == "store";
         let prices: Vec<_> = show::prices(&told).filter(wanted).cloned().collect();
         let mut text = Vec::new();
         match format {
-            Format::Json => show::json(&prices, &mut text)?,
-            Format::Csv => show::csv(&prices, false, &mut text)?,
-            Format::Table => bail!("a table cannot be imported: csv or json"),
+            LineFormat::Json => show::json(&prices, &mut text)?,
+            LineFormat::Csv => show::csv(&prices, false, &mut text)?,
+            LineFormat::Table => bail!("a table cannot be imported: csv or json"),
         }
         match self.file {
             Some(file) => Ok(std::fs::write(file, text)?),

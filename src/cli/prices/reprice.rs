@@ -2,11 +2,12 @@
 
 use super::sheet::Sheet;
 use super::{COSTS, set};
+use crate::cli::format::Format;
 use crate::cli::house::{House, write_json};
 use crate::cli::table::{self, Lean};
 use anyhow::bail;
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use http::Method;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -46,12 +47,6 @@ struct Period {
     /// ... until before this; without, until now
     #[arg(long, value_name = "WHEN", value_parser = set::moment)]
     to: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 const HEAD: [(&str, Lean); 10] = [

@@ -1,6 +1,6 @@
 //! Prices, for people and for files.
 
-use super::Format;
+use crate::cli::format::LineFormat;
 use crate::cli::house::write_json;
 use crate::cli::table::{self, Lean};
 use serde_json::Value;
@@ -37,12 +37,12 @@ const HEAD: [(&str, Lean); 11] = [
     ("origin", Lean::Left),
 ];
 
-pub(super) fn all(told: &Value, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn all(told: &Value, format: LineFormat, out: &mut dyn Write) -> anyhow::Result<()> {
     let prices: Vec<_> = prices(told).cloned().collect();
     match format {
-        Format::Json => write_json(out, told),
-        Format::Csv => csv(&prices, true, out),
-        Format::Table => Ok(table::write(out, HEAD, &prices.iter().map(row).collect::<Vec<_>>())?),
+        LineFormat::Json => write_json(out, told),
+        LineFormat::Csv => csv(&prices, true, out),
+        LineFormat::Table => Ok(table::write(out, HEAD, &prices.iter().map(row).collect::<Vec<_>>())?),
     }
 }
 

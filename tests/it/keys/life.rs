@@ -95,7 +95,7 @@ async fn a_name_is_never_given_to_another() {
     house(&pannier, "PATCH", "/admin/keys/ann", json!({ "team": "shop" })).await.fine();
     pannier.ask(&of(&chat, &second)).await.fine();
     let own = of(&Ask::get("/usage?by=key"), &second);
-    eventually("both are told", || async {
+    eventually_within(PATIENCE, "both are told", || async {
         let told = Wire::open(pannier.admin).await.exchange(&own).await.fine().json();
         (told["total"]["requests"] == 2).then_some(())
     })
@@ -116,14 +116,14 @@ async fn a_name_is_never_given_to_another() {
 
     // A key that has stood in the settings is one that was there as well.
     pannier.ask(&of(&chat, "key-of-bob")).await.fine();
-    eventually("bob is in the books", || async {
+    eventually_within(PATIENCE, "bob is in the books", || async {
         let told = house(&pannier, "GET", "/usage?key=bob", Value::Null).await.fine().json();
         (told["total"]["requests"] == 1).then_some(())
     })
     .await;
     refused("bob", "stands in the settings").await;
     pannier.configure("");
-    eventually("bob is out of the settings", || async {
+    eventually_within(PATIENCE, "bob is out of the settings", || async {
         (pannier.ask(&of(&Ask::get("/usage"), "key-of-bob")).await.status() == 401).then_some(())
     })
     .await;

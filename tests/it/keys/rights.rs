@@ -2,11 +2,40 @@
 
 use super::*;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// 403 in the route's own dialect.
 fn is_forbidden(reply: &Reply, what: &str) {
     assert_eq!((reply.status(), reply.code()), (403, Some("forbidden")), "{what}: {}", reply.text());
     assert!(reply.json()["error"].is_string() || reply.json()["error"]["message"].is_string(), "{what}");
+}
+
+/// The status, and what each dialect's own clients tell it by.
+#[tokio::test]
+async fn what_is_forbidden_is_so_in_the_words_of_the_dialect() {
+    let upstream = upstream().await;
+    let pannier = Pannier::start(&upstream).await;
+    let none = make(&pannier, "none", json!({ "models": ["nothing*"] })).await;
+    let dialects: BTreeSet<&str> = routes().iter().map(|route| route.dialect).collect();
+    assert_eq!(Vec::from_iter(dialects), ["anthropic", "ollama", "openai"]);
+    for route in routes() {
+        let reply = pannier.ask(&of(&route.ask(false), &none)).await;
+        is_forbidden(&reply, route.path);
+        assert_eq!(reply.field("content-type"), Some("application/json"), "{}", route.path);
+        let told = reply.json();
+        let message = "this API key may not use this model";
+        let expected = match route.dialect {
+            "anthropic" => json!({
+                "type": "error", "error": { "type": "permission_error", "message": message },
+                "request_id": reply.field("x-request-id"),
+            }),
+            "openai" => json!({ "error": {
+                "message": message, "type": "invalid_request_error", "param": null, "code": "forbidden",
+            }}),
+            _ => json!({ "error": message }),
+        };
+        assert_eq!(told, expected, "{}", route.path);
+    }
 }
 
 fn model_of(route: &Route) -> String {

@@ -22,7 +22,7 @@ async fn the_metrics_say_by_key_what_the_ledger_says() {
     pannier.ask(&of(ask(99, false), "ben")).await.fine();
     pannier.ask(&ask(100, false)).await.fine();
     let asked = pannier.metrics().await.sum("pannier_http_requests_total", &[("route", CHAT)]);
-    let samples = eventually("all of it is in the books", || async {
+    let samples = eventually_within(PATIENCE, "all of it is in the books", || async {
         let samples = pannier.metrics_of_keys().await;
         (samples.sum("pannier_key_requests_total", &[]) == asked).then_some(samples)
     })
@@ -60,7 +60,7 @@ async fn what_keys_use_is_shown_to_the_admin_key_alone_until_the_settings_say_ot
     let pannier = launch.set("auth.mode", "required").start().await;
     let of = |ask: Ask, key: &str| ask.with("Authorization", &format!("Bearer {key}"));
     pannier.ask(&of(ask(0, false), "key-of-ann")).await.fine();
-    eventually("ann is in the books", || async {
+    eventually_within(PATIENCE, "ann is in the books", || async {
         let samples = pannier.metrics_of_keys().await;
         (samples.sum("pannier_key_requests_total", &[("key", "ann")]) == 1.0).then_some(())
     })
@@ -94,7 +94,7 @@ async fn what_keys_use_is_shown_to_the_admin_key_alone_until_the_settings_say_ot
         }
     }
     pannier.configure(&[PRICES, KEYS, "[reports]\nkey_metrics = \"open\"\n"].concat());
-    eventually("the settings are in force", || async {
+    eventually_within(PATIENCE, "the settings are in force", || async {
         let samples = pannier.metrics().await;
         (samples.sum("pannier_key_requests_total", &[("key", "ann")]) == 1.0).then_some(())
     })

@@ -2,12 +2,21 @@
 
 use super::*;
 
-/// What `pannier` with these arguments says, with the settings of `pannier`.
-async fn command(pannier: &Pannier, arguments: &[&str]) -> (i32, String) {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pannier"));
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+/// `pannier` with these arguments, and the settings of `pannier`.
+fn ready(pannier: &Pannier, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pannier"));
     command.env_clear().args(arguments).args(["--admin-listen", &pannier.admin.to_string()]);
-    command.arg("--data-dir").arg(&pannier.data_dir);
-    let output = within("the command's end", command.output()).await.expect("run pannier");
+    command.args(["--listen", &pannier.addr.to_string()]).arg("--data-dir").arg(&pannier.data_dir);
+    command
+}
+
+/// What it says.
+async fn command(pannier: &Pannier, arguments: &[&str]) -> (i32, String) {
+    let output = within("the command's end", ready(pannier, arguments).output()).await.expect("run pannier");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     (output.status.code().expect("an exit code"), text.into_owned())
 }
@@ -36,4 +45,45 @@ async fn the_bill_is_printed_as_a_table_and_as_csv_and_as_json() {
     assert!(why.contains("by is any of"), "{why}");
     let (code, _) = command(pannier, &["costs", "--admin-key", "not-the-admin-key-of-this-house"]).await;
     assert_eq!(code, 5);
+}
+
+#[tokio::test]
+async fn the_owner_of_a_key_sees_its_own_bill() {
+    let shop = Shop::open().await;
+    let ids = shop.trade().await;
+    let pannier = &shop.pannier;
+    let own = ["usage", "--by", "key", "--format", "csv"];
+    let (code, csv) = command(pannier, &[&own[..], &["--api-key", &shop.ann]].concat()).await;
+    assert_eq!(code, 0, "{csv}");
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines.len() == 2 && lines[1].starts_with(&format!("ann,{},", ids.len())), "{csv}");
+    let whole = ["costs", "--by", "", "--format", "json", "--api-key", &shop.ann];
+    let (code, json) = command(pannier, &whole).await;
+    let told: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((code, &told["total"]["cost"]), (0, &json!(0.001518)));
+    let (code, _) = command(pannier, &["costs", "--key", "+1-2", "--api-key", &shop.ann]).await;
+    assert_eq!(code, 5, "another's");
+    let (code, _) = command(pannier, &["costs", "--api-key", "no-key-of-this-house"]).await;
+    assert_eq!(code, 5);
+}
+
+#[tokio::test]
+async fn a_watch_shows_what_comes() {
+    let shop = Shop::open().await;
+    let arguments = ["usage", "--watch", "--by", "", "--format", "csv", "--period", "year"];
+    let mut command = ready(&shop.pannier, &arguments);
+    let mut watch = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("run pannier");
+    let mut lines = BufReader::new(watch.stdout.take().expect("its output")).lines();
+    let mut requests = async || loop {
+        let line = within("a line", lines.next_line()).await.expect("output").expect("it goes on");
+        let first = line.split(',').next().unwrap_or_default();
+        if let Ok(requests) = first.parse::<u64>() {
+            return requests;
+        }
+    };
+    for number in 1..=2 {
+        shop.chat(&shop.ann, number).await;
+        while requests().await != number as u64 {}
+    }
+    assert!(watch.try_wait().expect("asked").is_none(), "it goes on until it is stopped");
 }
