@@ -202,7 +202,7 @@ impl<'a> Telling<'a> {
         }
     }
 
-    /// One of the table, or as many as are known how to tell.
+    /// One more of the table; returns what can be told of it by now.
     fn row(&mut self, row: Vec<String>) -> String {
         if let Some(columns) = &self.known {
             return columns.line(&row);
@@ -274,6 +274,28 @@ fn without_empty(rows: &[Vec<String>], names: usize) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analytics::{By, COSTS, Filter};
+
+    /// Lines of two names, the later of them longer than any before.
+    #[test]
+    fn a_long_table_is_told_before_its_end() {
+        let zone = crate::analytics::Zone::named("UTC").unwrap();
+        let (stay, by) = (Stay { from: 0, until: 60 }, vec![By::Key]);
+        let question = Question { stay, zone, grain: None, by, filter: Filter::default() };
+        let mut telling = Telling::new(&question, None, COSTS);
+        telling.head(Format::Table, "USD");
+        let line = |names: &str| Line { start: 0, names: vec![names.to_owned()], sums: [1; Figure::COUNT] };
+        for number in 1..TABLE {
+            assert_eq!(telling.line(Format::Table, &line("ann")), "", "{number}");
+        }
+        let first = telling.line(Format::Table, &line("ann"));
+        assert_eq!(first.lines().count(), TABLE + 1, "with its head");
+        assert!(telling.line(Format::Table, &line("benjamin")).starts_with("benjamin"));
+        assert!(telling.table.is_empty(), "nothing is held any more");
+        let end = telling.end(Format::Table);
+        assert!(end.starts_with("total") && end.lines().count() == 1, "{end}");
+        assert!(end.contains(&(TABLE + 1).to_string()), "{end}");
+    }
 
     #[test]
     fn a_table_shows_what_there_is() {

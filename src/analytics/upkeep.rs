@@ -117,7 +117,7 @@ impl Retention {
         self.warn(count);
         let most = i64::try_from(config.max_rows).unwrap_or(i64::MAX);
         if most > 0 && count > most {
-            remove_surplus(store, count - most, &mut tally).await?;
+            remove_surplus(store, most, count, &mut tally).await?;
             self.rows.store(most, Ordering::Relaxed);
         }
         ledger::give_back(store).await
@@ -219,7 +219,16 @@ async fn remove_rows(store: &Store, first_kept: &[u8; 16], tally: &mut Tally) ->
 }
 
 /// Removes the oldest rows.
-async fn remove_surplus(store: &Store, mut surplus: i64, tally: &mut Tally) -> Result<(), Error> {
+async fn remove_surplus(store: &Store, most: i64, count: i64, tally: &mut Tally) -> Result<(), Error> {
+    if store.is_postgres() {
+        // Others remove as well, and may have done so since they were counted: those that stay are the same for all.
+        if let Some(first_kept) = ledger::first_of_last(store, most).await? {
+            remove_rows(store, &first_kept, tally).await?;
+        }
+        *tally = Tally::default();
+        return Ok(());
+    }
+    let mut surplus = count - most;
     while surplus > 0 {
         let going = surplus.min(STRIDE);
         if let Some(first_kept) = ledger::first_kept(store, going).await? {

@@ -41,6 +41,8 @@ const UNREAD: i64 = -1;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long the database may take over a question.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long it may take over a change, which can be of all prices that there may be.
+const CHANGE: Duration = Duration::from_secs(30);
 
 impl RateCard {
     /// # Errors
@@ -124,11 +126,11 @@ impl RateCard {
     /// `BadRequest` for what cannot be, with its place among them; `Overloaded` while the database is away.
     pub async fn set(&self, entries: &[PriceEntry], instead: bool) -> Result<(), Error> {
         let rows = self.rows(entries)?;
-        match self.asked(self.table.set(&rows, instead)).await? {
+        match self.asked(CHANGE, self.table.set(&rows, instead)).await? {
             Change::Done => {}
             Change::TooMany => return Err(bad(format!("no more than {MOST} prices are kept"))),
         }
-        let _ = self.asked(self.refresh()).await;
+        let _ = self.asked(CHANGE, self.refresh()).await;
         Ok(())
     }
 
@@ -138,11 +140,11 @@ impl RateCard {
     /// `NotFound` where there is none, `Overloaded` while the database is away.
     pub async fn remove(&self, model: &str, since: Option<u64>) -> Result<u64, Error> {
         let since = since.map(|since| i64::try_from(since).unwrap_or(i64::MAX));
-        let gone = self.asked(self.table.remove(model, since)).await?;
+        let gone = self.asked(CHANGE, self.table.remove(model, since)).await?;
         if gone == 0 {
             return Err(Error::new(Kind::NotFound, "the database has no such price"));
         }
-        let _ = self.asked(self.refresh()).await;
+        let _ = self.asked(CHANGE, self.refresh()).await;
         Ok(gone)
     }
 
@@ -211,8 +213,12 @@ impl RateCard {
     }
 
     /// What the database says, if it does so in time.
-    async fn asked<T>(&self, asking: impl Future<Output = Result<T, store::Error>>) -> Result<T, Error> {
-        let told = store::in_time("prices", PATIENCE, asking).await;
+    async fn asked<T>(
+        &self,
+        patience: Duration,
+        asking: impl Future<Output = Result<T, store::Error>>,
+    ) -> Result<T, Error> {
+        let told = store::in_time("prices", patience, asking).await;
         told.inspect_err(|_| self.is_up.store(false, Ordering::Relaxed))
     }
 }

@@ -17,7 +17,7 @@ pub use kept::{Gone, Kept, kept, last_day};
 pub use rating::rate;
 pub use rebill::{Anew, Bill, Billed, Judged, PriceNumbers, Span, look, rebill};
 pub use report::{By, Cut, Filter, Line, Piece, Stretch, lines};
-pub use retention::{count, count_between, first_kept, give_back, remove_rows, remove_sums};
+pub use retention::{count, count_between, first_kept, first_of_last, give_back, remove_rows, remove_sums};
 pub use rows::{Performance, RowLine, page, performance};
 pub use shift::Shifts;
 

@@ -51,10 +51,22 @@ pub async fn count_between(store: &Store, from: i64, until: i64) -> Result<i64, 
 /// # Errors
 /// When the database cannot tell.
 pub async fn first_kept(store: &Store, going: i64) -> Result<Option<[u8; 16]>, Error> {
-    let statement =
-        Statement::new("SELECT id_head, id_tail FROM ledger_row ORDER BY id_head, id_tail LIMIT 1 OFFSET ");
+    let rows = "SELECT id_head, id_tail FROM ledger_row ORDER BY id_head, id_tail LIMIT 1 OFFSET ";
+    id(store, Statement::new(rows).value(going)).await
+}
+
+/// The same where the newest `staying` are to stay, however many there are; `None` where there are fewer.
+///
+/// # Errors
+/// When the database cannot tell.
+pub async fn first_of_last(store: &Store, staying: i64) -> Result<Option<[u8; 16]>, Error> {
+    let rows = "SELECT id_head, id_tail FROM ledger_row ORDER BY id_head DESC, id_tail DESC LIMIT 1 OFFSET ";
+    id(store, Statement::new(rows).value(staying.saturating_sub(1))).await
+}
+
+async fn id(store: &Store, statement: Statement<'_>) -> Result<Option<[u8; 16]>, Error> {
     let mut work = store.read().await?;
-    let rows = work.rows(statement.value(going)).await?;
+    let rows = work.rows(statement).await?;
     work.done().await?;
     let id = |row: &crate::store::Row| -> Result<[u8; 16], Error> {
         let (head, tail) = (row.number(0)? as u64, row.number(1)? as u64);

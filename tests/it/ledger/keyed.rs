@@ -16,15 +16,21 @@ async fn the_metrics_say_by_key_what_the_ledger_says() {
         pannier.ask(&of(ask(number, number % 2 == 0), "ann")).await.fine();
     }
     // They are of one team, and share answers.
+    let mut asked = 32;
     for number in 0..10 {
-        pannier.remembered(&of(ask(number, number % 2 == 0), "ben")).await;
+        let ask = of(ask(number, number % 2 == 0), "ben");
+        let mut is_hit = false;
+        while !is_hit {
+            asked += 1;
+            is_hit = pannier.ask(&ask).await.fine().is_hit();
+            assert!(asked < 1_000, "nothing is remembered");
+        }
     }
     pannier.ask(&of(ask(99, false), "ben")).await.fine();
     pannier.ask(&ask(100, false)).await.fine();
-    let asked = pannier.metrics().await.sum("pannier_http_requests_total", &[("route", CHAT)]);
     let samples = eventually_within(PATIENCE, "all of it is in the books", || async {
         let samples = pannier.metrics_of_keys().await;
-        (samples.sum("pannier_key_requests_total", &[]) == asked).then_some(samples)
+        (samples.sum("pannier_key_requests_total", &[]) == f64::from(asked)).then_some(samples)
     })
     .await;
     end(pannier).await;
