@@ -18,9 +18,10 @@ test: ## the whole suite, also on a real Ollama and with real clients
 	@deploy/prerequisites.sh test
 	@tests/run.sh
 
-test-long: ## what takes long: 100,000 random mixes of texts, or as many as MIXES says
-	@deploy/prerequisites.sh build
+test-long: ## what takes long: 100,000 random mixes of texts (MIXES), a kill at each of the first 30 writes and syncs (SWEEP)
+	@deploy/prerequisites.sh test
 	MIXES=$${MIXES:-100000} cargo test --locked --test it -- --nocapture texts::mixes::no_mix_ever
+	SWEEP=$${SWEEP:-30} cargo test --locked --test it -- --nocapture ledger::sweep
 
 ci: lint supply-chain test ## all that a change must pass
 

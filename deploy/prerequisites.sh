@@ -77,7 +77,7 @@ case "${1:-build}" in
 build) ;;
 ollama) need g++ curl python3 python3-venv ;;
 test)
-  need g++ curl python3 python3-venv redis-server postgresql pgbouncer
+  need g++ curl python3 python3-venv redis-server postgresql pgbouncer strace
   need_promtool
   ;;
 bench) need nginx wrk util-linux redis-server postgresql ;;

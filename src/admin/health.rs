@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 /// The process runs and answers: true whenever anybody can ask.
 pub async fn livez(asked: Asked) -> Response {
-    verdict("livez", &[Check { name: "ping", fault: None }], &asked)
+    verdict("livez", &[Check::needed("ping", None)], &asked)
 }
 
 /// Requests may be sent here.
@@ -22,11 +22,11 @@ pub async fn startupz(State(parts): State<Parts>, asked: Asked) -> Response {
     verdict("startupz", &[parts.readiness.started()], &asked)
 }
 
-/// A probe's query has `verbose`, and `exclude=name` as often as one likes: 200 when every check that is not excluded passes, else 503. Excluding what does not exist excludes
-/// nothing.
-fn verdict(probe: &str, checks: &[Check], asked: &Asked) -> Response {
+/// 200 when every check passes that is neither excluded (`exclude=name`, as often as one likes) nor of an extra, else
+/// 503. Excluding what does not exist excludes nothing.
+pub(super) fn verdict(probe: &str, checks: &[Check], asked: &Asked) -> Response {
     let excluded = |check: &Check| asked.pairs().any(|pair| pair == ("exclude", check.name));
-    let well = checks.iter().all(|check| check.fault.is_none() || excluded(check));
+    let well = checks.iter().all(|check| check.fault.is_none() || check.is_extra || excluded(check));
     let verbose = asked.value("verbose").is_some();
     let page = if well && !verbose {
         "ok\n".to_owned()

@@ -21,7 +21,7 @@ mod why;
 
 pub use entries::{Export, Show};
 pub use listener::Bounds;
-pub use readiness::Readiness;
+pub use readiness::{Check, Readiness};
 pub use why::{Explain, Warm};
 
 use crate::analytics::{KeyMetrics, Reports, Retention};
@@ -577,5 +577,16 @@ mod tests {
         assert!(status == 200 && body.contains("[+]upstream excluded\n"), "{body}");
         assert_eq!(face.look("/readyz?exclude=nobody").await.0, 503);
         assert_eq!(face.look("/readyz?exclude=%ff&&=&verbose").await.0, 503);
+    }
+
+    #[test]
+    fn what_is_an_extra_is_shown_and_fails_nothing() {
+        let of = |is_extra| {
+            let check = move || Check { name: "ledger", fault: Some("full"), is_extra };
+            let readiness = Readiness::new(|| true).also(check);
+            readiness.start();
+            health::verdict("readyz", &readiness.checks(), &[])
+        };
+        assert_eq!((of(true).status().as_u16(), of(false).status().as_u16()), (200, 503));
     }
 }

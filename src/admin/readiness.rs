@@ -7,6 +7,7 @@ pub struct Readiness {
     started: AtomicBool,
     draining: AtomicBool,
     upstream_up: Box<dyn Fn() -> bool + Send + Sync>,
+    more: Vec<Box<dyn Fn() -> Check + Send + Sync>>,
 }
 
 /// One line of a probe's verbose answer.
@@ -15,6 +16,8 @@ pub struct Check {
     pub name: &'static str,
     /// What is wrong, in a word or two.
     pub fault: Option<&'static str>,
+    /// Requests are answered all the same: it is shown, and that is all.
+    pub is_extra: bool,
 }
 
 impl Readiness {
@@ -24,7 +27,14 @@ impl Readiness {
             started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             upstream_up: Box::new(upstream_up),
+            more: Vec::new(),
         }
+    }
+
+    /// Asks this as well, which must answer at once, too.
+    pub fn also(mut self, check: impl Fn() -> Check + Send + Sync + 'static) -> Self {
+        self.more.push(Box::new(check));
+        self
     }
 
     /// The listeners are open.
@@ -40,17 +50,25 @@ impl Readiness {
     /// Whether `start` was called.
     pub fn started(&self) -> Check {
         let started = self.started.load(Ordering::Acquire);
-        Check { name: "startup", fault: (!started).then_some("not finished") }
+        Check::needed("startup", (!started).then_some("not finished"))
     }
 
-    /// Everything that must be well before requests are sent here.
-    pub fn checks(&self) -> [Check; 3] {
+    /// Everything that must be well before requests are sent here, and what else is to be known.
+    pub fn checks(&self) -> Vec<Check> {
         let draining = self.draining.load(Ordering::Acquire);
         let upstream_up = (self.upstream_up)();
-        [
+        let needed = [
             self.started(),
-            Check { name: "shutdown", fault: draining.then_some("draining") },
-            Check { name: "upstream", fault: (!upstream_up).then_some("unreachable") },
-        ]
+            Check::needed("shutdown", draining.then_some("draining")),
+            Check::needed("upstream", (!upstream_up).then_some("unreachable")),
+        ];
+        needed.into_iter().chain(self.more.iter().map(|check| check())).collect()
+    }
+}
+
+impl Check {
+    /// Without it nothing goes.
+    pub fn needed(name: &'static str, fault: Option<&'static str>) -> Self {
+        Check { name, fault, is_extra: false }
     }
 }

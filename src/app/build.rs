@@ -5,7 +5,7 @@ use super::ledger::Books;
 use super::reports::Told;
 use super::why::Asked;
 use super::{database, keys};
-use crate::admin::{self, Readiness};
+use crate::admin::{self, Check, Readiness};
 use crate::auth::{AdminKey, Directory, Pepper, Register};
 use crate::cache::{Memory, Stock, Vectors};
 use crate::config::Config;
@@ -79,7 +79,7 @@ impl House {
         let lane = Lane { gateway, log: config.log.access.then(|| log.clone()), sinks: way.sinks.clone() };
         let crowd = crowd(&config.server, &metrics);
         let front = Arc::new(Front { door, crowd, lane, desk, relay, proxy });
-        let readiness = readiness(&way);
+        let readiness = readiness(&way, &books);
         let admin = asked.parts(metrics, &way, &policy, readiness.clone(), Hosts::new(admin_listen));
         Ok(House {
             policy,
@@ -128,9 +128,17 @@ fn door(
     })
 }
 
-fn readiness(way: &Way) -> Arc<Readiness> {
+fn readiness(way: &Way, books: &Books) -> Arc<Readiness> {
     let client = way.client.clone();
-    Arc::new(Readiness::new(move || client.is_up()))
+    let readiness = Readiness::new(move || client.is_up());
+    Arc::new(match books.ledger.clone() {
+        Some(ledger) => readiness.also(move || Check {
+            name: "ledger",
+            fault: ledger.is_full().then_some("nothing can be written down"),
+            is_extra: ledger.accepts(),
+        }),
+        None => readiness,
+    })
 }
 
 /// Where what is not looked into is forwarded.

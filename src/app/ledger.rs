@@ -41,16 +41,11 @@ impl Books {
         let wanted = &config.ledger;
         let folder = config.server.data_dir.join(FOLDER);
         let bounds = Bounds::of(wanted.max_spool as u64);
-        let spool = match Spool::open(&folder, bounds, wanted.fsync) {
-            Ok(spool) => Arc::new(spool),
-            Err(error) if wanted.when_full == WhenFull::Continue => {
-                tracing::error!(folder = %folder.display(), %error, "no books are kept: there is no place for them");
-                return Ok(Books { ledger: None, drain: None, card });
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot keep the ledger in {}", folder.display()));
-            }
-        };
+        let spool = Arc::new(Spool::new(&folder, bounds, wanted.fsync));
+        let begun = spool.begin();
+        if wanted.when_full == WhenFull::Refuse {
+            begun.with_context(|| format!("cannot keep the ledger in {}", folder.display()))?;
+        }
         let every = match wanted.fsync {
             Sync::Each => TEND,
             Sync::Every(time) => time,
@@ -106,5 +101,33 @@ fn show(metrics: &Metrics, spool: &Arc<Spool>, drain: &Drain) {
     let seen = spool.clone();
     metrics.gauge_source(Sampled::Size("ledger_names"), move || seen.symbols().count() as i64);
     let state = drain.state();
-    metrics.gauge_source(Sampled::DependencyUp("ledger"), move || (!state.is_behind()).into());
+    metrics.gauge_source(Sampled::Size("ledger_unreadable_files"), move || state.troubled() as i64);
+    let state = drain.state();
+    metrics.gauge_source(Sampled::Size("ledger_refused_entries"), move || state.aside() as i64);
+    let (state, seen) = (drain.state(), spool.clone());
+    metrics.gauge_source(Sampled::DependencyUp("ledger"), move || {
+        (!state.is_behind() && !seen.is_full()).into()
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metering::spool::tests::{is_dirty, on_disk, write};
+    use std::time::Instant;
+
+    #[test]
+    fn what_has_come_is_made_safe_from_a_power_cut_in_time() {
+        let Some(folder) = on_disk() else { return };
+        let every = Duration::from_millis(20);
+        let spool = Arc::new(Spool::open(folder.path(), Bounds::of(1 << 20), Sync::Every(every)).unwrap());
+        write(&spool);
+        assert!(is_dirty(folder.path()), "nobody has made it safe");
+        tend(Arc::downgrade(&spool), every).unwrap();
+        let begun = Instant::now();
+        while is_dirty(folder.path()) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not made safe");
+            thread::sleep(every);
+        }
+    }
 }

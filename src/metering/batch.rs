@@ -163,8 +163,8 @@ impl<'a> Making<'a> {
             answer_sums(&said, self.settle(&said, subject, at))
         });
         said.iter().for_each(|said| self.add(at, account, subject, said, -1));
-        let sums = answer_sums(answer, self.settle(answer, subject, at));
-        self.add(at, account, subject, &sums, 1);
+        let settlement = self.settle(answer, subject, at).clone();
+        self.add(at, account, subject, &answer_sums(answer, &settlement), 1);
         let is_hit = matches!(answer.cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
         if let Some(said) = said
             && (is_hit || answer.cache == CacheOutcome::Joined)
@@ -176,7 +176,6 @@ impl<'a> Making<'a> {
             self.void.push(ledger::Void { id, cost, saved_cost });
         }
         if !is_hit || answer.amends.is_some() || self.hits.take(at) {
-            let settlement = self.settle(answer, subject, at).clone();
             let row = self.answer_row(answer, account, subject, &settlement);
             self.keep(row);
         }

@@ -5,7 +5,7 @@
 use super::config::Unknown;
 use super::price::{Shares, Used};
 use super::prices::{Price, Prices};
-use crate::domain::{CacheOutcome, Ending, Money, Observed, Operation};
+use crate::domain::{CacheOutcome, Money, Observed, Operation};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -89,17 +89,18 @@ impl Prices {
         Charge { cost, shares, price: price.map(|price: &Price| price.version.clone()) }
     }
 
-    /// What a request comes to beside its trips. `observed`: what its answer took when it was made.
+    /// What a request comes to beside its trips. `is_complete`: its answer came to its end; `observed`: what that
+    /// took when it was made.
     pub fn answer(
         &self,
         matter: Matter<'_>,
         cache: CacheOutcome,
-        ending: Ending,
+        is_complete: bool,
         observed: Option<&Observed>,
     ) -> Settlement {
         let nothing = Settlement { charge: Charge::NOTHING, saved: None };
         let is_hit = matches!(cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
-        let (Some(observed), Ending::Complete) = (observed, ending) else { return nothing };
+        let (Some(observed), true) = (observed, is_complete) else { return nothing };
         if !is_hit && cache != CacheOutcome::Joined {
             return nothing;
         }
@@ -125,7 +126,7 @@ impl Prices {
 mod tests {
     use super::super::config::{PriceConfig, PriceEntry};
     use super::*;
-    use crate::domain::{Durations, Kind, Source, Usage};
+    use crate::domain::{Durations, Source, Usage};
 
     const AT: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -157,8 +158,8 @@ mod tests {
         Cost::Known(text.parse().unwrap())
     }
 
-    fn answer(cache: CacheOutcome, ending: Ending, hit: &str) -> Settlement {
-        prices(Unknown::Unpriced, hit).answer(of("m"), cache, ending, Some(&observed()))
+    fn answer(cache: CacheOutcome, is_complete: bool, hit: &str) -> Settlement {
+        prices(Unknown::Unpriced, hit).answer(of("m"), cache, is_complete, Some(&observed()))
     }
 
     #[test]
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn whoever_joins_pays_nothing_and_saves_all() {
-        let joined = answer(CacheOutcome::Joined, Ending::Complete, "0.01");
+        let joined = answer(CacheOutcome::Joined, true, "0.01");
         assert_eq!(joined.charge.cost, known("0"));
         let saved = joined.saved.unwrap();
         assert_eq!((saved.cost.to_string().as_str(), saved.prompt, saved.completion), ("0.1002", 100, 50));
@@ -195,12 +196,12 @@ mod tests {
     #[test]
     fn a_hit_costs_its_price_and_saves_the_rest() {
         for cache in [CacheOutcome::Hit, CacheOutcome::HitBelow] {
-            let free = answer(cache, Ending::Complete, "0");
+            let free = answer(cache, true, "0");
             assert_eq!(
                 (free.charge.cost, free.saved.unwrap().cost.to_string()),
                 (known("0"), "0.1002".into())
             );
-            let paid = answer(cache, Ending::Complete, "0.01");
+            let paid = answer(cache, true, "0.01");
             assert_eq!(
                 (paid.charge.cost, paid.saved.unwrap().cost.to_string()),
                 (known("0.01"), "0.0902".into())
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn a_hit_or_a_seat_that_was_left_early_costs_and_saves_nothing() {
         for cache in [CacheOutcome::Hit, CacheOutcome::Joined] {
-            let left = answer(cache, Ending::Broken(Kind::ClientGone), "0.01");
+            let left = answer(cache, false, "0.01");
             assert_eq!(left, Settlement { charge: Charge::NOTHING, saved: None });
         }
     }
@@ -219,15 +220,14 @@ mod tests {
     #[test]
     fn a_miss_pays_through_its_trip_alone() {
         for cache in [CacheOutcome::Miss, CacheOutcome::Bypass] {
-            assert_eq!(answer(cache, Ending::Complete, "0.01").charge, Charge::NOTHING);
-            assert_eq!(answer(cache, Ending::Complete, "0.01").saved, None);
+            assert_eq!(answer(cache, true, "0.01").charge, Charge::NOTHING);
+            assert_eq!(answer(cache, true, "0.01").saved, None);
         }
     }
 
     #[test]
     fn what_pannier_refuses_costs_nothing() {
-        let refused = Ending::Refused(Kind::RateLimited);
-        let settled = prices(Unknown::Unpriced, "1").answer(of("m"), CacheOutcome::Bypass, refused, None);
+        let settled = prices(Unknown::Unpriced, "1").answer(of("m"), CacheOutcome::Bypass, false, None);
         assert_eq!(settled, Settlement { charge: Charge::NOTHING, saved: None });
     }
 
@@ -237,8 +237,7 @@ mod tests {
         assert_eq!(cost(Unknown::Unpriced), Cost::Unpriced);
         assert_eq!(cost(Unknown::Free), known("0"));
         let hit = CacheOutcome::Hit;
-        let hit =
-            prices(Unknown::Unpriced, "0").answer(of("other"), hit, Ending::Complete, Some(&observed()));
+        let hit = prices(Unknown::Unpriced, "0").answer(of("other"), hit, true, Some(&observed()));
         assert_eq!(hit.saved.unwrap().cost, Money::ZERO, "the tokens are saved all the same");
     }
 

@@ -3,19 +3,20 @@
 //! Whatever is wrong with the database, requests do not hear of it: the spool grows within its bound, and is
 //! taken over when the database is back.
 
-use super::batch::{Making, Names};
+use super::batch::Making;
 use super::card::RateCard;
 use super::hit_rows::HitRows;
-use super::spool::{Entry, Reel, Spool, Stretch};
+use super::pile::Pile;
+use super::reading::{Look, Reading, Step, Verdict};
+use super::spool::{Entry, Spool, Stretch};
 use super::unpriced::Unpriced;
 use crate::store::ledger::{self, Figure, Period};
-use crate::store::{Error, Shared};
+use crate::store::{self, Error, Shared, Store};
 use crate::telemetry::{KeyUse, Keyed};
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// What takes the spool over.
@@ -33,27 +34,14 @@ pub struct Drain {
 #[derive(Debug, Default)]
 pub struct State {
     behind: AtomicBool,
-    rows: AtomicU64,
+    troubled: AtomicU64,
+    aside: AtomicU64,
 }
 
 /// What is being read.
 struct Hand {
-    /// What dead processes left.
-    orphans: VecDeque<Reading>,
-    own: Option<Reading>,
+    pile: Pile,
     hits: HitRows,
-    /// When there was last a look for orphans.
-    looked: Option<Instant>,
-}
-
-/// A file that is being read.
-struct Reading {
-    reel: Reel,
-    /// Up to here it is in the database; not known before that was asked.
-    place: Option<u64>,
-    /// What the database says of that; not all that is read is written.
-    written: u64,
-    names: Names,
 }
 
 /// Why it does not go on.
@@ -65,31 +53,14 @@ enum Trouble {
     Spool(#[from] io::Error),
     #[error("the database does not answer")]
     Late,
-}
-
-/// What there is to be taken over.
-enum Look {
-    Entries(Stretch),
-    Nothing(Step),
-}
-
-/// What one step came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// There may be more.
-    On,
-    /// All of the file is in the database, and no more will come.
-    Over,
-    /// All that is there is in the database.
-    CaughtUp,
+    #[error("what the database refuses cannot be put aside: {0}")]
+    Aside(io::Error),
 }
 
 /// How often there is a look for what has come.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The same while it does not go on, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// How often there is a look for what dead processes left.
-const ADOPT: Duration = Duration::from_secs(10);
 /// A batch that takes longer is late, and one that takes longer still is given up.
 const LATE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// Entries that are read before others on this thread have their turn.
@@ -113,8 +84,7 @@ impl Drain {
 
     /// Takes over what comes until `stop`, and then what is there.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let hits = HitRows::new(self.hit_rows);
-        let mut hand = Hand { orphans: VecDeque::new(), own: None, hits, looked: None };
+        let mut hand = Hand::new(self.hit_rows);
         let mut wait = RETRY.0;
         while !*stop.borrow() {
             let pause = match self.pass(&mut hand).await {
@@ -141,7 +111,7 @@ impl Drain {
     fn stumble(&self, hand: &mut Hand, trouble: &Trouble) {
         self.fall_behind(trouble);
         // What the database has of it is to be asked again: the last answer may have been lost.
-        hand.orphans.iter_mut().chain(&mut hand.own).for_each(|reading| reading.place = None);
+        hand.pile.doubt();
     }
 
     fn fall_behind(&self, trouble: &Trouble) {
@@ -162,42 +132,36 @@ impl Drain {
 
     /// Until all that is there is in the database.
     async fn pass(&self, hand: &mut Hand) -> Result<(), Trouble> {
-        if hand.looked.is_none_or(|at| at.elapsed() > ADOPT) {
-            hand.looked = Some(Instant::now());
-            let orphans = self.spool.adopt()?.0;
-            hand.orphans.extend(orphans.into_iter().map(Reading::new));
+        let Hand { pile, hits } = hand;
+        if let Some(aside) = pile.look(&self.spool) {
+            self.state.aside.store(aside, Ordering::Relaxed);
         }
-        loop {
-            let is_orphan = !hand.orphans.is_empty();
-            let reading = match hand.orphans.front_mut() {
-                Some(orphan) => orphan,
-                None => hand.own.get_or_insert_with(|| Reading::new(self.spool.oldest())),
-            };
-            match self.in_time(self.step(reading, &mut hand.hits)).await? {
-                Step::On => {}
-                Step::CaughtUp => break,
-                Step::Over => {
-                    let over = if is_orphan { hand.orphans.pop_front() } else { hand.own.take() };
-                    if let Some(over) = over {
-                        self.put_away(over.reel).await;
-                    }
-                }
+        while let Some(reading) = pile.next(&self.spool) {
+            let is_over = reading.reel.is_over();
+            match self.in_time(self.step(reading, hits)).await {
+                Ok(Step::On) => {}
+                Ok(Step::CaughtUp) => break,
+                Ok(Step::Over) => self.put_away(pile).await,
+                // Others need not wait for it.
+                Err(Trouble::Spool(error)) if is_over => pile.cannot_read(&self.spool, &error),
+                Err(trouble) => return Err(trouble),
             }
         }
+        self.state.troubled.store(pile.troubled(), Ordering::Relaxed);
         if self.state.behind.swap(false, Ordering::Relaxed) {
             tracing::info!("the ledger has caught up");
         }
         Ok(())
     }
 
-    /// All of `reel` is in the database. How far it was taken over is of no use once the file can never come
-    /// back; where that is not certain, it stays written there.
-    async fn put_away(&self, reel: Reel) {
-        let name = *reel.name();
-        if !tokio::task::block_in_place(|| self.spool.remove(reel)) {
-            return;
+    /// All of the next file is in the database. How far it was taken over is of no use once the file can never
+    /// come back; where that is not certain, it stays written there. Until then the file stays claimed.
+    async fn put_away(&self, pile: &mut Pile) {
+        let Some(over) = pile.take() else { return };
+        if let Err(error) = tokio::task::block_in_place(|| self.spool.remove(&over.reel)) {
+            return pile.cannot_remove(over, &error);
         }
-        let forgotten = async { ledger::forget(&*self.database.store().await?, &name).await };
+        let forgotten = async { ledger::forget(&*self.database.store().await?, over.reel.name()).await };
         if let Err(error) = forgotten.await {
             tracing::debug!(%error, "the place in a file that is gone stays in the database");
         }
@@ -209,20 +173,17 @@ impl Drain {
             Some(place) => place,
             None => self.resume(reading).await?,
         };
-        let stretch = match look(reading, place)? {
+        let stretch = match reading.look(place)? {
             Look::Entries(stretch) => stretch,
             Look::Nothing(step) => return Ok(step),
         };
         // What happened after a price was set is billed under it, whichever replica it was set at.
         self.card.refresh().await?;
         let batch = self.make(reading, &stretch, hits).await;
-        let (end, rows) = (batch.to as u64, batch.rows.len() as u64);
         let store = self.database.store().await?;
         match batch.write(&store).await {
             Ok(true) => {
-                reading.place = Some(end);
-                reading.written = end;
-                self.state.rows.fetch_add(rows, Ordering::Relaxed);
+                reading.pass(batch.to as u64);
                 self.keyed.iter().for_each(|keyed| show(keyed, &batch));
                 self.unpriced.iter().for_each(|unpriced| unpriced.heed(&batch));
             }
@@ -230,10 +191,36 @@ impl Drain {
             Ok(false) => reading.place = None,
             Err(error) => {
                 self.database.heed(&store, &error);
-                return Err(error.into());
+                let is_refused = error.trouble == store::Trouble::Refused;
+                match is_refused.then(|| reading.doubt.judge(&stretch)) {
+                    None | Some(Verdict::Wait) => return Err(error.into()),
+                    Some(Verdict::Narrow) => {}
+                    Some(Verdict::Guilty) => self.put_aside(reading, &stretch, &store, &error).await?,
+                }
             }
         }
         Ok(Step::On)
+    }
+
+    /// Goes on behind the one entry in `stretch`, which the database refuses for what `error` says.
+    async fn put_aside(
+        &self,
+        reading: &mut Reading,
+        stretch: &Stretch,
+        store: &Store,
+        error: &Error,
+    ) -> Result<(), Trouble> {
+        let path = tokio::task::block_in_place(|| reading.put_aside(stretch)).map_err(Trouble::Aside)?;
+        let (spool, from, to) = (*reading.reel.name(), reading.written as i64, stretch.end as i64);
+        let nothing = ledger::Batch { spool, from, to, ..ledger::Batch::default() };
+        if !nothing.write(store).await? {
+            reading.place = None;
+            return Ok(());
+        }
+        reading.pass(stretch.end);
+        self.state.aside.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(path = %path.display(), %error, "the database refuses an entry of the ledger: it is put aside");
+        Ok(())
     }
 
     async fn make(&self, reading: &mut Reading, stretch: &Stretch, hits: &mut HitRows) -> ledger::Batch {
@@ -253,33 +240,9 @@ impl Drain {
         let store = self.database.store().await?;
         let place = ledger::position(&store, reading.reel.name()).await;
         let place = place.inspect_err(|error| self.database.heed(&store, error))? as u64;
-        let mut at = 0;
-        while at < place {
-            let (stretch, _) = reading.reel.read(at)?;
-            stretch.bodies().filter_map(Entry::read).for_each(|entry| reading.names.learn(&entry));
-            if stretch.end <= at {
-                break;
-            }
-            at = stretch.end;
-        }
-        reading.written = place;
-        reading.place = Some(place);
+        reading.resume(place)?;
         Ok(place)
     }
-}
-
-/// What there is from `place` on.
-fn look(reading: &mut Reading, place: u64) -> io::Result<Look> {
-    let (stretch, is_end) = reading.reel.read(place)?;
-    if is_end {
-        return Ok(Look::Nothing(Step::Over));
-    }
-    if stretch.is_empty() {
-        reading.place = Some(stretch.end);
-        let step = if stretch.end > place { Step::On } else { Step::CaughtUp };
-        return Ok(Look::Nothing(step));
-    }
-    Ok(Look::Entries(stretch))
 }
 
 /// Tells what a batch came to, by key.
@@ -301,9 +264,9 @@ fn show(keyed: &Keyed, batch: &ledger::Batch) {
     }
 }
 
-impl Reading {
-    fn new(reel: Reel) -> Self {
-        Reading { reel, place: None, names: Names::default(), written: 0 }
+impl Hand {
+    fn new(hit_rows: u32) -> Self {
+        Hand { pile: Pile::default(), hits: HitRows::new(hit_rows) }
     }
 }
 
@@ -313,20 +276,23 @@ impl State {
         self.behind.load(Ordering::Relaxed)
     }
 
-    /// How many rows were written, parts of the same row included.
-    pub fn rows(&self) -> u64 {
-        self.rows.load(Ordering::Relaxed)
+    /// How many files of the spool cannot be read, or not be removed.
+    pub fn troubled(&self) -> u64 {
+        self.troubled.load(Ordering::Relaxed)
+    }
+
+    /// How many entries the database has refused that are put aside.
+    pub fn aside(&self) -> u64 {
+        self.aside.load(Ordering::Relaxed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::config::{PriceConfig, PriceEntry, Sync, Unknown};
-    use super::super::spool::{Bounds, Told};
+    use super::super::spool::{Bounds, Reel, Told};
     use super::*;
-    use crate::domain::{
-        CacheOutcome, Consumer, Ending, Money, Observed, RequestId, Rights, Route, Scope, Source, Usage,
-    };
+    use crate::domain::{Consumer, Money, Observed, RequestId, Rights, Route, Scope, Source, Usage};
     use crate::store::prices::{self, PriceTable};
     use crate::store::{Damaged, Options, Place, Start};
     use std::path::Path;
@@ -361,27 +327,17 @@ mod tests {
     }
 
     fn answer(spool: &Spool, times: usize) {
-        let scope = Scope([0; 32]);
-        let consumer =
-            Consumer { name: "alice".into(), team: "lab".into(), scope, rights: Rights::default() };
-        let consumer = Arc::new(consumer);
+        (0..times).for_each(|_| hit(spool, 3));
+    }
+
+    fn hit(spool: &Spool, prompt: u64) {
+        let (name, team, scope) = ("alice".into(), "lab".into(), Scope([0; 32]));
+        let consumer = Arc::new(Consumer { name, team, scope, rights: Rights::default() });
         let subject = spool.symbols().subject(Route { template: "/api/chat", dialect: "ollama" }, None);
-        let usage = Usage { source: Source::Upstream, prompt: 3, ..Usage::default() };
+        let usage = Usage { source: Source::Upstream, prompt, ..Usage::default() };
         let observed = Observed { usage, ..Observed::default() };
-        for _ in 0..times {
-            let told = Told {
-                request: RequestId::new(SystemTime::now()),
-                status: 200,
-                ending: Ending::Complete,
-                cache: CacheOutcome::Hit,
-                total: Duration::from_micros(12),
-                first_byte: None,
-                observed: Some(&observed),
-                message: "",
-                amends: None,
-            };
-            spool.answer(&told, &consumer, &subject);
-        }
+        let request = RequestId::new(SystemTime::now());
+        spool.answer(&Told::hit(request, Duration::from_micros(12), Some(&observed)), &consumer, &subject);
     }
 
     /// Takes over what is there, as at the end of Pannier.
@@ -424,7 +380,7 @@ mod tests {
         answer(&dead, 20);
         run(&drain(&dead, &database)).await;
         answer(&dead, 5);
-        let name = *dead.oldest().name();
+        let name = *dead.oldest().unwrap().name();
         drop(dead);
         let spool = spool(&place);
         run(&drain(&spool, &database)).await;
@@ -432,6 +388,78 @@ mod tests {
         assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "only the living one's is there");
         let store = database.store().await.unwrap();
         assert_eq!(ledger::position(&store, &name).await.unwrap(), 0, "nor is its place in it");
+        database.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_read_keeps_nothing_else_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(&folder.path().join("books.db"));
+        let place = folder.path().join("spool");
+        // Of one not even the head can be read; from the other nothing behind that.
+        std::fs::create_dir_all(place.join("0.spool")).unwrap();
+        let dead = spool(&place);
+        answer(&dead, 20);
+        drop(dead);
+        let living = spool(&place);
+        answer(&living, 5);
+        let mut hand = Hand::new(9);
+        let path = folder.path().join("1.spool");
+        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).open(&path).unwrap();
+        hand.pile.find(Reel::unreadable([7; 16], path, file));
+        let drain = drain(&living, &database);
+        for _ in 0..2 {
+            hand.pile.look_soon();
+            drain.pass(&mut hand).await.unwrap();
+            assert_eq!(hits(&database).await, [25, 75]);
+            assert!(!drain.state().is_behind());
+            assert_eq!(drain.state().troubled(), 2, "they are tried again, and kept");
+        }
+        database.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_database_refuses_for_ever_is_put_aside_and_can_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(&folder.path().join("books.db"));
+        let place = folder.path().join("spool");
+        let spool = spool(&place);
+        let script = async |text: &'static str| {
+            let store = database.store().await.unwrap();
+            let mut work = store.write().await.unwrap();
+            work.script(text).await.unwrap();
+            work.done().await.unwrap();
+        };
+        script(
+            "CREATE TRIGGER refuse BEFORE INSERT ON ledger_row WHEN NEW.prompt = 13 \
+             BEGIN SELECT RAISE(ABORT, 'nobody asks 13'); END",
+        )
+        .await;
+        for prompt in [1, 1, 13, 1, 1, 1, 13, 1] {
+            hit(&spool, prompt);
+        }
+        let drain = drain(&spool, &database);
+        let mut hand = Hand::new(100);
+        let mut tries = 0;
+        while let Err(trouble) = drain.pass(&mut hand).await {
+            tries += 1;
+            drain.stumble(&mut hand, &trouble);
+            assert!(tries < 9, "{trouble}");
+        }
+        assert_eq!(hits(&database).await, [6, 6]);
+        assert_eq!(drain.state().aside(), 2);
+
+        script("DROP TRIGGER refuse").await;
+        for file in std::fs::read_dir(&place).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "refused") {
+                std::fs::rename(&path, path.with_extension("spool")).unwrap();
+            }
+        }
+        hand.pile.look_soon();
+        drain.pass(&mut hand).await.unwrap();
+        assert_eq!(hits(&database).await, [8, 32], "with all that they said");
+        assert_eq!((drain.state().aside(), std::fs::read_dir(&place).unwrap().count()), (0, 1));
         database.close().await;
     }
 }

@@ -3,9 +3,7 @@
 use super::config::WhenFull;
 use super::prices::Prices;
 use super::spool::{Spool, Symbol, Told};
-use crate::domain::{
-    CacheOutcome, CallFacts, Consumer, Ending, Error, Kind, Observed, Record, RequestId, Route, Trip,
-};
+use crate::domain::{CallFacts, Consumer, Ending, Error, Kind, Observed, Record, RequestId, Route, Trip};
 use crate::telemetry::RecordSink;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -23,9 +21,14 @@ impl Ledger {
         Ledger { spool, prices, when_full }
     }
 
+    /// Whether nothing can be written down.
+    pub fn is_full(&self) -> bool {
+        self.spool.is_full()
+    }
+
     /// Whether a request can be written down, or need not be.
     pub fn accepts(&self) -> bool {
-        self.when_full == WhenFull::Continue || !self.spool.is_full()
+        self.when_full == WhenFull::Continue || !self.is_full()
     }
 
     /// Whether a request for `model` may be answered, as far as the books are concerned.
@@ -57,17 +60,7 @@ impl Ledger {
         took: Duration,
         observed: &Observed,
     ) {
-        let told = Told {
-            request,
-            status: 200,
-            ending: Ending::Complete,
-            cache: CacheOutcome::Hit,
-            total: took,
-            first_byte: Some(took),
-            observed: Some(observed),
-            message: "",
-            amends: None,
-        };
+        let told = Told::hit(request, took, Some(observed));
         self.spool.answer(&told, consumer, subject);
     }
 

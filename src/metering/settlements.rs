@@ -3,7 +3,7 @@
 use super::bill::{Matter, Settlement};
 use super::prices::Prices;
 use super::spool::{AnswerEntry, Ended};
-use crate::domain::{CacheOutcome, Ending, Kind, Observed};
+use crate::domain::{CacheOutcome, Observed};
 use hashbrown::HashMap;
 use std::ops::Range;
 use std::time::SystemTime;
@@ -22,7 +22,7 @@ struct Alike {
     /// A number within the batch.
     subject: usize,
     cache: CacheOutcome,
-    ending: Ended,
+    is_complete: bool,
     observed: Option<Observed>,
 }
 
@@ -38,16 +38,8 @@ impl<'a> Settlements<'a> {
             self.known.clear();
         }
         let AnswerEntry { cache, ending, observed, .. } = *answer;
-        let settle = || self.prices.answer(matter, cache, ended(ending), observed.as_ref());
-        self.known.entry(Alike { subject, cache, ending, observed }).or_insert_with(settle)
-    }
-}
-
-/// Of an answer that did not come to its end, it does not matter why.
-fn ended(ending: Ended) -> Ending {
-    match ending {
-        Ended::Complete => Ending::Complete,
-        Ended::Refused => Ending::Refused(Kind::Internal),
-        Ended::Broken => Ending::Broken(Kind::Internal),
+        let is_complete = ending == Ended::Complete;
+        let settle = || self.prices.answer(matter, cache, is_complete, observed.as_ref());
+        self.known.entry(Alike { subject, cache, is_complete, observed }).or_insert_with(settle)
     }
 }

@@ -30,6 +30,9 @@ pub enum Trouble {
     Damaged,
     #[error("its tables are gone")]
     Missing,
+    /// What is to be written breaks a rule of its own, and will whenever it is tried.
+    #[error("it refuses what is to be written")]
+    Refused,
     #[error("it answers nonsense")]
     Nonsense,
 }
@@ -100,6 +103,8 @@ fn of_sqlite(code: Option<i32>, message: &str) -> Trouble {
         (_, 10 | 14) => Trouble::Unreachable,
         // CORRUPT, NOTADB.
         (_, 11 | 26) => Trouble::Damaged,
+        // CONSTRAINT, MISMATCH.
+        (_, 19 | 20) => Trouble::Refused,
         // ERROR says no more than that; only its words tell this case from a mistake of ours.
         (_, 1) if message.starts_with("no such table") => Trouble::Missing,
         _ => Trouble::Nonsense,
@@ -120,6 +125,8 @@ fn of_postgres(code: &str) -> Trouble {
         "42P01" | "42883" | "3F000" => Trouble::Missing,
         // data_corrupted, index_corrupted.
         "XX001" | "XX002" => Trouble::Nonsense,
+        // Data that cannot be, broken constraints, and what a trigger raises.
+        _ if ["22", "23", "P0"].contains(&&code[..code.len().min(2)]) => Trouble::Refused,
         // Connections, refused passwords, unknown databases, too many clients, shutdown and start-up.
         _ if ["08", "28", "3D", "53", "57", "58"].contains(&&code[..code.len().min(2)]) => {
             Trouble::Unreachable
@@ -144,6 +151,7 @@ mod tests {
         assert_eq!(of(266), Trouble::Unreachable, "IOERR_READ");
         assert_eq!(of(1032), Trouble::ReadOnly, "READONLY_DBMOVED");
         assert_eq!(of(13), Trouble::Full);
+        assert_eq!(of(1811), Trouble::Refused, "CONSTRAINT_TRIGGER");
         assert_eq!(of_sqlite(Some(1), "no such table: query_cache"), Trouble::Missing);
         assert_eq!(of(1), Trouble::Nonsense);
     }
@@ -156,6 +164,8 @@ mod tests {
         assert_eq!(of_postgres("53100"), Trouble::Full);
         assert_eq!(of_postgres("25006"), Trouble::ReadOnly);
         assert_eq!(of_postgres("42P01"), Trouble::Missing);
+        assert_eq!(of_postgres("22003"), Trouble::Refused, "numeric_value_out_of_range");
+        assert_eq!(of_postgres("23514"), Trouble::Refused, "check_violation");
         assert_eq!(of_postgres("42601"), Trouble::Nonsense);
         assert_eq!(of_postgres(""), Trouble::Nonsense);
     }

@@ -1,7 +1,7 @@
 //! A way round to a server, on which things are slow, vanish, or are torn to pieces.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -39,6 +39,8 @@ pub enum Answers {
     Cut,
     /// Half a piece comes through, and of its connection nothing more ever.
     Half,
+    /// What answers this does not come through, and its connection ends: it was done, and nobody hears of it.
+    UnheardTo(&'static str),
 }
 
 #[derive(Clone)]
@@ -53,6 +55,8 @@ struct State {
     /// Pieces that clients have sent.
     sent: AtomicU64,
     connections: AtomicU64,
+    /// Answers that were not heard; see [`Answers::UnheardTo`].
+    unheard: AtomicU64,
 }
 
 impl Detour {
@@ -69,8 +73,8 @@ impl Detour {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (goal, weather) = (Mutex::new(goal), Mutex::new(weather));
-        let state =
-            Arc::new(State { goal, weather, sent: AtomicU64::new(0), connections: AtomicU64::new(0) });
+        let [sent, connections, unheard] = [0; 3].map(AtomicU64::new);
+        let state = Arc::new(State { goal, weather, sent, connections, unheard });
         let accepting = tokio::spawn(accept(listener, state.clone()));
         Detour { port, state, accepting }
     }
@@ -101,6 +105,11 @@ impl Detour {
     /// Pieces that clients have sent, and connections that they have opened.
     pub fn traffic(&self) -> (u64, u64) {
         (self.state.sent.load(Ordering::Relaxed), self.state.connections.load(Ordering::Relaxed))
+    }
+
+    /// How many answers came that were not heard; see [`Answers::UnheardTo`].
+    pub fn unheard(&self) -> u64 {
+        self.state.unheard.load(Ordering::Relaxed)
     }
 }
 
@@ -139,20 +148,22 @@ async fn carry_both(
 ) {
     let (from_client, to_client) = client.into_split();
     let (over, mut is_over) = watch::channel(false);
-    let questions = carry(&state, from_client, to_server, false, &over);
-    let answers = carry(&state, from_server, to_client, true, &over);
+    let asked = AtomicBool::new(false);
+    let questions = carry(&state, from_client, to_server, (false, &asked), &over);
+    let answers = carry(&state, from_server, to_client, (true, &asked), &over);
     tokio::select! {
         _ = async { tokio::join!(questions, answers) } => {}
         _ = is_over.wait_for(|over| *over) => {}
     }
 }
 
-/// From one end to the other, until that is over; `over` is told where the connection is to end at once.
+/// From one end to the other, until that is over; `over` is told where the connection is to end at once. `asked`:
+/// whether that was asked whose answer is not to be heard.
 async fn carry(
     state: &State,
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    is_answer: bool,
+    (is_answer, asked): (bool, &AtomicBool),
     over: &watch::Sender<bool>,
 ) {
     let (on_its_way, mut arriving) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
@@ -176,6 +187,16 @@ async fn carry(
             if is_answer {
                 is_dead |= spoil(&mut piece, weather.answers);
             }
+            if let Answers::UnheardTo(question) = weather.answers {
+                if !is_answer {
+                    let is_it = piece.windows(question.len()).any(|bytes| bytes == question.as_bytes());
+                    asked.fetch_or(is_it, Ordering::Relaxed);
+                } else if asked.load(Ordering::Relaxed) {
+                    state.unheard.fetch_add(1, Ordering::Relaxed);
+                    let _ = over.send(true);
+                    return;
+                }
+            }
             let due = Instant::now() + weather.latency + weather.jitter.mul_f32(fastrand::f32());
             if !weather.swallows {
                 let _ = on_its_way.send((due, piece));
@@ -197,7 +218,7 @@ async fn carry(
 /// Whether nothing may follow.
 fn spoil(piece: &mut Vec<u8>, answers: Answers) -> bool {
     match answers {
-        Answers::Whole => false,
+        Answers::Whole | Answers::UnheardTo(_) => false,
         Answers::Garbled(every) => {
             for byte in piece.iter_mut() {
                 if fastrand::usize(..every) == 0 {

@@ -6,7 +6,7 @@ mod postgres;
 mod redis;
 
 pub use detour::{Answers, Detour, Weather};
-pub use disk::Disk;
+pub use disk::{Ballast, Disk};
 pub use postgres::{Pooler, Postgres, Session};
 pub use redis::{Cluster, RedisServer};
 

@@ -119,16 +119,9 @@ impl Chance {
             };
             self.spool.trip(&trip);
         }
-        let told = |ending, amends| Told {
-            request,
-            status: 200,
-            ending,
-            cache,
-            total,
-            first_byte: None,
-            observed: Some(&observed),
-            message: "why",
-            amends,
+        let told = |ending, amends| {
+            let told = Told::hit(request, total, Some(&observed));
+            Told { ending, cache, first_byte: None, message: "why", amends, ..told }
         };
         if is_late {
             self.spool.answer(&told(Ending::Complete, None), &consumer, &subject);

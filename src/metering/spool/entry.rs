@@ -89,6 +89,21 @@ const HAS_OBSERVED: u64 = 2;
 const FAILED: u64 = 4;
 
 impl<'a> Told<'a> {
+    /// A remembered answer was given, which took `observed` when it was made.
+    pub fn hit(request: RequestId, took: Duration, observed: Option<&'a Observed>) -> Self {
+        Told {
+            request,
+            status: 200,
+            ending: Ending::Complete,
+            cache: CacheOutcome::Hit,
+            total: took,
+            first_byte: Some(took),
+            observed,
+            message: "",
+            amends: None,
+        }
+    }
+
     pub fn of(record: &'a Record) -> Self {
         Told {
             request: record.id,

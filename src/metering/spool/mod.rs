@@ -9,10 +9,11 @@ mod code;
 mod entry;
 mod read;
 mod reel;
+mod room;
 mod segment;
 mod symbols;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use entry::{AnswerEntry, Ended, Entry, Subject, Told, TripEntry, cache_number, source_number};
 pub use read::Stretch;
@@ -22,7 +23,8 @@ pub use symbols::{Symbol, Symbols};
 
 use super::config::Sync;
 use crate::domain::{Consumer, Trip};
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use room::Rooms;
 use segment::Segment;
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File};
@@ -31,16 +33,19 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Where things are written down at once.
 pub struct Spool {
     folder: PathBuf,
     bounds: Bounds,
     sync: Sync,
-    current: ArcSwap<Turn>,
+    /// None until there is a place for it.
+    current: ArcSwapOption<Turn>,
     files: Mutex<Files>,
-    /// Bytes of all files that are held here.
-    held: AtomicU64,
+    rooms: Rooms,
+    /// When the disk has last refused a file.
+    refused: Mutex<Option<Instant>>,
     lost: AtomicU64,
     is_full: AtomicBool,
     symbols: Symbols,
@@ -71,11 +76,21 @@ struct Files {
     next: Option<Segment>,
 }
 
-/// What no process claimed that lives.
-pub struct Orphans(pub Vec<Reel>);
+/// What stands in the folder that no living process has claimed.
+#[derive(Default)]
+pub struct Found {
+    /// Claimed now, oldest first.
+    pub orphans: Vec<Reel>,
+    /// What cannot be claimed, and why.
+    pub unreadable: Vec<(PathBuf, io::Error)>,
+    /// How many entries were put aside.
+    pub aside: u64,
+}
 
 const LARGEST_SEGMENT: u64 = 4 << 20;
 const SMALLEST_SEGMENT: u64 = 64 << 10;
+/// A disk that has refused a file is not asked again for so long.
+const AGAIN: Duration = Duration::from_secs(1);
 
 static SPOOLS: AtomicU64 = AtomicU64::new(1);
 static TURNS: AtomicU64 = AtomicU64::new(1);
@@ -89,25 +104,39 @@ impl Bounds {
 }
 
 impl Spool {
-    /// Opens a spool in `folder`, beside whatever others have there.
-    ///
-    /// # Errors
-    /// When not even the first file can be made.
-    pub fn open(folder: &Path, bounds: Bounds, sync: Sync) -> io::Result<Spool> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let first = Turn::new(Segment::create(folder, bounds.segment)?);
-        Ok(Spool {
+    /// A spool in `folder`, beside whatever others have there. Takes nothing before it [begins](Self::begin), or
+    /// [tending](Self::tend) it has made it begin.
+    pub fn new(folder: &Path, bounds: Bounds, sync: Sync) -> Spool {
+        Spool {
             folder: folder.into(),
             bounds,
             sync,
-            current: ArcSwap::from_pointee(first),
+            current: ArcSwapOption::empty(),
             files: Mutex::default(),
-            held: AtomicU64::new(bounds.segment),
+            rooms: Rooms::new(bounds.most),
+            refused: Mutex::default(),
             lost: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             symbols: Symbols::default(),
             number: SPOOLS.fetch_add(1, Ordering::Relaxed),
-        })
+        }
+    }
+
+    /// The same, and it has begun.
+    ///
+    /// # Errors
+    /// When not even the first file can be made.
+    pub fn open(folder: &Path, bounds: Bounds, sync: Sync) -> io::Result<Spool> {
+        let spool = Spool::new(folder, bounds, sync);
+        spool.begin().map(|()| spool)
+    }
+
+    /// Makes the first file.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn begin(&self) -> io::Result<()> {
+        self.turn_over(0)
     }
 
     /// Writes down a trip.
@@ -131,22 +160,10 @@ impl Spool {
     fn put(&self, symbols: [&Symbol; 2], body: &[u8]) {
         loop {
             let turn = self.current.load();
-            let [one, other] = symbols;
-            let new = |symbol: &Symbol| symbol.said.load(Ordering::Acquire) != turn.number;
-            let put = match (new(one), new(other)) {
-                (false, false) => turn.segment.append(&[body]),
-                (true, false) => turn.segment.append(&[&one.meaning, body]),
-                (false, true) => turn.segment.append(&[&other.meaning, body]),
-                (true, true) => turn.segment.append(&[&one.meaning, &other.meaning, body]),
-            };
-            if put.is_ok() {
-                symbols.iter().for_each(|symbol| symbol.said.store(turn.number, Ordering::Release));
-                if self.sync == Sync::Each {
-                    self.heed(turn.segment.sync());
-                }
+            if turn.as_ref().is_some_and(|turn| self.append(turn, symbols, body)) {
                 return;
             }
-            let full = turn.number;
+            let full = turn.as_ref().map_or(0, |turn| turn.number);
             drop(turn);
             if self.turn_over(full).is_err() {
                 self.lost.fetch_add(1, Ordering::Relaxed);
@@ -155,52 +172,79 @@ impl Spool {
         }
     }
 
-    /// Begins the next file when `full` is still the current one.
-    fn turn_over(&self, full: u64) -> Result<(), segment::Full> {
+    /// Whether there was room for it.
+    fn append(&self, turn: &Turn, symbols: [&Symbol; 2], body: &[u8]) -> bool {
+        let [one, other] = symbols;
+        let new = |symbol: &Symbol| symbol.said.load(Ordering::Acquire) != turn.number;
+        let put = match (new(one), new(other)) {
+            (false, false) => turn.segment.append(&[body]),
+            (true, false) => turn.segment.append(&[&one.meaning, body]),
+            (false, true) => turn.segment.append(&[&other.meaning, body]),
+            (true, true) => turn.segment.append(&[&one.meaning, &other.meaning, body]),
+        };
+        if put.is_ok() {
+            symbols.iter().for_each(|symbol| symbol.said.store(turn.number, Ordering::Release));
+            if self.sync == Sync::Each {
+                self.heed(turn.segment.sync());
+            }
+        }
+        put.is_ok()
+    }
+
+    /// Begins the next file when `full` is still the current one; 0 for none.
+    fn turn_over(&self, full: u64) -> io::Result<()> {
         let mut files = self.files();
         let current = self.current.load_full();
-        if current.number != full {
+        if current.as_ref().map_or(0, |turn| turn.number) != full {
             return Ok(());
         }
         let next = match files.next.take() {
             Some(next) => next,
             None => self.make_next()?,
         };
-        current.segment.close();
-        files.past.push_back(current);
-        self.current.store(Arc::new(Turn::new(next)));
+        files.past.extend(current.inspect(|turn| turn.segment.close()));
+        self.current.store(Some(Arc::new(Turn::new(next))));
         Ok(())
     }
 
-    fn make_next(&self) -> Result<Segment, segment::Full> {
-        let had = self.held.load(Ordering::Relaxed);
-        let made = match had + self.bounds.segment <= self.bounds.most {
-            true => Segment::create(&self.folder, self.bounds.segment),
-            false => Err(io::ErrorKind::QuotaExceeded.into()),
-        };
-        match made {
-            Ok(segment) => {
-                self.held.fetch_add(self.bounds.segment, Ordering::Relaxed);
+    fn make_next(&self) -> io::Result<Segment> {
+        let made = self.make();
+        match &made {
+            Ok(_) => {
                 if self.is_full.swap(false, Ordering::Relaxed) {
                     tracing::info!("the ledger's spool has room again");
                 }
-                Ok(segment)
             }
             Err(error) => {
                 if !self.is_full.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, bytes = had, "the ledger's spool is full: nothing more is written down");
+                    let (folder, bytes) = (self.folder.display(), self.held());
+                    tracing::error!(%folder, bytes, %error, "the ledger's spool is full: nothing more is written down");
                 }
-                Err(segment::Full)
             }
         }
+        made
+    }
+
+    fn make(&self) -> io::Result<Segment> {
+        let room = self.rooms.take(self.bounds.segment).ok_or(io::ErrorKind::QuotaExceeded)?;
+        let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused().is_some_and(|at| at.elapsed() < AGAIN) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let folder = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        let made = folder.and_then(|()| Segment::create(&self.folder, room));
+        *refused() = made.is_err().then(Instant::now);
+        made
     }
 
     /// What is done beside: makes safe from a power cut what has come, and the next file ready. Waits for the
     /// disk.
     pub fn tend(&self) {
-        let (past, current) = {
-            let files = self.files();
-            (files.past.iter().cloned().collect::<Vec<_>>(), self.current.load_full())
+        let past = self.files().past.clone();
+        let Some(current) = self.current.load_full() else {
+            // There was no place for it. What keeps that from being so stands in the log.
+            let _ = self.begin();
+            return;
         };
         past.iter().chain([&current]).for_each(|turn| self.heed(turn.segment.sync()));
         let is_late = current.segment.len() > self.bounds.segment / 2 || self.is_full();
@@ -208,9 +252,7 @@ impl Spool {
             // Made without holding up whoever may need it now.
             if let Ok(made) = self.make_next() {
                 let spare = self.files().next.replace(made);
-                spare.into_iter().for_each(|spare| {
-                    self.discard(&spare.path);
-                });
+                spare.iter().for_each(|spare| drop(std::fs::remove_file(&spare.path)));
             }
         }
     }
@@ -226,77 +268,84 @@ impl Spool {
         self.is_full.load(Ordering::Relaxed)
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// How many entries there was no room for.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Bytes of all files on disk.
+    /// Bytes on disk of all files that this process has claimed.
     pub fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+        self.rooms.held()
     }
 
     /// The oldest that may have something to read.
-    pub fn oldest(&self) -> Reel {
+    pub fn oldest(&self) -> Option<Reel> {
         let files = self.files();
-        let turn = files.past.front().cloned().unwrap_or_else(|| self.current.load_full());
-        Reel::own(turn)
+        files.past.front().cloned().or_else(|| self.current.load_full()).map(Reel::own)
     }
 
-    /// What dead processes left in the folder, claimed now.
+    /// Claims what dead processes left in the folder.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn adopt(&self) -> io::Result<Orphans> {
-        let mut orphans = Vec::new();
-        for file in std::fs::read_dir(&self.folder)? {
+    pub fn adopt(&self) -> io::Result<Found> {
+        let mut found = Found::default();
+        let files = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            files => files?,
+        };
+        for file in files {
             let path = file?.path();
             segment::discard_unready(&path);
-            if path.extension().is_none_or(|extension| extension != segment::SUFFIX) || self.is_ours(&path) {
+            let is = |suffix: &str| path.extension().is_some_and(|extension| extension == suffix);
+            found.aside += u64::from(is(segment::ASIDE));
+            if !is(segment::SUFFIX) || self.is_ours(&path) {
                 continue;
             }
-            match segment::adopt(&path) {
-                Ok(Some((name, file))) => {
-                    self.held.fetch_add(file.metadata()?.len(), Ordering::Relaxed);
-                    orphans.push(Reel::orphan(name, path, file));
-                }
-                Ok(None) => {}
+            match segment::adopt(&path).and_then(|claim| self.orphan(&path, claim)) {
+                Ok(orphan) => found.orphans.extend(orphan),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "a file of the ledger's spool cannot be read");
-                }
+                Err(error) => found.unreadable.push((path, error)),
             }
         }
-        orphans.sort_by(|one, other| one.path().cmp(other.path()));
-        Ok(Orphans(orphans))
+        found.orphans.sort_by(|one, other| one.path().cmp(other.path()));
+        Ok(found)
+    }
+
+    fn orphan(&self, path: &Path, claim: Option<(Name, File)>) -> io::Result<Option<Reel>> {
+        let Some((name, file)) = claim else { return Ok(None) };
+        let room = self.rooms.count(file.metadata()?.len());
+        Ok(Some(Reel::orphan(name, path.into(), file, room)))
     }
 
     fn is_ours(&self, path: &Path) -> bool {
         let files = self.files();
         let is = |segment: &Segment| segment.path == path;
-        is(&self.current.load().segment)
+        self.current.load().as_ref().is_some_and(|turn| is(&turn.segment))
             || files.past.iter().any(|turn| is(&turn.segment))
             || files.next.as_ref().is_some_and(is)
     }
 
-    /// All of `reel` is in the database. Whether its file is gone, and stays so through a power cut. Waits for the
-    /// disk.
-    pub fn remove(&self, reel: Reel) -> bool {
+    /// From now on `reel` is in its reader's hands alone: it is not the [oldest](Self::oldest) any more.
+    pub fn release(&self, reel: &Reel) {
         self.files().past.retain(|turn| turn.segment.path != reel.path());
-        self.discard(reel.path()) && File::open(&self.folder).and_then(|folder| folder.sync_all()).is_ok()
     }
 
-    fn discard(&self, path: &Path) -> bool {
-        let len = std::fs::metadata(path).map_or(0, |file| file.len());
-        match std::fs::remove_file(path) {
-            Ok(()) => {
-                self.held.fetch_sub(len, Ordering::Relaxed);
-                true
-            }
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "a drained file cannot be removed");
-                false
-            }
+    /// Removes the file of `reel`, all of which is in the database; it stays claimed, and held, as long as there is
+    /// `reel`. Waits for the disk.
+    ///
+    /// # Errors
+    /// When it is not certain that the file is gone, also after a power cut.
+    pub fn remove(&self, reel: &Reel) -> io::Result<()> {
+        self.release(reel);
+        match std::fs::remove_file(reel.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => segment::sync_folder(reel.path()),
         }
     }
 

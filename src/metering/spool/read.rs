@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 /// Entries from one place of a segment on.
 #[derive(Debug, Default)]
 pub struct Stretch {
+    /// Where it begins.
+    from: u64,
     bytes: Vec<u8>,
     /// Of the bodies within `bytes`.
     bodies: Vec<std::ops::Range<usize>>,
@@ -21,11 +23,30 @@ const LOOK: usize = 256 << 10;
 impl Stretch {
     /// Nothing stands at `end` yet.
     pub(super) fn nothing(end: u64) -> Self {
-        Stretch { end, ..Stretch::default() }
+        Stretch { from: end, end, ..Stretch::default() }
     }
 
     pub fn bodies(&self) -> impl Iterator<Item = &[u8]> {
         self.bodies.iter().map(|body| &self.bytes[body.clone()])
+    }
+
+    pub fn len(&self) -> usize {
+        self.bodies.len()
+    }
+
+    /// How many entries end at `place` or before it.
+    pub fn until(&self, place: u64) -> usize {
+        self.bodies.partition_point(|body| self.end_of(body) <= place)
+    }
+
+    /// Leaves the first `entries` of it.
+    pub fn cut(&mut self, entries: usize) {
+        self.bodies.truncate(entries);
+        self.end = self.bodies.last().map_or(self.from, |last| self.end_of(last));
+    }
+
+    fn end_of(&self, body: &std::ops::Range<usize>) -> u64 {
+        self.from + body.start as u64 - 8 + room(body.len())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -38,7 +59,7 @@ impl Stretch {
 /// where it began is the end.
 pub fn read(file: &File, name: &Name, from: u64, is_over: bool) -> io::Result<Stretch> {
     let from = from.max(HEAD);
-    let mut stretch = Stretch { bytes: vec![0; LOOK], bodies: Vec::new(), end: from };
+    let mut stretch = Stretch { from, bytes: vec![0; LOOK], bodies: Vec::new(), end: from };
     let mut len = 0;
     while len < LOOK {
         match file.read_at(&mut stretch.bytes[len..], from + len as u64)? {

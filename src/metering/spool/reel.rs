@@ -2,7 +2,8 @@
 
 use super::Turn;
 use super::read::{self, Stretch};
-use super::segment::Name;
+use super::room::Room;
+use super::segment::{self, Name};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ enum Whose {
         path: PathBuf,
         /// Holds the claim on it.
         file: File,
+        /// Counts it as held.
+        _room: Room,
     },
 }
 
@@ -26,8 +29,13 @@ impl Reel {
         Reel(Whose::Own(turn))
     }
 
-    pub(super) fn orphan(name: Name, path: PathBuf, file: File) -> Self {
-        Reel(Whose::Orphan { name, path, file })
+    pub(super) fn orphan(name: Name, path: PathBuf, file: File, room: Room) -> Self {
+        Reel(Whose::Orphan { name, path, file, _room: room })
+    }
+
+    #[cfg(test)]
+    pub(in crate::metering) fn unreadable(name: Name, path: PathBuf, file: File) -> Self {
+        Reel::orphan(name, path, file, super::room::Rooms::new(0).count(0))
     }
 
     pub fn name(&self) -> &Name {
@@ -72,7 +80,21 @@ impl Reel {
         };
         let is_dead = matches!(self.0, Whose::Orphan { .. });
         let stretch = read::read(file, self.name(), from, is_dead)?;
-        let is_end = is_over && stretch.is_empty() && stretch.end <= from.max(super::segment::HEAD);
+        let is_end = is_over && stretch.is_empty() && stretch.end <= from.max(segment::HEAD);
         Ok((stretch, is_end))
+    }
+
+    /// Puts the entry at `place` aside, which is `body`, with those that say what its numbers mean: in a file that
+    /// is taken over like any other once it is called `.spool` again.
+    ///
+    /// # Errors
+    /// When the disk cannot be written.
+    pub fn put_aside(&self, place: u64, meanings: &[Vec<u8>], body: &[u8]) -> io::Result<PathBuf> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.name()).update(&place.to_le_bytes());
+        let mut name = Name::default();
+        name.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        let bodies: Vec<&[u8]> = meanings.iter().map(|body| &body[..]).chain([body]).collect();
+        segment::keep(self.path().parent().unwrap_or(self.path()), &name, &bodies)
     }
 }

@@ -11,11 +11,12 @@
 //! An entry's first word is stored last: where it is, all of the entry is. The checksum covers the file's
 //! name and the place in it as well, so that nothing that a client sent can pass for an entry.
 
+use super::room::Room;
 use crate::domain::RequestId;
 use memmap2::MmapRaw;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -34,6 +35,8 @@ pub(super) struct Segment {
     there: AtomicU64,
     /// What is safe from a power cut.
     synced: AtomicU64,
+    /// What it takes of the disk.
+    room: Room,
 }
 
 /// Tells segments apart, for ever.
@@ -50,19 +53,22 @@ const CLOSED: u64 = 1 << 48;
 /// Of an entry's body.
 pub(super) const LONGEST: usize = 4 << 10;
 pub(super) const SUFFIX: &str = "spool";
+/// A file of what the database refuses.
+pub(super) const ASIDE: &str = "refused";
 /// A file that is not ready yet.
 const UNREADY: &str = "new";
 /// Making one takes no longer.
 const LONGEST_MAKING: Duration = Duration::from_secs(600);
 
 impl Segment {
-    /// Makes a file of `size` bytes in `folder`, claimed by this process.
-    pub fn create(folder: &Path, size: u64) -> io::Result<Segment> {
+    /// Makes a file in `folder` that takes all of `room`, claimed by this process.
+    pub fn create(folder: &Path, room: Room) -> io::Result<Segment> {
         let name = RequestId::new(SystemTime::now()).0;
         let ready = folder.join(format!("{}.{SUFFIX}", Uuid::from_bytes(name).simple()));
         let path = ready.with_extension(UNREADY);
         let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        let filled = file.try_lock().map_err(io::Error::from).and_then(|()| fill(&mut file, &name, size));
+        let filled =
+            file.try_lock().map_err(io::Error::from).and_then(|()| fill(&mut file, &name, room.bytes));
         let mapped = filled.and_then(|()| MmapRaw::map_raw(&file));
         let map = match mapped.and_then(|map| std::fs::rename(&path, &ready).map(|()| map)) {
             Ok(map) => map,
@@ -72,7 +78,7 @@ impl Segment {
             }
         };
         let [tail, there, synced] = [HEAD, HEAD, HEAD].map(AtomicU64::new);
-        Ok(Segment { name, path: ready, map, file, tail, there, synced })
+        Ok(Segment { name, path: ready, map, file, tail, there, synced, room })
     }
 
     /// Appends entries with these bodies, all next to each other or none, and returns where they end.
@@ -123,14 +129,24 @@ impl Segment {
     }
 
     fn size(&self) -> u64 {
-        self.map.len() as u64
+        self.room.bytes
     }
 
-    /// Makes all that has been taken by now safe from a power cut. Waits for the disk.
+    /// Makes all that is there by now safe from a power cut. Waits for the disk.
     pub fn sync(&self) -> io::Result<()> {
-        let (from, to) = (self.synced.load(Ordering::Acquire), self.len());
-        if from < to {
-            self.map.flush_range(from as usize, (to - from) as usize)?;
+        let from = self.synced.load(Ordering::Acquire);
+        // Asked before the tail: where both are the same, no thread is in the midst of an entry before that.
+        let there = self.there.load(Ordering::Acquire);
+        let to = self.len();
+        if from >= to {
+            return Ok(());
+        }
+        self.map.flush_range(from as usize, (to - from) as usize)?;
+        if from == HEAD {
+            // The first time: a file that has no name after the power cut is as good as none.
+            sync_folder(&self.path)?;
+        }
+        if there == to {
             self.synced.fetch_max(to, Ordering::AcqRel);
         }
         Ok(())
@@ -149,10 +165,20 @@ pub(super) fn discard_unready(path: &Path) {
     }
 }
 
+/// Makes safe from a power cut which files there are beside the one at `path`.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
 /// Claims the file at `path` when no living process has.
 pub(super) fn adopt(path: &Path) -> io::Result<Option<(Name, File)>> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    if file.try_lock().is_err() {
+    claim(OpenOptions::new().read(true).write(true).open(path)?)
+}
+
+/// Claims an open file.
+pub(super) fn claim(file: File) -> io::Result<Option<(Name, File)>> {
+    // Whoever had it may have taken it over and removed it since it was opened.
+    if file.try_lock().is_err() || file.metadata()?.nlink() == 0 {
         return Ok(None);
     }
     let mut head = [0; HEAD as usize];
@@ -162,6 +188,26 @@ pub(super) fn adopt(path: &Path) -> io::Result<Option<(Name, File)>> {
         true => Ok(Some((name, file))),
         false => Err(io::ErrorKind::InvalidData.into()),
     }
+}
+
+/// Writes a whole segment that holds entries with these bodies, safe from a power cut, under a suffix that nobody
+/// adopts. Once more under the same name is the same file.
+pub(super) fn keep(folder: &Path, name: &Name, bodies: &[&[u8]]) -> io::Result<PathBuf> {
+    let mut bytes = [&MAGIC[..], name, &[0; 8]].concat();
+    for body in bodies {
+        let at = bytes.len() as u64;
+        bytes.extend_from_slice(&word(name, at, body).to_le_bytes());
+        bytes.extend_from_slice(body);
+        bytes.resize((at + room(body.len())) as usize, 0);
+    }
+    let ready = folder.join(format!("{}.{ASIDE}", Uuid::from_bytes(*name).simple()));
+    let path = ready.with_extension(UNREADY);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&path, &ready)?;
+    sync_folder(&ready)?;
+    Ok(ready)
 }
 
 fn fill(file: &mut File, name: &Name, size: u64) -> io::Result<()> {
@@ -183,4 +229,25 @@ pub(super) fn word(name: &Name, at: u64, body: &[u8]) -> u64 {
     checksum.update(&at.to_le_bytes());
     checksum.update(body);
     u64::from(checksum.finalize()) << 32 | body.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::room::Rooms;
+    use super::*;
+
+    #[test]
+    fn what_a_thread_is_in_the_midst_of_is_not_taken_for_safe() {
+        let folder = tempfile::tempdir().unwrap();
+        let segment = Segment::create(folder.path(), Rooms::new(1 << 16).take(1 << 16).unwrap()).unwrap();
+        let taken = room(8);
+        let place = segment.tail.fetch_add(taken, Ordering::AcqRel);
+        segment.append(&[b"later"]).unwrap();
+        segment.sync().unwrap();
+        assert_eq!(segment.synced.load(Ordering::Acquire), HEAD);
+        segment.put(place, b"an entry");
+        segment.there.fetch_add(taken, Ordering::AcqRel);
+        segment.sync().unwrap();
+        assert_eq!(segment.synced.load(Ordering::Acquire), segment.len());
+    }
 }

@@ -1,9 +1,11 @@
 //! What is appended is read again, whatever happened in between.
 
 use super::read::read;
+use super::room::{Room, Rooms};
 use super::segment::{self, HEAD, LONGEST, Segment};
 use super::*;
-use crate::domain::{CacheOutcome, Ending, Kind, Observed, RequestId, Rights, Route, Scope, Source, Usage};
+use crate::domain::{Ending, Kind, Observed, RequestId, Rights, Route, Scope, Source, Usage};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
@@ -19,21 +21,55 @@ fn consumer(name: &str) -> Arc<Consumer> {
 }
 
 fn told(request: RequestId) -> Told<'static> {
-    Told {
-        request,
-        status: 200,
-        ending: Ending::Complete,
-        cache: CacheOutcome::Hit,
-        total: Duration::from_micros(12),
-        first_byte: None,
-        observed: None,
-        message: "",
-        amends: None,
+    Told { first_byte: None, ..Told::hit(request, Duration::from_micros(12), None) }
+}
+
+/// An entry, whatever it is.
+pub(crate) fn write(spool: &Spool) {
+    spool.answer(&told(RequestId::new(SystemTime::now())), &consumer("alice"), &subject(spool));
+}
+
+/// A folder whose files are on a disk, and not in memory alone. `None`, and a word about it, where there is none.
+pub(crate) fn on_disk() -> Option<tempfile::TempDir> {
+    let near = std::env::current_exe().unwrap();
+    for place in [std::env::temp_dir(), near.parent().unwrap().to_owned()] {
+        let Ok(folder) = tempfile::tempdir_in(place) else { continue };
+        let other = spool(folder.path(), 1 << 16, 1 << 16);
+        write(&other);
+        other.current.load().as_ref().unwrap().segment.file().sync_all().unwrap();
+        if !is_dirty(folder.path()) {
+            drop(other);
+            return tempfile::tempdir_in(folder.path().parent().unwrap()).ok();
+        }
     }
+    let _ = writeln!(std::io::stderr(), "SKIPPED: what is safe from a power cut: the folders are on no disk");
+    None
+}
+
+/// Whether something was written through a map of a file in `folder` that the disk has not.
+pub(crate) fn is_dirty(folder: &Path) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let maps: Vec<&str> = maps.split(folder.to_str().unwrap()).skip(1).collect();
+    assert!(!maps.is_empty(), "no file is mapped there");
+    let figures = maps.iter().flat_map(|map| map.split("VmFlags").next().unwrap().lines());
+    figures.into_iter().any(|line| line.contains("_Dirty:") && !line.ends_with(" 0 kB"))
+}
+
+fn room(bytes: u64) -> Room {
+    Rooms::new(bytes).take(bytes).unwrap()
+}
+
+fn oldest(spool: &Spool) -> Reel {
+    spool.oldest().unwrap()
 }
 
 fn spool(folder: &Path, segment: u64, most: u64) -> Spool {
     Spool::open(folder, Bounds { segment, most }, EVERY).unwrap()
+}
+
+/// Bytes of all files in a folder.
+fn bytes(folder: &Path) -> u64 {
+    std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum()
 }
 
 fn subject(spool: &Spool) -> Arc<Symbol> {
@@ -79,7 +115,7 @@ fn an_entry_is_read_as_it_was_written() {
         ..told(request)
     };
     spool.answer(&left, &consumer("alice"), &subject(&spool));
-    let (stretch, is_end) = spool.oldest().read(0).unwrap();
+    let (stretch, is_end) = oldest(&spool).read(0).unwrap();
     assert!(!is_end);
     let entries: Vec<Entry<'_>> = stretch.bodies().map(|body| Entry::read(body).unwrap()).collect();
     let [
@@ -120,12 +156,12 @@ fn many_threads_lose_nothing_over_many_files() {
     });
     let mut found = Vec::new();
     loop {
-        let reel = spool.oldest();
+        let reel = oldest(&spool);
         found.extend(ids(&reel));
         if !reel.is_over() {
             break;
         }
-        assert!(spool.remove(reel));
+        spool.remove(&reel).unwrap();
     }
     let sorted = |mut ids: Vec<RequestId>| {
         ids.sort_by_key(|id| id.0);
@@ -140,12 +176,12 @@ fn each_file_says_itself_what_its_numbers_mean() {
     let folder = tempfile::tempdir().unwrap();
     let spool = spool(folder.path(), 1 << 16, 1 << 20);
     let (subject, alice) = (subject(&spool), consumer("alice"));
-    let first = spool.oldest().path().to_owned();
-    while !spool.oldest().is_over() {
+    let first = oldest(&spool).path().to_owned();
+    while !oldest(&spool).is_over() {
         spool.answer(&told(RequestId::new(SystemTime::now())), &alice, &subject);
     }
-    spool.remove(spool.oldest());
-    let second = spool.oldest();
+    spool.remove(&oldest(&spool)).unwrap();
+    let second = oldest(&spool);
     assert_ne!(second.path(), first);
     let (stretch, _) = second.read(0).unwrap();
     let first = stretch.bodies().next().and_then(Entry::read);
@@ -155,7 +191,7 @@ fn each_file_says_itself_what_its_numbers_mean() {
 #[test]
 fn what_a_killed_thread_left_open_is_passed_over() {
     let folder = tempfile::tempdir().unwrap();
-    let segment = Segment::create(folder.path(), 1 << 16).unwrap();
+    let segment = Segment::create(folder.path(), room(1 << 16)).unwrap();
     let bodies: Vec<Vec<u8>> = (1..200_u8).map(|n| vec![n; usize::from(n)]).collect();
     let mut starts = vec![HEAD];
     for body in &bodies {
@@ -181,7 +217,7 @@ fn what_a_killed_thread_left_open_is_passed_over() {
 #[test]
 fn an_entry_of_another_place_or_another_file_is_none() {
     let folder = tempfile::tempdir().unwrap();
-    let [one, other] = [1 << 16, 1 << 16].map(|size| Segment::create(folder.path(), size).unwrap());
+    let [one, other] = [1 << 16, 1 << 16].map(|size| Segment::create(folder.path(), room(size)).unwrap());
     one.append(&[b"an entry"]).unwrap();
     let mut entry = [0; 16];
     one.file().read_exact_at(&mut entry, HEAD).unwrap();
@@ -194,7 +230,7 @@ fn an_entry_of_another_place_or_another_file_is_none() {
 #[test]
 fn a_long_hole_is_passed_over_and_a_long_stretch_comes_in_parts() {
     let folder = tempfile::tempdir().unwrap();
-    let segment = Segment::create(folder.path(), 4 << 20).unwrap();
+    let segment = Segment::create(folder.path(), room(4 << 20)).unwrap();
     let body = vec![7; LONGEST];
     let mut count = 0;
     let mut hole = 0..0;
@@ -231,7 +267,7 @@ fn what_is_full_says_so_and_goes_on_when_there_is_room() {
     }
     assert!(spool.is_full());
     assert_eq!(spool.held(), 2 << 16);
-    spool.remove(spool.oldest());
+    spool.remove(&oldest(&spool)).unwrap();
     let lost = spool.lost();
     write();
     assert!(!spool.is_full());
@@ -244,20 +280,91 @@ fn what_is_left_behind_is_adopted_once_its_process_is_dead() {
     let (dead, living) = (spool(folder.path(), 1 << 16, 1 << 20), spool(folder.path(), 1 << 16, 1 << 20));
     let request = RequestId::new(SystemTime::now());
     dead.answer(&told(request), &consumer("alice"), &subject(&dead));
-    assert!(living.adopt().unwrap().0.is_empty(), "its process lives");
+    assert!(living.adopt().unwrap().orphans.is_empty(), "its process lives");
     drop(dead);
     std::fs::write(folder.path().join("other.txt"), "not ours").unwrap();
-    let orphans = living.adopt().unwrap().0;
+    let orphans = living.adopt().unwrap().orphans;
     assert_eq!(orphans.iter().map(ids).collect::<Vec<_>>(), [[request]]);
-    assert!(living.adopt().unwrap().0.is_empty(), "it is in hand");
-    assert!(orphans.into_iter().all(|orphan| living.remove(orphan)));
+    assert!(living.adopt().unwrap().orphans.is_empty(), "it is in hand");
+    orphans.iter().for_each(|orphan| living.remove(orphan).unwrap());
     let files = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(files, 2, "the living one's, and what is not ours");
 }
 
 #[test]
 fn no_segment_is_made_where_there_is_no_place() {
-    assert!(Segment::create(Path::new("/nowhere/at/all"), 1 << 16).is_err());
+    assert!(Segment::create(Path::new("/nowhere/at/all"), room(1 << 16)).is_err());
     let folder = tempfile::tempdir().unwrap();
     assert!(segment::adopt(&folder.path().join("missing.spool")).is_err());
+}
+
+#[test]
+fn what_was_removed_between_a_look_and_its_claim_is_nobodys() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = Segment::create(folder.path(), room(1 << 16)).unwrap();
+    segment.append(&[b"an entry"]).unwrap();
+    let seen = File::open(&segment.path).unwrap();
+    std::fs::remove_file(&segment.path).unwrap();
+    drop(segment);
+    assert!(segment::claim(seen).unwrap().is_none(), "all of it is in the database");
+}
+
+#[test]
+fn what_is_held_is_what_the_files_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = spool(folder.path(), 1 << 16, 1 << 20);
+    (0..4_000).for_each(|_| write(&dead));
+    dead.tend();
+    assert_eq!(dead.held(), bytes(folder.path()), "with the next, which is ready");
+    drop(dead);
+    let living = spool(folder.path(), 1 << 17, 1 << 20);
+    let orphans = living.adopt().unwrap().orphans;
+    assert!(orphans.len() > 2 && living.adopt().unwrap().orphans.is_empty());
+    assert_eq!(living.held(), bytes(folder.path()));
+
+    // One that cannot be removed for a while, since something else is in its place.
+    let path = orphans[0].path();
+    std::fs::remove_file(path).unwrap();
+    std::fs::create_dir(path).unwrap();
+    let held = living.held();
+    assert!(living.remove(&orphans[0]).is_err() && living.remove(&orphans[0]).is_err());
+    assert_eq!(living.held(), held);
+    std::fs::remove_dir(path).unwrap();
+    orphans.iter().for_each(|orphan| living.remove(orphan).unwrap());
+    drop(orphans);
+    assert_eq!((living.held(), bytes(folder.path())), (1 << 17, 1 << 17));
+}
+
+#[test]
+fn where_there_is_no_place_at_first_it_begins_when_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("spool");
+    std::fs::write(&place, "in the way").unwrap();
+    let spool = Spool::new(&place, Bounds::of(1 << 20), EVERY);
+    assert!(spool.begin().is_err() && spool.is_full());
+    write(&spool);
+    spool.tend();
+    assert_eq!((spool.lost(), spool.held()), (1, 0));
+    assert!(spool.oldest().is_none());
+    std::fs::remove_file(&place).unwrap();
+    assert!(spool.adopt().unwrap().orphans.is_empty(), "there is not even a folder");
+    let begun = Instant::now();
+    while spool.is_full() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+        spool.tend();
+    }
+    write(&spool);
+    assert_eq!((ids(&oldest(&spool)).len(), spool.lost()), (1, 1));
+}
+
+#[test]
+fn each_entry_is_safe_from_a_power_cut_where_that_is_wished() {
+    let Some(folder) = on_disk() else { return };
+    for (sync, is_safe) in [(Sync::Each, true), (EVERY, false)] {
+        let place = folder.path().join(format!("{is_safe}"));
+        let spool = Spool::open(&place, Bounds::of(1 << 20), sync).unwrap();
+        write(&spool);
+        assert_eq!(is_dirty(&place), !is_safe);
+    }
 }

@@ -1,6 +1,7 @@
 //! The books against an upstream that writes down what it served (RELIABILITY.md L-01 to L-15, I1, I2).
 
 mod books;
+mod disk;
 mod gone;
 mod keyed;
 mod killed;
@@ -9,8 +10,10 @@ mod lines;
 mod mixed;
 mod refused;
 mod repriced;
+mod sweep;
 mod texts;
 mod trouble;
+mod unheard;
 
 use crate::stage::*;
 use books::{Book, Row};

@@ -7,17 +7,17 @@ use std::time::Instant;
 
 const UP: &str = "pannier_dependency_up";
 
-async fn is_up(pannier: &Pannier) -> bool {
+pub async fn is_up(pannier: &Pannier) -> bool {
     pannier.metrics().await.sum(UP, &[("dep", "ledger")]) == 1.0
 }
 
-async fn becomes(pannier: &Pannier, up: bool) {
+pub async fn becomes(pannier: &Pannier, up: bool) {
     let what = if up { "the ledger has caught up" } else { "the ledger is behind" };
     eventually(what, || async { (is_up(pannier).await == up).then_some(()) }).await;
 }
 
 /// Questions are answered, and nobody waits for the database.
-async fn endures(pannier: &Pannier, questions: std::ops::Range<u64>) {
+pub async fn endures(pannier: &Pannier, questions: std::ops::Range<u64>) {
     for number in questions {
         let begun = Instant::now();
         pannier.ask(&ask(number, number % 2 == 0)).await.fine();
@@ -26,7 +26,7 @@ async fn endures(pannier: &Pannier, questions: std::ops::Range<u64>) {
 }
 
 /// All of it is in the books, once.
-async fn is_complete(ground: &Ground, served: &Served) {
+pub async fn is_complete(ground: &Ground, served: &Served) {
     let book = ground.book().await;
     book.agrees();
     let served = served.lock().expect("served").clone();

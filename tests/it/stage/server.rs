@@ -19,7 +19,8 @@ pub struct Launch {
     data_dir: PathBuf,
     listen: String,
     unheard: bool,
-    descriptors: Option<u32>,
+    /// Another program that starts it, and its arguments.
+    by_way_of: Vec<String>,
 }
 
 /// A running Pannier. Dropping it kills it.
@@ -54,7 +55,7 @@ impl Launch {
         command.arg("serve").args(["--upstream", upstream]).args(["--admin-listen", "127.0.0.1:0"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let data_dir = dir.path().join("state");
-        Launch { command, dir, data_dir, listen: "127.0.0.1:0".into(), unheard: false, descriptors: None }
+        Launch { command, dir, data_dir, listen: "127.0.0.1:0".into(), unheard: false, by_way_of: Vec::new() }
     }
 
     pub fn before(upstream: &Upstream) -> Launch {
@@ -94,7 +95,17 @@ impl Launch {
 
     /// So many files and connections may be open at once.
     pub fn descriptors(mut self, most: u32) -> Launch {
-        self.descriptors = Some(most);
+        let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        self.by_way_of = ["/bin/sh", "-c", &limited].map(String::from).into();
+        self
+    }
+
+    /// It is killed where one of its threads is about to call this of the system's for the `nth` time.
+    pub fn killed_at(mut self, call: &str, nth: u32) -> Launch {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={nth}"));
+        let way =
+            ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+        self.by_way_of = way.map(String::from).into();
         self
     }
 
@@ -105,6 +116,11 @@ impl Launch {
     }
 
     pub async fn start(self) -> Pannier {
+        self.try_start().await.unwrap_or_else(|said| panic!("did not start: {said}"))
+    }
+
+    /// The same; where it ends before it listens, what it has said.
+    pub async fn try_start(self) -> Result<Pannier, String> {
         let begun = Instant::now();
         let (unheard, data_dir) = (self.unheard, self.data_dir.clone());
         let (mut child, dir) = self.spawn();
@@ -120,12 +136,12 @@ impl Launch {
             }
             if let Some(status) = child.try_wait().expect("wait") {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                panic!("did not start: {status}\n{}", stderr.lock().expect("stderr"));
+                return Err(format!("{status}\n{}", stderr.lock().expect("stderr")));
             }
             assert!(begun.elapsed() < PATIENCE, "says nothing\n{}", stderr.lock().expect("stderr"));
             tokio::time::sleep(Duration::from_millis(2)).await;
         };
-        Pannier { child, addr, admin, started_in: begun.elapsed(), stdout, stderr, dir, data_dir }
+        Ok(Pannier { child, addr, admin, started_in: begun.elapsed(), stdout, stderr, dir, data_dir })
     }
 
     /// Runs it to its own end: for starts that must fail.
@@ -138,21 +154,20 @@ impl Launch {
 
     fn spawn(mut self) -> (Child, TempDir) {
         self.command.args(["--listen", &self.listen]).arg("--data-dir").arg(&self.data_dir);
-        if let Some(most) = self.descriptors {
-            self.command = limited(self.command.as_std(), most);
+        if let [program, args @ ..] = &self.by_way_of[..] {
+            self.command = by_way_of(program, args, self.command.as_std());
         }
         (self.command.spawn().expect("start pannier"), self.dir)
     }
 }
 
-/// `command` as a shell would start it after `ulimit`.
-fn limited(command: &std::process::Command, descriptors: u32) -> Command {
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""));
-    shell.arg(command.get_program()).args(command.get_args()).env_clear();
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    shell
+/// `command` as another program starts it.
+fn by_way_of(program: &str, args: &[String], command: &std::process::Command) -> Command {
+    let mut way = Command::new(program);
+    way.args(args).arg(command.get_program()).args(command.get_args()).env_clear();
+    way.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    way.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    way
 }
 
 /// `pannier: listening on http://A (admin http://B, upstream …)`; an address of all interfaces is
