@@ -585,7 +585,7 @@ mod tests {
             let check = move || Check { name: "ledger", fault: Some("full"), is_extra };
             let readiness = Readiness::new(|| true).also(check);
             readiness.start();
-            health::verdict("readyz", &readiness.checks(), &[])
+            health::verdict("readyz", &readiness.checks(), &Default::default())
         };
         assert_eq!((of(true).status().as_u16(), of(false).status().as_u16()), (200, 503));
     }
