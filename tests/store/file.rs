@@ -9,15 +9,17 @@ use pannier::store::{Damaged, Options, Place, Trouble};
 use servers::Disk;
 use sqlx::Executor;
 use std::fs::{self, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::iter::once;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Overwrites `length` bytes from `offset`.
-fn scratch(path: &Path, offset: u64, length: usize) {
-    let mut file = OpenOptions::new().write(true).open(path).expect("open");
-    file.seek(SeekFrom::Start(offset)).expect("seek");
-    file.write_all(&vec![0xa5; length]).expect("write");
+/// Overwrites so many bytes from each of these offsets, of the file that is there now: another may take its place.
+fn scratch(path: &Path, offsets: impl Iterator<Item = u64>, length: usize) {
+    let file = OpenOptions::new().write(true).open(path).expect("open");
+    for offset in offsets {
+        file.write_all_at(&vec![0xa5; length], offset).expect("write");
+    }
 }
 
 /// The names of what was put aside, companions left out.
@@ -37,8 +39,8 @@ const PUT_ASIDE: &str = "pannier_cache_files_put_aside_total";
 async fn what_is_no_database_is_put_aside() {
     let rubbish: [&dyn Fn(&Path); 3] = [
         &|path| fs::write(path, "this is a text of no use\n".repeat(1000)).expect("write"),
-        &|path| scratch(path, 0, 100),
-        &|path| scratch(path, 4096, 20 * 4096),
+        &|path| scratch(path, once(0), 100),
+        &|path| scratch(path, once(4096), 20 * 4096),
     ];
     for spoil in rubbish {
         let ground = Ground::file();
@@ -61,7 +63,7 @@ async fn what_is_no_database_is_put_aside() {
 async fn a_ledger_would_not_be_put_aside() {
     let ground = Ground::file();
     entries(&ground.place(), &options()).await.expect("open").store().close().await;
-    scratch(&ground.path(), 0, 100);
+    scratch(&ground.path(), once(0), 100);
     let refused = Options { damaged: Damaged::Refuse, ..options() };
     let error = entries(&ground.place(), &refused).await.err().expect("refused");
     assert_eq!(error.trouble, Trouble::Damaged);
@@ -82,9 +84,8 @@ async fn damage_in_mid_life() {
     outside.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.expect("checkpoint");
     drop(outside);
     let length = fs::metadata(ground.path()).expect("the file").len();
-    for page in (5..length / 4096).filter(|page| page % 3 != 0) {
-        scratch(&ground.path(), page * 4096, 4096);
-    }
+    let pages = (5..length / 4096).filter(|page| page % 3 != 0);
+    scratch(&ground.path(), pages.map(|page| page * 4096), 4096);
     let begun = Instant::now();
     // Whoever looks after the file may come upon it before anybody asks.
     while asides(&ground.path()).is_empty() || stage.tier.probe().await.is_err() {
