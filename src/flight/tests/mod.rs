@@ -115,7 +115,7 @@ fn poll(future: Pin<&mut impl Future<Output = ()>>) -> Poll<()> {
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
+    for _ in 0..30_000 {
         if holds() {
             return;
         }
