@@ -23,15 +23,16 @@ walk() {
 
 failed=0
 {
-  walk >"$walks" 2>&1 &
+  # In a group of its own, which ends with this, however this ends.
+  set -m; walk >"$walks" 2>&1 & set +m
   walking=$!
+  trap 'kill -- "-$walking" 2>/dev/null || true' EXIT
   # The program itself comes with any test that runs it. Alone it would be built once more, with fewer features.
   if cargo test --locked --no-run --test it 2>&1; then
     touch "$built"
     cargo test --locked --no-fail-fast 2>&1 || failed=$?
     wait "$walking" || walked=$?
   else
-    kill "$walking"
     failed=1
   fi
   cat "$walks"
