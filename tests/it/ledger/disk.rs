@@ -1,6 +1,6 @@
 //! The disk under the spool is full, or may not be written.
 
-use super::trouble::{becomes, endures};
+use super::trouble::{becomes, endures, is_logged};
 use super::*;
 use pannier::store::ledger::Figure;
 use servers::{Ballast, Disk};
@@ -37,7 +37,7 @@ async fn begins_later(hinder: fn(&Disk) -> Option<Ballast>, free: fn(&Disk)) {
     becomes(&pannier, false).await;
     let missing = lost(&pannier).await;
     assert!(missing >= 10.0, "{missing} entries are counted as lost");
-    assert!(pannier.output().contains("the ledger's spool is full"), "{}", pannier.output());
+    is_logged(&pannier, "the ledger's spool is full").await;
 
     drop(ballast);
     free(&disk);

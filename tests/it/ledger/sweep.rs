@@ -31,7 +31,7 @@ async fn the_books_say_what_was_served_wherever_pannier_is_killed() {
         for nth in &nths {
             let launch = ground.launch_under(&written(&prices), &upstream).killed_at(call, *nth);
             // Files that are soon full: there is much to be made and to be removed.
-            let launch = launch.set("ledger.max_spool", "512KiB").set("ledger.fsync", "20ms");
+            let launch = launch.set("ledger.max_spool", "2MiB").set("ledger.fsync", "20ms");
             let Ok(mut pannier) = launch.try_start().await else {
                 killed += 1;
                 continue;
