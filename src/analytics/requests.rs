@@ -4,7 +4,7 @@ use super::columns::seconds;
 use super::csv;
 use super::reports::{Question, Reports};
 use super::told::{Format, Reader};
-use crate::domain::{Error, Money, RequestId};
+use crate::domain::{CacheOutcome, Ended, Error, Money, RequestId, Source};
 use crate::store::ledger::{Column, Row, RowLine};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -14,11 +14,6 @@ use tokio::sync::mpsc;
 
 /// Rows that are read at once.
 const PAGE: usize = 1_000;
-
-/// As rows number them.
-const ENDINGS: [&str; 4] = ["", "complete", "refused", "broken"];
-const CACHE: [&str; 6] = ["", "hit", "hit", "miss", "coalesced", "bypass"];
-const SOURCES: [&str; 3] = ["none", "upstream", "estimated"];
 
 /// Names, and then numbers.
 const TEXTS: [&str; 16] = [
@@ -39,7 +34,7 @@ const TEXTS: [&str; 16] = [
     "error_message",
     "price",
 ];
-const NUMBERS: [(&str, Number); 15] = [
+const NUMBERS: [(&str, Number); 19] = [
     ("status", Number::Plain(Column::Status)),
     ("prompt_tokens", Number::Plain(Column::Prompt)),
     ("cached_prompt_tokens", Number::Plain(Column::CachedPrompt)),
@@ -51,10 +46,14 @@ const NUMBERS: [(&str, Number); 15] = [
     ("load_seconds", Number::Time(Column::Load)),
     ("prompt_seconds", Number::Time(Column::PromptTime)),
     ("completion_seconds", Number::Time(Column::CompletionTime)),
+    ("gpu_seconds", Number::Gpu),
     ("tokens_per_second", Number::Speed),
     ("rating", Number::Plain(Column::Rating)),
     ("cost", Number::Money(Column::Cost)),
     ("saved_cost", Number::Money(Column::SavedCost)),
+    ("unpriced", Number::Plain(Column::Unpriced)),
+    ("unbilled", Number::Plain(Column::Unbilled)),
+    ("hit_below", Number::Below),
 ];
 
 /// How a number is shown; nothing where the row has none.
@@ -62,8 +61,12 @@ enum Number {
     Plain(Column),
     Time(Column),
     Money(Column),
+    /// How long the model's hardware was at work for the answer.
+    Gpu,
     /// Tokens, while the model wrote.
     Speed,
+    /// 1 where a tier behind the memory had the answer.
+    Below,
 }
 
 impl Number {
@@ -72,6 +75,14 @@ impl Number {
         match self {
             Number::Plain(column) => value(column).map(|number| number.to_string()),
             Number::Time(column) => value(column).map(seconds),
+            Number::Gpu => {
+                let times = [Column::Load, Column::PromptTime, Column::CompletionTime];
+                times.iter().filter_map(value).reduce(i64::saturating_add).map(seconds)
+            }
+            Number::Below => {
+                let below = |cache| CacheOutcome::numbered(cache) == Some(CacheOutcome::HitBelow);
+                value(&Column::Cache).map(|cache| i64::from(below(cache)).to_string())
+            }
             Number::Money(column) => value(column).map(|nanos| Money::from_nanos(nanos).to_string()),
             Number::Speed => match (value(&Column::Completion), value(&Column::CompletionTime)) {
                 (Some(tokens), Some(micros @ 1..)) => {
@@ -141,10 +152,11 @@ fn texts(row: &RowLine) -> [String; 16] {
     let milliseconds = Row::halves(&row.id)[0] >> 16;
     let time =
         Timestamp::from_millisecond(milliseconds).map_or_else(|_| String::new(), |at| format!("{at:.3}"));
-    let label = |column: Column, labels: &[&str]| {
-        let number = row.values[column as usize].and_then(|number| usize::try_from(number).ok());
-        number.and_then(|number| labels.get(number)).copied().unwrap_or_default().to_owned()
-    };
+    let number = |column: Column| row.values[column as usize];
+    let ending = number(Column::Ending).and_then(Ended::numbered).map(Ended::label);
+    let cache = number(Column::Cache).and_then(CacheOutcome::numbered).map(CacheOutcome::label);
+    let source = number(Column::Source).and_then(Source::numbered).map(Source::label);
+    let [ending, cache, source] = [ending, cache, source].map(|label| label.unwrap_or_default().to_owned());
     let [key, team, model, digest, endpoint, dialect, operation, mode] = row.names.clone();
     let [error, message] = row.failure.clone();
     [
@@ -158,9 +170,9 @@ fn texts(row: &RowLine) -> [String; 16] {
         dialect,
         operation,
         mode,
-        label(Column::Ending, &ENDINGS),
-        label(Column::Cache, &CACHE),
-        label(Column::Source, &SOURCES),
+        ending,
+        cache,
+        source,
         error,
         message,
         row.price.clone(),

@@ -55,6 +55,8 @@ impl Books {
         let drain = drain.tell(metrics.keyed(&config.prices.currency), unpriced(metrics));
         show(metrics, &spool, &drain);
         let ledger = Arc::new(Ledger::new(spool, card.in_force(), wanted.when_full));
+        let seen = ledger.clone();
+        metrics.gauge_source(Sampled::Size("unlisted_models"), move || seen.unlisted() as i64);
         Ok(Books { ledger: Some(ledger), drain: Some(Arc::new(drain)), card })
     }
 

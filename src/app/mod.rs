@@ -27,7 +27,7 @@ const BACKLOG: u32 = 4096;
 const SPARE_DESCRIPTORS: usize = 64;
 
 /// Keys and prices of the database have this long to be read before the first client is let in.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// A port that could not be had: exit code 3.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,8 @@ async fn serve(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let admin = bind(server.admin_listen).await?;
     let (listen, admin_listen) = (data.local_addr()?, admin.local_addr()?);
     let house = House::build(&loaded.config, metrics, listen, admin_listen)?;
-    tokio::join!(house.keys.begin(FIRST_LOOK), house.books.card.begin(FIRST_LOOK));
+    let (_, books) = tokio::join!(house.keys.begin(FIRST_LOOK), house.books.card.begin(FIRST_LOOK));
+    books.context("the books cannot be kept")?;
     // For people and scripts; everything else that is said goes to the log.
     eprintln!(
         "pannier: listening on http://{listen} (admin http://{admin_listen}, upstream {})",

@@ -92,7 +92,12 @@ fn parse(text: &'static str) -> Vec<Section> {
             }
         } else if let (Some((name, default)), Some(section)) = (line.split_once(" = "), sections.last_mut()) {
             let about = comment.join(" ");
-            section.keys.push(Key { section: section.name, name, mark: section.mark, default, about });
+            // One that must wait for the next start, among others that need not.
+            let (mark, about) = match about.strip_prefix("boot: ") {
+                Some(about) => (Mark::Boot, about.to_owned()),
+                None => (section.mark, about),
+            };
+            section.keys.push(Key { section: section.name, name, mark, default, about });
         }
         comment.clear();
     }
@@ -177,5 +182,7 @@ mod tests {
             "{marks:?}"
         );
         assert_eq!(known("upstream").title, "the way to Ollama");
+        let prices = known("prices").keys.iter().map(|key| (key.name, key.mark)).collect::<Vec<_>>();
+        assert_eq!(prices[..2], [("currency", Mark::Boot), ("builtin", Mark::Live)]);
     }
 }

@@ -47,16 +47,21 @@ fn write_aliases(page: &mut String) {
 }
 
 fn write_section(page: &mut String, section: &Section) {
-    let mark = match section.mark {
-        Mark::Boot => "Takes effect at the next start.",
-        Mark::Live => "Can change while Pannier runs.",
-    };
+    let mark = words(section.mark);
     let Section { name, title, .. } = section;
     let _ = write!(page, "\n## `[{name}]`: {title}\n\n{mark}\n\n");
     page.push_str("| key | default | meaning |\n|---|---|---|\n");
     for key in &section.keys {
         let about = key.about.replace('|', "\\|").replace('<', "&lt;");
-        let _ = writeln!(page, "| `{}` | `{}` | {} |", key.name, key.default, escape_stars(&about));
+        let own = if key.mark == section.mark { String::new() } else { format!(" {}", words(key.mark)) };
+        let _ = writeln!(page, "| `{}` | `{}` | {}{own} |", key.name, key.default, escape_stars(&about));
+    }
+}
+
+fn words(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Boot => "Takes effect at the next start.",
+        Mark::Live => "Can change while Pannier runs.",
     }
 }
 

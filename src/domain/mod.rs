@@ -25,7 +25,7 @@ pub use error::{Error, Kind};
 pub use hidden::Hidden;
 pub use money::{InvalidMoney, Money};
 pub use reason::Reason;
-pub use record::{CacheOutcome, CallFacts, Ending, Payer, Record, RequestId, Route, Settled, Trip};
+pub use record::{CacheOutcome, CallFacts, Ended, Ending, Payer, Record, RequestId, Route, Settled, Trip};
 pub use rights::{Limits, Rights};
 pub use template::{Pour, Slot, SlotKind, Template};
 pub use usage::{Durations, FinishReason, Observed, Source, Usage};

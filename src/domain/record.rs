@@ -79,6 +79,32 @@ impl CacheOutcome {
         CacheOutcome::Bypass,
     ];
 
+    /// As it stands in spool and rows; a number once given is never given again.
+    pub fn number(self) -> u8 {
+        match self {
+            CacheOutcome::Hit => 1,
+            CacheOutcome::HitBelow => 2,
+            CacheOutcome::Miss => 3,
+            CacheOutcome::Joined => 4,
+            CacheOutcome::Bypass => 5,
+        }
+    }
+
+    /// The one of this number.
+    pub fn numbered(number: i64) -> Option<Self> {
+        CacheOutcome::ALL.into_iter().find(|outcome| i64::from(outcome.number()) == number)
+    }
+
+    /// Something that was kept has answered.
+    pub fn is_hit(self) -> bool {
+        matches!(self, CacheOutcome::Hit | CacheOutcome::HitBelow)
+    }
+
+    /// The answer was made for somebody else.
+    pub fn is_given(self) -> bool {
+        self.is_hit() || self == CacheOutcome::Joined
+    }
+
     pub fn label(self) -> &'static str {
         match self {
             CacheOutcome::Hit | CacheOutcome::HitBelow => "hit",
@@ -98,6 +124,40 @@ pub enum Ending {
     Refused(Kind),
     /// The answer had begun and broke off.
     Broken(Kind),
+}
+
+/// The same without why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ended {
+    Complete,
+    Refused,
+    Broken,
+}
+
+impl Ended {
+    pub const ALL: [Ended; 3] = [Ended::Complete, Ended::Refused, Ended::Broken];
+
+    /// As it stands in spool and rows; a number once given is never given again.
+    pub fn number(self) -> u8 {
+        match self {
+            Ended::Complete => 1,
+            Ended::Refused => 2,
+            Ended::Broken => 3,
+        }
+    }
+
+    /// The one of this number.
+    pub fn numbered(number: i64) -> Option<Self> {
+        Ended::ALL.into_iter().find(|ended| i64::from(ended.number()) == number)
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Ended::Complete => "complete",
+            Ended::Refused => "refused",
+            Ended::Broken => "broken",
+        }
+    }
 }
 
 /// What happened to one request. Exactly one is written for each, however it ended.
@@ -129,6 +189,8 @@ pub struct Record {
     pub message: Option<Arc<str>>,
     /// What was told of it before its last byte left.
     pub settled: Option<Settled>,
+    /// It has gone upstream, whatever it was answered with in the end.
+    pub began_trip: bool,
 }
 
 /// How a request was about to end.
@@ -148,6 +210,8 @@ pub struct CallFacts {
     pub model: Arc<str>,
     /// Which version of it; empty where that is not known.
     pub digest: Arc<str>,
+    /// What it is called where the upstream does not list it. As many as clients care to write: no label.
+    pub unlisted: Option<Arc<str>>,
 }
 
 /// Who pays for a trip: the request that began it, whoever reads its answer.
@@ -179,7 +243,8 @@ pub struct Trip {
 impl CallFacts {
     /// Of a model of which no more is known than its name.
     pub fn new(call: &Call, model: Arc<str>) -> Self {
-        CallFacts { operation: call.operation, streamed: call.streamed, model, digest: "".into() }
+        let Call { operation, streamed, .. } = *call;
+        CallFacts { operation, streamed, model, digest: "".into(), unlisted: None }
     }
 }
 

@@ -15,6 +15,22 @@ pub enum Source {
 }
 
 impl Source {
+    pub const ALL: [Source; 3] = [Source::None, Source::Upstream, Source::Estimated];
+
+    /// As it stands in spool and rows; a number once given is never given again.
+    pub fn number(self) -> u8 {
+        match self {
+            Source::None => 0,
+            Source::Upstream => 1,
+            Source::Estimated => 2,
+        }
+    }
+
+    /// The one of this number.
+    pub fn numbered(number: i64) -> Option<Self> {
+        Source::ALL.into_iter().find(|source| i64::from(source.number()) == number)
+    }
+
     pub fn label(self) -> &'static str {
         match self {
             Source::Upstream => "upstream",

@@ -61,6 +61,9 @@ impl Books {
         self.status = head.status.as_u16();
         self.length = content_length(&head.headers);
         self.scanner = Some(Scanner::new(form, streamed));
+        if head.status.is_success() {
+            self.way.ledger.iter().for_each(|ledger| ledger.answered(&self.facts));
+        }
     }
 
     /// Where it is said what the answer was.

@@ -168,6 +168,9 @@ async fn rest(
     let mut fan = Fan::new(way, demand, unknown);
     let (mut asked, mut joined) = (BTreeMap::from([((0, identity.since), identity.clone())]), 0);
     while let Some((number, news)) = fan.next().await {
+        if fan.has_departed() {
+            order.depart();
+        }
         let embedding = match news? {
             Found::Kept(kept) => kept.embedding,
             Found::Unfit => return Ok(Rest::Unfit),

@@ -35,7 +35,10 @@ impl Gateway {
     }
 
     async fn carry(&self, inquiry: &Inquiry, record: &mut Record) -> Result<u16, Error> {
-        let reply = Box::pin(self.answer(inquiry.request(), record)).await?;
+        let request = inquiry.request();
+        // Its trips are booked under this one.
+        record.id = request.id;
+        let reply = Box::pin(self.answer(request, record)).await?;
         let mut live = match reply.body {
             Body::Live(live) => live,
             Body::Whole(body) => {
@@ -89,6 +92,7 @@ impl Errand {
             observed: None,
             message: None,
             settled: None,
+            began_trip: false,
         };
         let way = gateway.way();
         let error = Some(Error::new(Kind::ClientGone, "it was called off"));

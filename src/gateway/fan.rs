@@ -39,6 +39,7 @@ pub struct Fan {
     /// In the order in which they are waited for.
     waiting: VecDeque<(usize, Waiting)>,
     window: usize,
+    has_departed: bool,
 }
 
 /// A text whose flight is to be told its call: which one, and the how-manieth of its texts it is.
@@ -60,6 +61,7 @@ impl Fan {
             calls: way.items.batcher.cut(wanted.len()).map(|call| call.len()).collect(),
             waiting: VecDeque::new(),
             window: way.items.batcher.window(demand.places),
+            has_departed: false,
             demand: Arc::new(demand),
             wanted,
             way: way.clone(),
@@ -87,6 +89,11 @@ impl Fan {
         };
         self.waiting.pop_front();
         Some((item, news))
+    }
+
+    /// Whether any call has been made for it.
+    pub fn has_departed(&self) -> bool {
+        self.has_departed
     }
 
     fn found(&self, landed: &Landed, with_others: bool) -> Found {
@@ -148,10 +155,11 @@ impl Fan {
     }
 
     /// Sends those who are `departing` off in one call.
-    fn depart(&self, departing: Vec<Departing>) {
+    fn depart(&mut self, departing: Vec<Departing>) {
         if departing.is_empty() {
             return;
         }
+        self.has_departed = true;
         let call = self.demand.call(&self.way, departing.iter().map(|one| one.item).collect());
         for (nth, one) in departing.into_iter().enumerate() {
             let _ = one.told.send((call.clone(), nth));

@@ -109,6 +109,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     let alike = FlightKey { key, since: identity.since, likeness: call.likeness() };
     let landed = || remembered().ok();
     let depart = |recorder: Recorder<_, _, _>| {
+        order.depart();
         plan.lease = ticket.lease();
         trip::travel(way.clone(), plan, call, recorder)
     };
@@ -227,6 +228,7 @@ pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity,
 fn solo(way: &Arc<Way>, order: &Order<'_>, why: Reason, keep: Option<Keep>) -> Result<Fetched, Error> {
     let keeps = keep.as_ref().map(|keep| keep.terms.ttl);
     let (plan, call) = (order.plan(keep), order.request.upstream_call(&order.call));
+    order.depart();
     let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, call, recorder)).map_err(full)?;
     Ok(Fetched::Trip { live: live(seat, order), outcome: CacheOutcome::Bypass, why: Some(why), keeps })
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 /// `{"path": "/api/chat", "body": {…}, "headers": {…}, "key_name": "alice", "team": "lab"}`
@@ -108,6 +109,7 @@ impl Inquiry {
             origin: None,
             content_encoding: None,
             body: self.body.clone(),
+            began_trip: AtomicBool::default(),
         }
     }
 }

@@ -69,6 +69,7 @@ use http::HeaderMap;
 use order::Order;
 use recall::{Recall, Stamp};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use target::{path, query};
 use tokio::sync::Semaphore;
@@ -127,6 +128,8 @@ pub struct Request<'a> {
     pub origin: Option<http::HeaderValue>,
     pub content_encoding: Option<String>,
     pub body: Bytes,
+    /// A trip has begun for it, which it pays for.
+    pub began_trip: AtomicBool,
 }
 
 impl Gateway {
@@ -160,9 +163,9 @@ impl Gateway {
         record.call = Some(CallFacts::new(&call, "other".into()));
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;
-        let facts = order::facts(&call, identity.as_ref());
+        let facts = order::facts(&self.way, &call, identity.as_ref());
         record.call = Some(facts.clone());
-        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts.model))?;
+        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts))?;
         call.body = opened.seal(&call.body)?;
 
         let (plain, replay) = (opened.plain, policy.replay);
@@ -173,6 +176,7 @@ impl Gateway {
         };
         let fetched = stale::or_kept(&self.way, &policy, &mut order, fetched).await?;
         (record.cache, record.why) = (fetched.outcome(), fetched.why());
+        record.began_trip = request.began_trip.load(Ordering::Relaxed);
         let reply = self.reply(&policy, &order, fetched, verdict.is_none(), record)?;
         Ok(reply.with_verdict(verdict))
     }
@@ -212,12 +216,11 @@ impl Gateway {
         policy: &Policy,
         now: Instant,
     ) -> Option<Recalled> {
-        if self.way.ledger.as_ref().is_some_and(|ledger| !ledger.accepts()) {
-            return None;
-        }
         let by_key = policy.cache.tells_keys_apart();
         let stamp = Stamp { epoch: self.way.inventory.epoch(now)?, generation: policy.generation, by_key };
-        self.recall.find(&self.way, consumer, path, body, stamp, now)
+        let recalled = self.recall.find(&self.way, consumer, path, body, stamp, now)?;
+        let admit = |ledger: &Arc<Ledger>| ledger.admit(&recalled.alias.facts).is_ok();
+        self.way.ledger.as_ref().is_none_or(admit).then_some(recalled)
     }
 
     /// How many bytes the shortest way takes, and how many answers it leads to.

@@ -7,9 +7,10 @@ use crate::cache::{
     CacheKey, Directives, Entry, Era, Label, Parts, Prefix, Question, Subject, Terms, TierName,
 };
 use crate::domain::{Call, CallFacts, Fingerprint, Payer, Reason, Scope, Template};
-use crate::upstream::Identity;
+use crate::upstream::{Identity, canonical};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// In a key, in place of a path: both routes for vectors share them.
@@ -130,6 +131,16 @@ impl Order<'_> {
         is_streamed.then(|| self.replay.pace(entry.observed.usage, template.frames.len()))?
     }
 
+    /// A trip begins for it.
+    pub fn depart(&self) {
+        self.request.began_trip.store(true, Ordering::Relaxed);
+    }
+
+    /// The one trip that began for it has come to nothing, and costs nothing.
+    pub fn stay(&self) {
+        self.request.began_trip.store(false, Ordering::Relaxed);
+    }
+
     /// Who pays for the trips that it begins.
     pub fn payer(&self) -> Payer {
         Payer { request: self.request.id, consumer: self.request.consumer.clone() }
@@ -149,10 +160,17 @@ impl Order<'_> {
     }
 }
 
-/// What the records keep of `call`.
-pub fn facts(call: &Call, identity: Option<&Identity>) -> CallFacts {
+/// What the records keep of `call`. Where the upstream will not say just now what its model means, the name is
+/// what that was last.
+pub fn facts(way: &Way, call: &Call, identity: Option<&Identity>) -> CallFacts {
     match identity {
-        None => CallFacts::new(call, "other".into()),
         Some(known) => CallFacts { digest: known.digest.clone(), ..CallFacts::new(call, known.name.clone()) },
+        None => match way.inventory.label(&call.model) {
+            Some(name) => CallFacts::new(call, name),
+            None => CallFacts {
+                unlisted: Some(canonical(&call.model).into()),
+                ..CallFacts::new(call, "other".into())
+            },
+        },
     }
 }

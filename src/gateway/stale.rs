@@ -91,10 +91,12 @@ pub async fn or_kept(
         Ok(Fetched::Assembled(assembled)) => assembled.reply.status.is_server_error(),
         Ok(_) => false,
     };
-    match is_down.then(|| find(way, policy, order)).flatten() {
-        Some(kept) => Ok(Fetched::Stale(kept)),
-        None => fetched,
+    let Some(kept) = is_down.then(|| find(way, policy, order)).flatten() else { return fetched };
+    // Of many texts some may have come.
+    if order.call.texts.is_none() {
+        order.stay();
     }
+    Ok(Fetched::Stale(kept))
 }
 
 /// What is in memory for `order`, and will do.

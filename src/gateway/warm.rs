@@ -220,12 +220,14 @@ async fn find_all(way: &Way, order: &Order<'_>, keys: Vec<CacheKey>, label: Labe
     found.map_or(Place::Nowhere, |found| Place::Below(found, label, order.era))
 }
 
-/// Those in whose scope an entry may be: one for each.
+/// Those in whose scope an entry may be: the first by name for each.
 pub fn sharers(policy: &Policy, listing: &Listing) -> Vec<Arc<Consumer>> {
     let mut sharers: Vec<Arc<Consumer>> = Vec::new();
     for consumer in policy.keys.everybody().filter(|consumer| consumer.team == listing.label.team) {
-        if sharers.len() < SCOPES && sharers.iter().all(|other| other.scope != consumer.scope) {
-            sharers.push(consumer);
+        match sharers.iter().position(|other| other.scope == consumer.scope) {
+            Some(at) if consumer.name < sharers[at].name => sharers[at] = consumer,
+            None if sharers.len() < SCOPES => sharers.push(consumer),
+            Some(_) | None => {}
         }
     }
     sharers

@@ -5,8 +5,8 @@ use super::bill::{Charge, Cost, Matter, Settlement};
 use super::hit_rows::HitRows;
 use super::prices::Prices;
 use super::settlements::Settlements;
-use super::spool::{AnswerEntry, Ended, Entry, Subject, TripEntry, cache_number, source_number};
-use crate::domain::{CacheOutcome, Kind, Money, Observed, Operation, RequestId};
+use super::spool::{AnswerEntry, Entry, Subject, TripEntry};
+use crate::domain::{CacheOutcome, Ended, Kind, Money, Observed, Operation, RequestId};
 use crate::store::ledger::{self, Bucket, Column, Figure, Merge, NARROW, Period, Row, Sums};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -165,17 +165,16 @@ impl<'a> Making<'a> {
         said.iter().for_each(|said| self.add(at, account, subject, said, -1));
         let settlement = self.settle(answer, subject, at).clone();
         self.add(at, account, subject, &answer_sums(answer, &settlement), 1);
-        let is_hit = matches!(answer.cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
         if let Some(said) = said
-            && (is_hit || answer.cache == CacheOutcome::Joined)
+            && answer.cache.is_given()
         {
-            // It has no trips, whose figures must stay.
+            // It has begun no trips, whose figures must stay.
             let id = answer.request.0;
             self.rows.remove(&id);
             let [cost, saved_cost] = [Figure::Cost, Figure::SavedCost].map(|figure| said[figure as usize]);
             self.void.push(ledger::Void { id, cost, saved_cost });
         }
-        if !is_hit || answer.amends.is_some() || self.hits.take(at) {
+        if !answer.cache.is_hit() || answer.amends.is_some() || self.hits.take(at) {
             let row = self.answer_row(answer, account, subject, &settlement);
             self.keep(row);
         }
@@ -190,8 +189,8 @@ impl<'a> Making<'a> {
     ) -> Row {
         let mut row = Part::of(answer.request, account, subject);
         row.set(Column::Status, Some(answer.status.into()));
-        row.set(Column::Ending, Some(answer.ending as i64));
-        row.set(Column::Cache, Some(cache_number(answer.cache) as i64));
+        row.set(Column::Ending, Some(answer.ending.number().into()));
+        row.set(Column::Cache, Some(answer.cache.number().into()));
         row.set(Column::Total, Some(micros(answer.total) as i64));
         let code = if answer.error.is_empty() && is_refused(answer) { UPSTREAM } else { answer.error };
         if !code.is_empty() {
@@ -290,7 +289,7 @@ impl Part {
     fn figures(&mut self, observed: &Observed) {
         let (usage, durations) = (observed.usage, observed.durations);
         for (column, amount) in [
-            (Column::Source, source_number(usage.source)),
+            (Column::Source, usage.source.number().into()),
             (Column::Prompt, usage.prompt),
             (Column::CachedPrompt, usage.cached_prompt),
             (Column::Completion, usage.completion),
@@ -342,14 +341,13 @@ fn is_refused(answer: &AnswerEntry<'_>) -> bool {
 }
 
 fn answer_sums(answer: &AnswerEntry<'_>, settlement: &Settlement) -> Sums {
-    let is_hit = matches!(answer.cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
     let gone = answer.error == Kind::ClientGone.code();
     let failed = !gone && (is_refused(answer) || answer.ending != Ended::Complete);
     let saved = settlement.saved.unwrap_or_default();
     let mut sums = [0; Figure::COUNT];
     for (figure, amount) in [
         (Figure::Requests, 1),
-        (Figure::Hits, is_hit.into()),
+        (Figure::Hits, answer.cache.is_hit().into()),
         (Figure::Joined, (answer.cache == CacheOutcome::Joined).into()),
         (Figure::Failed, failed.into()),
         (Figure::Cancelled, gone.into()),

@@ -62,6 +62,10 @@ impl Charge {
     };
 }
 
+/// A million: from there on it is no price of one answer, and thousands of such figures would be more than any sum
+/// can hold.
+pub(super) const TOO_MUCH: Money = Money::from_nanos(1_000_000_000_000_000);
+
 impl Cost {
     pub fn known(self) -> Option<Money> {
         match self {
@@ -81,8 +85,8 @@ impl Prices {
         }
         let price = self.find(matter.model, matter.at);
         let (cost, shares) = match (price.map(|price| price.rates.split(&used)), self.unknown) {
-            (Some(Some((cost, shares))), _) => (Cost::Known(cost), shares),
-            (Some(None), _) => (Cost::TooMuch, Shares::default()),
+            (Some(Some((cost, shares))), _) if cost < TOO_MUCH => (Cost::Known(cost), shares),
+            (Some(_), _) => (Cost::TooMuch, Shares::default()),
             (None, Unknown::Free) => (Cost::Known(Money::ZERO), Shares::default()),
             (None, Unknown::Unpriced | Unknown::Reject) => (Cost::Unpriced, Shares::default()),
         };
@@ -99,13 +103,12 @@ impl Prices {
         observed: Option<&Observed>,
     ) -> Settlement {
         let nothing = Settlement { charge: Charge::NOTHING, saved: None };
-        let is_hit = matches!(cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
         let (Some(observed), true) = (observed, is_complete) else { return nothing };
-        if !is_hit && cache != CacheOutcome::Joined {
+        if !cache.is_given() {
             return nothing;
         }
         let original = self.trip(matter, observed);
-        let asked = if is_hit { self.hit } else { Money::ZERO };
+        let asked = if cache.is_hit() { self.hit } else { Money::ZERO };
         let saved = Saved {
             cost: original.cost.known().and_then(|cost| cost.checked_sub(asked)).unwrap_or_default(),
             prompt: observed.usage.prompt,
@@ -253,5 +256,13 @@ mod tests {
         let usage = Usage { source: Source::Upstream, prompt: u64::MAX, ..Usage::default() };
         let charge = prices(Unknown::Unpriced, "0").trip(of("m"), &Observed { usage, ..observed() });
         assert_eq!(charge.cost, Cost::TooMuch);
+        let most = |completion| {
+            let usage = Usage { source: Source::Upstream, completion, ..Usage::default() };
+            let durations = Durations::default();
+            prices(Unknown::Unpriced, "0").trip(of("m"), &Observed { usage, durations, ..observed() })
+        };
+        assert_eq!(most(499_999_999_999).cost, known("999999.999998"));
+        let beyond = most(500_000_000_000);
+        assert_eq!((beyond.cost, beyond.shares), (Cost::TooMuch, Shares::default()));
     }
 }

@@ -6,11 +6,11 @@ use super::config::{PriceConfig, PriceEntry};
 use super::prices::{InvalidPrices, Origin, Price, Prices};
 use super::reprice::Repricing;
 use crate::domain::{Error, Kind};
-use crate::store;
 use crate::store::prices::{Change, MOST, PriceRow, PriceTable};
+use crate::store::{self, Trouble};
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -25,7 +25,6 @@ pub struct RateCard {
     reading: tokio::sync::Mutex<()>,
     /// Of what was read last; none before that.
     version: AtomicI64,
-    is_up: AtomicBool,
 }
 
 /// What the prices in force are made of.
@@ -54,7 +53,6 @@ impl RateCard {
             sources: Mutex::new(Sources { config: config.clone(), stored: Vec::new() }),
             reading: tokio::sync::Mutex::default(),
             version: AtomicI64::new(UNREAD),
-            is_up: AtomicBool::new(false),
         })
     }
 
@@ -72,19 +70,20 @@ impl RateCard {
         self.len() == 0
     }
 
-    /// Whether the database could be used when that was tried last.
-    pub fn is_up(&self) -> bool {
-        self.is_up.load(Ordering::Relaxed)
-    }
-
     /// The settings are others now; they have been checked.
     pub fn heed(&self, config: &PriceConfig) {
         self.make_anew(|sources| sources.config = config.clone());
     }
 
-    /// Reads what is there, for as long as a start may wait for it.
-    pub async fn begin(&self, patience: Duration) {
-        let _ = timeout(patience, self.refresh()).await;
+    /// Reads what is there, for as long as a start may wait for it. A database that is away is waited for later.
+    ///
+    /// # Errors
+    /// Where the books are kept in another currency.
+    pub async fn begin(&self, patience: Duration) -> Result<(), store::Error> {
+        match timeout(patience, self.refresh()).await {
+            Ok(Err(error)) if error.trouble == Trouble::Currency => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps up with other replicas until `stop`.
@@ -104,17 +103,17 @@ impl RateCard {
     /// Puts in force what the database says now.
     ///
     /// # Errors
-    /// When it says nothing.
+    /// When it says nothing, or amounts are in another currency there.
     pub async fn refresh(&self) -> Result<(), store::Error> {
-        let refreshed = async {
-            match self.table.version().await? == self.version.load(Ordering::Relaxed) {
-                true => Ok(()),
-                false => self.read_anew().await,
-            }
-        };
-        let refreshed = refreshed.await;
-        self.is_up.store(refreshed.is_ok(), Ordering::Relaxed);
-        refreshed
+        match self.stored_version().await? == self.version.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.read_anew().await,
+        }
+    }
+
+    async fn stored_version(&self) -> Result<i64, store::Error> {
+        let currency = self.in_force.load().currency.clone();
+        self.table.version(&currency).await
     }
 
     // === changes ===
@@ -126,6 +125,7 @@ impl RateCard {
     /// `BadRequest` for what cannot be, with its place among them; `Overloaded` while the database is away.
     pub async fn set(&self, entries: &[PriceEntry], instead: bool) -> Result<(), Error> {
         let rows = self.rows(entries)?;
+        self.asked(CHANGE, self.stored_version()).await?;
         match self.asked(CHANGE, self.table.set(&rows, instead)).await? {
             Change::Done => {}
             Change::TooMany => return Err(bad(format!("no more than {MOST} prices are kept"))),
@@ -192,7 +192,7 @@ impl RateCard {
     async fn read_anew(&self) -> Result<(), store::Error> {
         let _turn = self.reading.lock().await;
         // Before the prices: what changes meanwhile is found by the next look.
-        let version = self.table.version().await?;
+        let version = self.stored_version().await?;
         let stored = self.table.all().await?;
         self.make_anew(|sources| sources.stored = stored);
         self.version.store(version, Ordering::Relaxed);
@@ -218,8 +218,7 @@ impl RateCard {
         patience: Duration,
         asking: impl Future<Output = Result<T, store::Error>>,
     ) -> Result<T, Error> {
-        let told = store::in_time("prices", patience, asking).await;
-        told.inspect_err(|_| self.is_up.store(false, Ordering::Relaxed))
+        store::in_time("prices", patience, asking).await
     }
 }
 
@@ -319,10 +318,23 @@ mod tests {
         card.set(&[entry("a", "1")], false).await.unwrap();
         card.heed(&config("USD", vec![entry("a", "5"), entry("b", "6")]));
         assert_eq!((prompt(&card, "a"), prompt(&card, "b")), (Some("1.00".into()), Some("6.00".into())));
-        card.heed(&config("EUR", Vec::new()));
-        assert_eq!(prompt(&card, "a"), None, "its currency is another");
         card.heed(&config("USD", Vec::new()));
         assert_eq!(prompt(&card, "a"), Some("1.00".into()));
+        shared.close().await;
+    }
+
+    #[tokio::test]
+    async fn books_in_another_currency_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(&folder.path().join("prices.db"));
+        let (first, other) = (card(&shared, "EUR"), card(&shared, "USD"));
+        first.set(&[entry("a", "1")], false).await.unwrap();
+        assert_eq!(other.refresh().await.unwrap_err().trouble, Trouble::Currency);
+        let said = other.begin(Duration::from_secs(10)).await.unwrap_err().to_string();
+        assert!(said.contains("set prices.currency = \"EUR\""), "{said}");
+        assert_eq!(other.set(&[entry("a", "2")], false).await.unwrap_err().kind, Kind::Overloaded);
+        first.refresh().await.unwrap();
+        assert_eq!((prompt(&first, "a"), prompt(&other, "a")), (Some("1.00".into()), None));
         shared.close().await;
     }
 
@@ -331,7 +343,8 @@ mod tests {
         let shared = shared(Path::new("/dev/null/nowhere"));
         let table = PriceTable::new(shared);
         let card = RateCard::new(table, &config("USD", vec![entry("a", "5")])).unwrap();
-        assert!(card.refresh().await.is_err() && !card.is_up());
+        assert!(card.refresh().await.is_err());
+        card.begin(Duration::from_secs(10)).await.unwrap();
         assert_eq!(card.set(&[entry("a", "1")], false).await.unwrap_err().kind, Kind::Overloaded);
         assert_eq!(prompt(&card, "a"), Some("5.00".into()));
     }

@@ -293,6 +293,7 @@ mod tests {
     use super::super::spool::{Bounds, Reel, Told};
     use super::*;
     use crate::domain::{Consumer, Money, Observed, RequestId, Rights, Route, Scope, Source, Usage};
+    use crate::store::ledger::{Cut, Piece};
     use crate::store::prices::{self, PriceTable};
     use crate::store::{Damaged, Options, Place, Start};
     use std::path::Path;
@@ -348,9 +349,12 @@ mod tests {
 
     async fn hits(database: &Shared) -> [i64; 2] {
         let store = database.store().await.unwrap();
-        let sums = ledger::sums(&store, Period::Day, 0, i64::MAX).await.unwrap();
+        let pieces = vec![Piece { period: Period::Day, from: 0, until: i64::MAX }];
+        let stretch = ledger::Stretch { pieces, cut: Cut::Whole { start: 0 } };
+        let lines =
+            ledger::lines(&store, &stretch, &[], &ledger::Filter::default(), None, usize::MAX).await.unwrap();
         [Figure::Hits, Figure::SavedPrompt]
-            .map(|figure| sums.iter().map(|(_, sums)| sums[figure as usize]).sum())
+            .map(|figure| lines.iter().map(|line| line.sums[figure as usize]).sum())
     }
 
     #[tokio::test(flavor = "multi_thread")]

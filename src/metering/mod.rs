@@ -16,6 +16,7 @@ mod reading;
 mod reprice;
 mod settlements;
 pub mod spool;
+mod unlisted;
 mod unpriced;
 
 pub use bill::{Charge, Cost, Matter, Saved, Settlement};

@@ -66,14 +66,9 @@ impl Used {
 }
 
 impl Rates {
-    /// The exact sum, rounded once, to the nearest billionth; a half goes up. `None` where it is no amount
-    /// any more.
-    pub fn cost(&self, used: &Used) -> Option<Money> {
-        self.split(used).map(|(cost, _)| cost)
-    }
-
-    /// The same, and what it is made of. Each share is what the sum grows by with it: together they are never
-    /// a billionth more or less than the whole.
+    /// The exact sum, rounded once, to the nearest billionth (a half goes up), and what it is made of. Each share is
+    /// what the sum grows by with it: together they are never a billionth more or less than the whole. `None` where
+    /// it is no amount any more.
     pub fn split(&self, used: &Used) -> Option<(Money, Shares)> {
         let cached = used.cached_prompt.min(used.prompt);
         let nanos = |time: Duration| i128::try_from(time.as_nanos()).ok();
@@ -117,6 +112,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn cost(rates: &Rates, used: &Used) -> Option<Money> {
+        rates.split(used).map(|(cost, _)| cost)
+    }
+
     #[test]
     fn each_unit_has_its_price() {
         let rates = Rates {
@@ -128,7 +127,7 @@ mod tests {
             audio: money("0.0001"),
             gpu: money("0.0005"),
         };
-        let cost = |used: Used| rates.cost(&used).unwrap().to_string();
+        let cost = |used: Used| cost(&rates, &used).unwrap().to_string();
         assert_eq!(cost(Used { prompt: 1_000, ..Used::default() }), "0.0001");
         assert_eq!(cost(Used { prompt: 1_000, cached_prompt: 1_000, ..Used::default() }), "0.00001");
         assert_eq!(cost(Used { prompt: 1_000, cached_prompt: 400, ..Used::default() }), "0.000064");
@@ -143,14 +142,14 @@ mod tests {
     fn what_is_not_said_of_prompts_costs_as_prompts() {
         let rates = Rates { prompt: money("1"), ..Rates::default() };
         let used = Used { prompt: 10, cached_prompt: 10, embedding: 5, ..Used::default() };
-        assert_eq!(rates.cost(&used), Some(money("0.000015")));
+        assert_eq!(cost(&rates, &used), Some(money("0.000015")));
     }
 
     #[test]
     fn a_half_goes_up_once_for_all() {
         // 1.5 billionths each: together three, not two times two.
         let rates = Rates { prompt: money("0.0015"), completion: money("0.0015"), ..Rates::default() };
-        let cost = |prompt, completion| rates.cost(&Used { prompt, completion, ..Used::default() });
+        let cost = |prompt, completion| cost(&rates, &Used { prompt, completion, ..Used::default() });
         assert_eq!(cost(1, 0), Some(Money::from_nanos(2)));
         assert_eq!(cost(1, 1), Some(Money::from_nanos(3)));
     }
@@ -158,11 +157,11 @@ mod tests {
     #[test]
     fn what_is_too_much_is_no_amount() {
         let dear = Rates { prompt: Money::from_nanos(i64::MAX), ..Rates::default() };
-        assert_eq!(dear.cost(&Used { prompt: u64::MAX, ..Used::default() }), None);
-        assert_eq!(dear.cost(&Used { prompt: 1_000_000, ..Used::default() }), Some(dear.prompt));
-        assert_eq!(dear.cost(&Used { prompt: 1_000_001, ..Used::default() }), None);
+        assert_eq!(cost(&dear, &Used { prompt: u64::MAX, ..Used::default() }), None);
+        assert_eq!(cost(&dear, &Used { prompt: 1_000_000, ..Used::default() }), Some(dear.prompt));
+        assert_eq!(cost(&dear, &Used { prompt: 1_000_001, ..Used::default() }), None);
         let gpu = Rates { gpu: Money::from_nanos(i64::MAX), ..Rates::default() };
-        assert_eq!(gpu.cost(&Used { gpu: Duration::MAX, ..Used::default() }), None);
+        assert_eq!(cost(&gpu, &Used { gpu: Duration::MAX, ..Used::default() }), None);
     }
 
     fn any_money() -> impl Strategy<Value = Money> {
@@ -206,7 +205,7 @@ mod tests {
         #[test]
         fn a_cost_is_the_exact_fraction_rounded_once(rates in any_rates(), used in any_use()) {
             let exact = exact(&rates, &used);
-            match rates.cost(&used) {
+            match cost(&rates, &used) {
                 Some(cost) => prop_assert_eq!(BigInt::from(cost.nanos()), exact),
                 None => prop_assert!(exact > BigInt::from(i64::MAX), "{} is an amount", exact),
             }
@@ -215,12 +214,12 @@ mod tests {
         #[test]
         fn shares_are_the_whole(rates in any_rates(), used in any_use()) {
             let used = Used { images: 0, audio: Duration::ZERO, ..used };
-            if let Some((cost, Shares { prompt, completion, gpu })) = rates.split(&used) {
+            if let Some((whole, Shares { prompt, completion, gpu })) = rates.split(&used) {
                 let all = [prompt, completion, gpu].map(Money::nanos);
-                prop_assert_eq!(cost.nanos(), all.iter().sum::<i64>());
+                prop_assert_eq!(whole.nanos(), all.iter().sum::<i64>());
                 prop_assert!(all.iter().all(|share| *share >= 0));
                 let alone = Used { completion: used.completion, ..Used::default() };
-                let alone = rates.cost(&alone).map_or(0, Money::nanos);
+                let alone = cost(&rates, &alone).map_or(0, Money::nanos);
                 prop_assert!((completion.nanos() - alone).abs() <= 1, "{} is {}", completion, alone);
             }
         }
@@ -228,7 +227,7 @@ mod tests {
         #[test]
         fn one_token_more_is_never_cheaper(rates in any_rates(), used in any_use(), more in 1..1_000_u64) {
             let dearer = Used { completion: used.completion.saturating_add(more), ..used };
-            if let (Some(cost), Some(dearer)) = (rates.cost(&used), rates.cost(&dearer)) {
+            if let (Some(cost), Some(dearer)) = (cost(&rates, &used), cost(&rates, &dearer)) {
                 prop_assert!(cost <= dearer);
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Never rounds, and never guesses: a model that nothing holds for has no price.
 
+use super::bill::TOO_MUCH;
 use super::config::{Per, PriceConfig, PriceEntry, Unknown};
 use super::price::Rates;
 use crate::domain::Money;
@@ -60,6 +61,8 @@ pub enum InvalidPrices {
     Model(String),
     #[error("the price of \"{0}\" is too large")]
     TooLarge(String),
+    #[error("an answer of the cache's cannot cost {0}")]
+    Hit(Money),
     #[error("the price of \"{0}\" is in {1}, and the books are in {2}")]
     Currency(String, String, String),
 }
@@ -87,6 +90,9 @@ impl Prices {
     /// # Errors
     /// What is wrong with one of the settings.
     pub fn with(config: &PriceConfig, stored: &[PriceRow]) -> Result<Prices, InvalidPrices> {
+        if config.hit >= TOO_MUCH {
+            return Err(InvalidPrices::Hit(config.hit));
+        }
         let currency: Arc<str> = config.currency.as_str().into();
         let own = config.models.iter().map(|entry| Price::read(entry, &currency, Origin::Settings));
         let mut list = own.collect::<Result<Vec<_>, _>>()?;

@@ -7,7 +7,6 @@ use super::batch::{UNBILLED, UNPRICED};
 use super::bill::{Cost, Matter};
 use super::price::{Rates, Shares, Used};
 use super::prices::Prices;
-use super::spool::cache_number;
 use crate::domain::{CacheOutcome, Durations, Money, Observed, Operation, Usage};
 use crate::store::ledger::{Anew, Bill, Billed, Judged, NARROW, PriceNumbers, Span, look, rebill};
 use crate::store::{Error, Shared, Trouble};
@@ -212,9 +211,8 @@ fn given(prices: &Prices, row: &Billed, at: SystemTime) -> Anew {
 
 /// It was answered by the cache or by another's trip, and to its end: that is where it was credited.
 fn is_given(row: &Billed) -> bool {
-    let given = [CacheOutcome::Hit, CacheOutcome::HitBelow, CacheOutcome::Joined];
-    let is = |outcome: CacheOutcome| row.cache == i64::try_from(cache_number(outcome)).ok();
-    row.bill.saved_cost.is_some() && given.into_iter().any(is)
+    let outcome = row.cache.and_then(CacheOutcome::numbered);
+    row.bill.saved_cost.is_some() && outcome.is_some_and(CacheOutcome::is_given)
 }
 
 /// What a row holds at the most is not all that there was.

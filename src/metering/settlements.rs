@@ -2,8 +2,8 @@
 
 use super::bill::{Matter, Settlement};
 use super::prices::Prices;
-use super::spool::{AnswerEntry, Ended};
-use crate::domain::{CacheOutcome, Observed};
+use super::spool::AnswerEntry;
+use crate::domain::{CacheOutcome, Ended, Observed};
 use hashbrown::HashMap;
 use std::ops::Range;
 use std::time::SystemTime;

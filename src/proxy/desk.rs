@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tokio::net::TcpStream;
 
@@ -142,6 +143,7 @@ impl Asking {
             content_encoding: encoding(&self.headers),
             headers: &self.headers,
             body,
+            began_trip: AtomicBool::default(),
         }
     }
 }

@@ -213,6 +213,7 @@ impl Door {
             observed: None,
             message: None,
             settled: None,
+            began_trip: false,
         });
         answer
     }

@@ -148,6 +148,7 @@ impl Hit {
             observed: Some(self.recalled.entry.observed),
             message: None,
             settled: Some(Settled { status: 200, ending: Ending::Complete, total: self.settled }),
+            began_trip: false,
         }
     }
 }

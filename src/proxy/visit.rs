@@ -45,6 +45,7 @@ impl Visit {
             observed: None,
             message: None,
             settled: None,
+            began_trip: false,
         };
         Visit { record, request_id: None, error: None, held: None, troubles: Troubles::default(), sinks }
     }

@@ -33,6 +33,8 @@ pub enum Trouble {
     /// What is to be written breaks a rule of its own, and will whenever it is tried.
     #[error("it refuses what is to be written")]
     Refused,
+    #[error("its amounts are in another currency")]
+    Currency,
     #[error("it answers nonsense")]
     Nonsense,
 }

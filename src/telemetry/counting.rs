@@ -216,10 +216,8 @@ impl RecordSink for Metrics {
             let labels = [why.label(), call.operation.label()];
             self.families.cache_reasons.with_label_values(&labels).inc();
         }
-        let shared =
-            matches!(record.cache, CacheOutcome::Hit | CacheOutcome::HitBelow | CacheOutcome::Joined);
         if let Some(observed) = &record.observed
-            && shared
+            && record.cache.is_given()
             && record.ending == Ending::Complete
         {
             self.saved_handles(call, observed).count();

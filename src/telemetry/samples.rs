@@ -11,7 +11,8 @@ pub const CHAT: Route = Route { template: "/api/chat", dialect: "ollama" };
 pub const TAGS: Route = Route { template: "/api/tags", dialect: "ollama" };
 
 pub fn call(model: &str) -> CallFacts {
-    CallFacts { operation: Operation::Chat, streamed: true, model: model.into(), digest: "d1".into() }
+    let (operation, streamed) = (Operation::Chat, true);
+    CallFacts { operation, streamed, model: model.into(), digest: "d1".into(), unlisted: None }
 }
 
 pub fn observed() -> Observed {
@@ -61,6 +62,7 @@ pub fn record(cache: CacheOutcome) -> Record {
         observed: Some(observed()),
         message: None,
         settled: None,
+        began_trip: false,
     }
 }
 

@@ -140,7 +140,10 @@ impl Listing {
 
 impl Model {
     fn entry(tag: Tag) -> (String, Model) {
-        let remote = tag.remote_host.is_some_and(|host| !host.is_empty()) || tag.digest.is_empty();
+        // A tag may be called as a source is: which of both is meant depends on the server's version.
+        let ambiguous = sourced_here(&tag.name).is_some();
+        let elsewhere = tag.remote_host.is_some_and(|host| !host.is_empty());
+        let remote = elsewhere || ambiguous || tag.digest.is_empty();
         let (key, made) = (canonical(&tag.name), tag.modified_at);
         (key, Model { name: tag.name.into(), digest: tag.digest.into(), remote, made, since: 0 })
     }
@@ -158,8 +161,11 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
     })
 }
 
-/// The one spelling of a model's name: Ollama fills in registry, namespace and tag, and matches
-/// without regard to case.
+/// Where models are from whose names do not say it.
+const REGISTRY: &str = "registry.ollama.ai";
+
+/// The one spelling of a model's name: Ollama fills in registry, namespace and tag, takes any scheme before a
+/// registry, and matches without regard to case.
 pub fn canonical(model: &str) -> String {
     filled_in(&model.to_lowercase())
 }
@@ -167,14 +173,35 @@ pub fn canonical(model: &str) -> String {
 /// The same with upper and lower case as they stand there.
 fn filled_in(model: &str) -> String {
     let name = model.trim();
-    let of_registry = name.strip_prefix("registry.ollama.ai/").filter(|rest| rest.contains('/'));
-    let rest = of_registry.unwrap_or(name);
-    let mut name = rest.strip_prefix("library/").unwrap_or(rest).to_owned();
+    let name = sourced_here(name).unwrap_or(name);
+    let mut parts = name.rsplitn(3, '/');
+    let mut name = match (parts.next(), parts.next(), parts.next()) {
+        (Some(model), Some("library"), None) => model.to_owned(),
+        (Some(model), Some(namespace), Some(host)) => {
+            let host = match host.split_once("://") {
+                Some((_, "")) => REGISTRY,
+                Some((_, host)) => host,
+                None => host,
+            };
+            match (host, namespace) {
+                (REGISTRY, "library") => model.to_owned(),
+                (REGISTRY, _) => format!("{namespace}/{model}"),
+                _ => format!("{host}/{namespace}/{model}"),
+            }
+        }
+        _ => name.to_owned(),
+    };
     let last_segment = name.rsplit('/').next().unwrap_or_default();
     if !last_segment.contains(':') {
         name.push_str(":latest");
     }
     name
+}
+
+/// The name of a model that is said to be this server's own, without that.
+fn sourced_here(name: &str) -> Option<&str> {
+    let (name, source) = name.rsplit_once(':')?;
+    source.trim().eq_ignore_ascii_case("local").then_some(name)
 }
 
 #[cfg(test)]
@@ -225,6 +252,13 @@ mod tests {
     }
 
     #[test]
+    fn of_a_tag_that_is_called_as_a_source_nothing_is_kept() {
+        for tags in [&[("a:local", "1", 1), ("a:latest", "2", 1)][..], &[("a:local", "1", 1)]] {
+            assert!(listed(tags, "1").look_up("a:local").unwrap().remote);
+        }
+    }
+
+    #[test]
     fn a_model_is_spelled_as_it_is_listed() {
         let listing = listed(&[("Llama3:latest", "1", 1)], "1").after(&Listing::default());
         let is_spelled = |model: &str| listing.look_up(model).unwrap().is_spelled(model);
@@ -239,11 +273,39 @@ mod tests {
         {
             assert_eq!(canonical(spelling), "llama3:latest", "{spelling}");
         }
+        // All of them are answered by Ollama.
+        for spelling in [
+            "https://registry.ollama.ai/library/llama3",
+            "HTTPS://Registry.Ollama.AI/library/llama3:latest",
+            "://registry.ollama.ai/library/llama3",
+            "https:///library/llama3:local",
+            ":///library/llama3",
+            "a/b://registry.ollama.ai/library/llama3",
+            "a:b://registry.ollama.ai/library/llama3:Local",
+            "llama3:local",
+            " llama3:latest: local ",
+        ] {
+            assert_eq!(canonical(spelling), "llama3:latest", "{spelling}");
+        }
+        assert_eq!(canonical("x://hf.co/Some/Model"), canonical("hf.co/Some/Model"));
         assert_eq!(canonical("smollm2:135m"), "smollm2:135m");
         assert_eq!(canonical("hf.co/Some/Model"), "hf.co/some/model:latest");
         assert_eq!(canonical("registry.ollama.ai/me/llama3"), canonical("me/llama3"));
         // Ollama takes a registry's name for a namespace's there, and refuses it.
-        for other in ["me/llama3", "registry.ollama.ai/llama3", "library/library/llama3"] {
+        for other in [
+            "me/llama3",
+            "registry.ollama.ai/llama3",
+            "registry.ollama.ai//llama3",
+            "library/library/llama3",
+            "x://llama3",
+            "x://library/llama3",
+            "x:////llama3",
+            "/library/llama3",
+            "x://y://registry.ollama.ai/library/llama3",
+            "llama3 :local",
+            "llama3:local:local",
+            "llama3:cloud",
+        ] {
             assert_ne!(canonical(other), canonical("llama3"), "{other}");
         }
     }

@@ -1,7 +1,10 @@
 //! The ledger's tables, on both databases: each batch comes in once, parts add up, and rows are small.
 
 use crate::stage::{Ground, PATIENCE};
-use pannier::store::ledger::{self, Batch, Bucket, Column, Figure, NARROW, Period, Row, Sums, Void};
+use pannier::store::ledger::{
+    self, Batch, Bucket, By, Column, Cut, Figure, Filter, Line, MOST, NARROW, Period, Piece, Row, Shifts,
+    Stretch, Sums, Void,
+};
 use pannier::store::{Damaged, Options, Start, Statement, Store};
 
 pub fn grounds() -> Vec<Ground> {
@@ -55,6 +58,12 @@ pub fn batch(from: i64, to: i64, rows: Vec<Row>, all: Sums) -> Batch {
     }
 }
 
+/// The sums of one kind of period, over all that began in that time.
+pub async fn lines(store: &Store, period: Period, from: i64, until: i64) -> Vec<Line> {
+    let stretch = Stretch { pieces: vec![Piece { period, from, until }], cut: Cut::Whole { start: 0 } };
+    ledger::lines(store, &stretch, &By::ALL, &Filter::default(), None, usize::MAX).await.expect("lines")
+}
+
 async fn read(store: &Store, column: Column, id: u64) -> Option<i64> {
     let text =
         format!("SELECT COALESCE(CAST({} AS BIGINT), -1) FROM ledger_row WHERE id_head = ", column.name());
@@ -98,20 +107,51 @@ async fn a_batch_comes_in_once_and_parts_of_a_request_add_up() {
             assert_eq!(read(&store, column, 1).await, value, "{}", column.name());
         }
         for period in Period::ALL {
-            let all = ledger::sums(&store, period, 0, i64::MAX).await.expect("sums");
-            let [([key, team, model, endpoint], sums)] = &all[..] else { panic!("{all:?}") };
-            assert_eq!(
-                [&key[..], &team[..], &model[..], &endpoint[..]],
-                ["alice", "lab", "llama3:latest", "/api/chat"]
-            );
-            assert_eq!((sums[Figure::Trips as usize], sums[Figure::Cost as usize]), (2, 7));
-            assert!(ledger::sums(&store, period, 86_401, i64::MAX).await.expect("sums").is_empty());
+            let all = lines(&store, period, 0, i64::MAX).await;
+            let [line] = &all[..] else { panic!("{all:?}") };
+            assert_eq!(line.names, ["alice", "lab", "llama3:latest", "/api/chat"]);
+            assert_eq!((line.sums[Figure::Trips as usize], line.sums[Figure::Cost as usize]), (2, 7));
+            assert!(lines(&store, period, 86_401, i64::MAX).await.is_empty());
         }
         let void = Void { id: row(1, &[]).id, cost: 7, saved_cost: 0 };
         let void = Batch { void: vec![void], ..batch(400, 500, vec![row(1, &answer)], figures) };
         assert!(void.write(&store).await.expect("write"));
         assert_eq!(read(&store, Column::Prompt, 1).await, None);
         assert_eq!(read(&store, Column::Status, 1).await, Some(499));
+        store.close().await;
+    }
+}
+
+/// What cannot be added up any more ends at a bound, and nothing that follows is kept out by it.
+#[tokio::test]
+async fn sums_beyond_all_bounds_end_there_and_what_follows_comes_in() {
+    const DAY: i64 = 86_400;
+    for ground in grounds() {
+        let store = open(&ground).await;
+        let absurd = sums(&[(Figure::Cost, i64::MAX), (Figure::SavedCost, i64::MIN), (Figure::Trips, 1)]);
+        let columns = [(Column::Cost, i64::MAX), (Column::SavedCost, i64::MIN), (Column::Unpriced, NARROW)];
+        for (place, day) in (0..).zip([1, 1, 1, 2, 2, 3, 3]) {
+            let batch = batch(place, place + 1, vec![row(1, &columns)], absurd);
+            let of_day = |(bucket, sums): (Bucket, Sums)| (Bucket { start: day * DAY, ..bucket }, sums);
+            let batch = Batch { sums: batch.sums.into_iter().map(of_day).collect(), ..batch };
+            assert!(batch.write(&store).await.expect("write"));
+        }
+        let mut shifts = Shifts::default();
+        shifts.add((DAY * 1_000) << 16, 1, 1, &absurd);
+        let mut work = store.write().await.expect("write");
+        shifts.apply(&mut work).await.expect("shift");
+        work.done().await.expect("done");
+
+        assert_eq!(read(&store, Column::Cost, 1).await, Some(MOST));
+        assert_eq!(read(&store, Column::Unpriced, 1).await, Some(NARROW));
+        let cost = async |until: i64| {
+            let lines = lines(&store, Period::Day, 0, until).await;
+            let [line] = &lines[..] else { panic!("{lines:?}") };
+            [Figure::Cost, Figure::SavedCost, Figure::Trips].map(|figure| line.sums[figure as usize])
+        };
+        assert_eq!(cost(2 * DAY).await, [MOST, -MOST, 4]);
+        assert_eq!(cost(3 * DAY).await, [2 * MOST, -2 * MOST, 6]);
+        assert_eq!(cost(4 * DAY).await, [i64::MAX, i64::MIN, 8]);
         store.close().await;
     }
 }

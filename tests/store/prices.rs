@@ -1,9 +1,9 @@
 //! Prices in a table, and rows of the ledger that are billed anew, on both databases.
 
-use crate::ledger::{batch, grounds, open, options, row, sums};
+use crate::ledger::{batch, grounds, lines, open, options, row, sums};
 use crate::stage::Ground;
 use pannier::store::ledger::{
-    self, Anew, Bill, Billed, Column, Figure, Period, PriceNumbers, Span, look, rebill,
+    Anew, Bill, Billed, Column, Figure, Line, Period, PriceNumbers, Span, look, rebill,
 };
 use pannier::store::prices::{Change, MOST, PriceRow, PriceTable, migrations};
 use pannier::store::{Shared, Statement, Store};
@@ -34,18 +34,18 @@ async fn what_is_kept_comes_back_as_it_was() {
     for ground in grounds() {
         let shared = shared(&ground);
         let table = PriceTable::new(shared.clone());
-        let begun = table.version().await.expect("a version");
+        let begun = table.version("USD").await.expect("a version");
         let first = [price("a*", 0, 1), price("a*", 7, 2), price("b", 0, 3)];
         assert_eq!(table.set(&first, false).await.expect("set"), Change::Done);
         assert_eq!(table.all().await.expect("all"), first);
-        assert_ne!(table.version().await.expect("a version"), begun);
+        assert_ne!(table.version("USD").await.expect("a version"), begun);
         let other = PriceRow { cached_prompt: Some(9), embedding: None, ..price("a*", 7, 20) };
         table.set(&[other.clone(), price("c", 0, 4)], false).await.expect("set");
         let all = [first[0].clone(), other, first[2].clone(), price("c", 0, 4)];
         assert_eq!(table.all().await.expect("all"), all);
-        let before = table.version().await.expect("a version");
+        let before = table.version("USD").await.expect("a version");
         assert_eq!(table.remove("a*", Some(8)).await.expect("remove"), 0);
-        assert_eq!(table.version().await.expect("a version"), before, "nothing has changed");
+        assert_eq!(table.version("USD").await.expect("a version"), before, "nothing has changed");
         assert_eq!(table.remove("a*", Some(7)).await.expect("remove"), 1);
         assert_eq!(table.remove("a*", None).await.expect("remove"), 1);
         assert_eq!(table.all().await.expect("all"), all[2..]);
@@ -113,8 +113,8 @@ async fn rows_and_sums_are_billed_anew_together() {
             (span.after, seen) = (last.id, seen + judged.len());
             // After every step, what rows and sums say is the same.
             for period in Period::ALL {
-                let all = ledger::sums(&store, period, 0, i64::MAX).await.expect("sums");
-                let [(_, sums)] = &all[..] else { panic!("{all:?}") };
+                let all = lines(&store, period, 0, i64::MAX).await;
+                let [Line { sums, .. }] = &all[..] else { panic!("{all:?}") };
                 assert_eq!(sums[Figure::Cost as usize], rows_cost(&store).await);
                 assert_eq!(sums[Figure::Unpriced as usize], 2 * (n - seen as i64));
                 assert_eq!(sums[Figure::CompletionCost as usize], 5 * seen as i64);

@@ -6,7 +6,7 @@ use pannier::domain::{
     CacheOutcome, CallFacts, Consumer, Durations, Ending, Kind, Money, Observed, Operation, Payer, RequestId,
     Rights, Route, Scope, Source, Trip, Usage,
 };
-use pannier::metering::spool::{Bounds, Spool, Told, cache_number};
+use pannier::metering::spool::{Bounds, Spool, Told};
 use pannier::metering::{Drain, PriceConfig, PriceEntry, RateCard, Sync, Unknown};
 use pannier::store::ledger::{
     self, By, Column, Cut, Figure, Filter, Line, Period, Piece, Row, RowLine, Stretch, Sums,
@@ -83,8 +83,13 @@ impl Chance {
         let consumer = self.keys[random.usize(..self.keys.len())].clone();
         let route = ROUTES[random.usize(..2)];
         let model = ["a", "b", "without a price"][random.usize(..3)];
-        let call =
-            CallFacts { operation: Operation::Chat, streamed: true, model: model.into(), digest: "d".into() };
+        let call = CallFacts {
+            operation: Operation::Chat,
+            streamed: true,
+            model: model.into(),
+            digest: "d".into(),
+            unlisted: None,
+        };
         let usage = Usage {
             source: Source::Upstream,
             prompt: random.u64(1..3_000),
@@ -175,7 +180,6 @@ fn model(text: &str) -> PriceEntry {
 
 /// What the sums must be by key, team, model and endpoint, and by a period, as far as rows tell.
 fn of_rows(rows: &[RowLine], cut: impl Fn(i64) -> i64) -> Sorted {
-    let given = [CacheOutcome::Hit, CacheOutcome::HitBelow, CacheOutcome::Joined].map(cache_number);
     let mut sorted = Sorted::new();
     for row in rows {
         let second = Row::second(Row::halves(&row.id)[0]);
@@ -183,16 +187,16 @@ fn of_rows(rows: &[RowLine], cut: impl Fn(i64) -> i64) -> Sorted {
         let sums =
             sorted.entry((cut(second), vec![key, team, model, endpoint])).or_insert([0; Figure::COUNT]);
         let value = |column: Column| row.values[column as usize].unwrap_or(0);
-        let cache = row.values[Column::Cache as usize].expect("an end") as u64;
-        let is_given = given.contains(&cache);
-        let (is_hit, is_gone) = (is_given && cache != given[2], row.failure[0] == "client_gone");
+        let cache = row.values[Column::Cache as usize].and_then(CacheOutcome::numbered).expect("an end");
+        let is_given = cache.is_given();
+        let (is_hit, is_gone) = (cache.is_hit(), row.failure[0] == "client_gone");
         let is_saved = row.values[Column::SavedCost as usize].is_some();
         let gpu = value(Column::Load) + value(Column::PromptTime) + value(Column::CompletionTime);
         let rating = row.values[Column::Rating as usize];
         for (figure, amount) in [
             (Figure::Requests, 1),
             (Figure::Hits, is_hit.into()),
-            (Figure::Joined, (cache == given[2]).into()),
+            (Figure::Joined, (cache == CacheOutcome::Joined).into()),
             (Figure::Failed, (!is_gone && value(Column::Ending) != 1).into()),
             (Figure::Cancelled, is_gone.into()),
             (Figure::Trips, (!is_given).into()),
@@ -357,8 +361,13 @@ async fn a_hit_that_was_left_takes_nothing_with_it_that_it_had_not_brought() {
         let folder = tempfile::tempdir().expect("a folder");
         let database = database(&ground);
         let mut chance = Chance::new(folder.path(), &database, u32::MAX, 3);
-        let call =
-            CallFacts { operation: Operation::Chat, streamed: true, model: "a".into(), digest: "d".into() };
+        let call = CallFacts {
+            operation: Operation::Chat,
+            streamed: true,
+            model: "a".into(),
+            digest: "d".into(),
+            unlisted: None,
+        };
         let subject = chance.spool.symbols().subject(ROUTES[0], Some(&call));
         let usage = Usage { source: Source::Upstream, prompt: 1_000, completion: 1_000, ..Usage::default() };
         let observed = Observed { usage, ..Observed::default() };

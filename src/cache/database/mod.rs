@@ -359,6 +359,8 @@ fn fault(trouble: Trouble) -> Fault {
         Trouble::Unreachable => Fault::Unreachable,
         Trouble::Busy => Fault::TimedOut,
         Trouble::Full | Trouble::ReadOnly | Trouble::InUse => Fault::Refused,
-        Trouble::Damaged | Trouble::Missing | Trouble::Refused | Trouble::Nonsense => Fault::Corrupt,
+        Trouble::Damaged | Trouble::Missing | Trouble::Refused | Trouble::Currency | Trouble::Nonsense => {
+            Fault::Corrupt
+        }
     }
 }

@@ -61,9 +61,9 @@ impl Gateway {
         record.call = Some(CallFacts::new(&call, "other".into()));
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         may_use(&request.consumer, identity.as_ref(), &call.model)?;
-        let facts = order::facts(&call, identity.as_ref());
+        let facts = order::facts(&self.way, &call, identity.as_ref());
         record.call = Some(facts.clone());
-        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts.model))?;
+        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts))?;
 
         let (started, came) = (request.started, request.body.clone());
         let target = Bytes::from_static(Form::Embed.path().as_bytes());

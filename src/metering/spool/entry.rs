@@ -3,7 +3,7 @@
 use super::code::{Cursor, ENTRY, Scratch, Tag};
 use super::symbols::Symbol;
 use crate::domain::{
-    CacheOutcome, Durations, Ending, Kind, Observed, Record, RequestId, Source, Trip, Usage,
+    CacheOutcome, Durations, Ended, Ending, Kind, Observed, Record, RequestId, Source, Trip, Usage,
 };
 use std::time::Duration;
 
@@ -76,14 +76,6 @@ pub struct Told<'a> {
     pub amends: Option<(u16, Duration)>,
 }
 
-/// How a request ended. Numbers as they stand in spool and rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Ended {
-    Complete = 1,
-    Refused = 2,
-    Broken = 3,
-}
-
 const AMENDS: u64 = 1;
 const HAS_OBSERVED: u64 = 2;
 const FAILED: u64 = 4;
@@ -148,8 +140,8 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
     let flags = [(told.amends.is_some(), AMENDS), (told.observed.is_some(), HAS_OBSERVED), (failed, FAILED)];
     out.number(flags.into_iter().filter_map(|(is, flag)| is.then_some(flag)).sum());
     out.number(told.status.into());
-    out.number(ending as u64);
-    out.number(cache_number(told.cache));
+    out.number(ending.number().into());
+    out.number(told.cache.number().into());
     time(&mut out, Some(told.total));
     time(&mut out, told.first_byte);
     if let Some(observed) = told.observed {
@@ -209,13 +201,8 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
     let (request, account, subject) = (request(from)?, from.number()?, from.number()?);
     let flags = from.number()?;
     let status = u16::try_from(from.number()?).ok()?;
-    let ending = match from.number()? {
-        1 => Ended::Complete,
-        2 => Ended::Refused,
-        _ => Ended::Broken,
-    };
-    let cache = from.number()?;
-    let cache = CacheOutcome::ALL.into_iter().find(|outcome| cache_number(*outcome) == cache)?;
+    let ending = Ended::numbered(i64::try_from(from.number()?).ok()?)?;
+    let cache = CacheOutcome::numbered(i64::try_from(from.number()?).ok()?)?;
     let (total, first_byte) = (read_time(from)?.unwrap_or_default(), read_time(from)?);
     let failed = flags & FAILED != 0;
     let observed = match flags & HAS_OBSERVED {
@@ -250,29 +237,9 @@ fn request(from: &mut Cursor<'_>) -> Option<RequestId> {
     from.raw(16)?.try_into().ok().map(RequestId)
 }
 
-/// As it stands in spool and rows.
-pub fn cache_number(outcome: CacheOutcome) -> u64 {
-    match outcome {
-        CacheOutcome::Hit => 1,
-        CacheOutcome::HitBelow => 2,
-        CacheOutcome::Miss => 3,
-        CacheOutcome::Joined => 4,
-        CacheOutcome::Bypass => 5,
-    }
-}
-
-/// As it stands in spool and rows.
-pub fn source_number(source: Source) -> u64 {
-    match source {
-        Source::None => 0,
-        Source::Upstream => 1,
-        Source::Estimated => 2,
-    }
-}
-
 fn figures(out: &mut Scratch<ENTRY>, observed: &Observed) {
     let Usage { source, prompt, cached_prompt, completion, reasoning } = observed.usage;
-    for number in [source_number(source), prompt, cached_prompt, completion, reasoning] {
+    for number in [source.number().into(), prompt, cached_prompt, completion, reasoning] {
         out.number(number);
     }
     let durations = observed.durations.spent();
@@ -282,11 +249,7 @@ fn figures(out: &mut Scratch<ENTRY>, observed: &Observed) {
 }
 
 fn read_figures(from: &mut Cursor<'_>) -> Option<Observed> {
-    let source = match from.number()? {
-        1 => Source::Upstream,
-        2 => Source::Estimated,
-        _ => Source::None,
-    };
+    let source = i64::try_from(from.number()?).ok().and_then(Source::numbered).unwrap_or_default();
     let [prompt, cached_prompt, completion, reasoning] =
         [from.number()?, from.number()?, from.number()?, from.number()?];
     let usage = Usage { source, prompt, cached_prompt, completion, reasoning };

@@ -15,7 +15,7 @@ mod symbols;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use entry::{AnswerEntry, Ended, Entry, Subject, Told, TripEntry, cache_number, source_number};
+pub use entry::{AnswerEntry, Entry, Subject, Told, TripEntry};
 pub use read::Stretch;
 pub use reel::Reel;
 pub use segment::Name;

@@ -4,7 +4,7 @@ use super::read::read;
 use super::room::{Room, Rooms};
 use super::segment::{self, HEAD, LONGEST, Segment};
 use super::*;
-use crate::domain::{Ending, Kind, Observed, RequestId, Rights, Route, Scope, Source, Usage};
+use crate::domain::{Ended, Ending, Kind, Observed, RequestId, Rights, Route, Scope, Source, Usage};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};

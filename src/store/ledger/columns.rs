@@ -3,10 +3,13 @@
 /// The most that a narrow column takes.
 pub const NARROW: i64 = i32::MAX as i64;
 
+/// Where sums end: two of them together are still a number that both databases have.
+pub const MOST: i64 = 4_000_000_000_000_000_000;
+
 /// How two parts of one request make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merge {
-    /// Both together.
+    /// Both together, up to [`MOST`].
     Sum,
     /// Both together, up to [`NARROW`].
     NarrowSum,
@@ -111,6 +114,25 @@ numbered! {
     }
 }
 
+/// What two expressions come to together; never beyond [`MOST`]. `other` is a [`summand`].
+pub(super) fn sum_of(one: &str, other: &str) -> String {
+    format!(
+        "CASE WHEN {one} > {MOST} - {other} THEN {MOST} WHEN {one} < -{MOST} - {other} THEN -{MOST} \
+         ELSE {one} + {other} END"
+    )
+}
+
+/// `number` as a part of such a sum.
+pub(super) fn summand(number: i64) -> i64 {
+    number.clamp(-MOST, MOST)
+}
+
+impl Figure {
+    /// Those that are money. What years of it come to may be more than a database can add up.
+    pub(super) const MONEY: [Figure; 5] =
+        [Figure::Cost, Figure::PromptCost, Figure::CompletionCost, Figure::GpuCost, Figure::SavedCost];
+}
+
 impl Column {
     pub fn merge(self) -> Merge {
         match self {
@@ -130,8 +152,10 @@ impl Column {
             | Column::Queue
             | Column::Load
             | Column::PromptTime
-            | Column::CompletionTime => Merge::NarrowSum,
-            Column::Cost | Column::SavedCost | Column::Unpriced | Column::Unbilled => Merge::Sum,
+            | Column::CompletionTime
+            | Column::Unpriced
+            | Column::Unbilled => Merge::NarrowSum,
+            Column::Cost | Column::SavedCost => Merge::Sum,
         }
     }
 }

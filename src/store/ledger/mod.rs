@@ -12,7 +12,7 @@ mod rows;
 mod shift;
 mod write;
 
-pub use columns::{Column, Figure, Merge, NARROW};
+pub use columns::{Column, Figure, MOST, Merge, NARROW};
 pub use kept::{Gone, Kept, kept, last_day};
 pub use rating::rate;
 pub use rebill::{Anew, Bill, Billed, Judged, PriceNumbers, Span, look, rebill};
@@ -190,37 +190,4 @@ pub async fn forget(store: &Store, spool: &[u8; 16]) -> Result<(), Error> {
     let mut work = store.write().await?;
     work.change(Statement::new("DELETE FROM ledger_spool WHERE name = ").value(&spool[..])).await?;
     work.done().await
-}
-
-/// The sums of one kind of period over all requests from the second `from` until before `until`, by key,
-/// team, model and endpoint.
-///
-/// # Errors
-/// When the database cannot tell.
-pub async fn sums(
-    store: &Store,
-    period: Period,
-    from: i64,
-    until: i64,
-) -> Result<Vec<([String; 4], Sums)>, Error> {
-    let mut work = store.read().await?;
-    let figures = Figure::ALL.map(|figure| format!("CAST(SUM(p.{}) AS BIGINT)", figure.name())).join(", ");
-    let statement = Statement::new(format!(
-        "SELECT a.name, a.team, s.model, s.endpoint, {figures} FROM {} AS p \
-         JOIN ledger_account AS a ON a.id = p.account JOIN ledger_subject AS s ON s.id = p.subject \
-         WHERE p.start >= ",
-        period.table()
-    ));
-    let statement = statement.value(from).text(" AND p.start < ").value(until);
-    let statement = statement.text(" GROUP BY a.name, a.team, s.model, s.endpoint ORDER BY 1, 2, 3, 4");
-    let rows = work.rows(statement).await?;
-    work.done().await?;
-    let read = |row: &super::Row| -> Result<([String; 4], Sums), Error> {
-        let mut sums = [0; Figure::COUNT];
-        for (at, sum) in sums.iter_mut().enumerate() {
-            *sum = row.number(4 + at)?;
-        }
-        Ok(([row.text(0)?, row.text(1)?, row.text(2)?, row.text(3)?], sums))
-    };
-    rows.iter().map(read).collect()
 }

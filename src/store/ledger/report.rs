@@ -56,6 +56,9 @@ pub struct Line {
     pub sums: Sums,
 }
 
+/// Billionths that are added up as one, beside the rest: no sum of amounts is too large then.
+const UNIT: i64 = 1_000_000_000;
+
 impl By {
     pub const ALL: [By; 4] = [By::Key, By::Team, By::Model, By::Endpoint];
 
@@ -137,7 +140,10 @@ fn left(piece: &Piece, cut: Cut, after: Option<&Line>) -> Option<Piece> {
 
 fn statement<'a>(stretch: &Stretch, by: &[By], filter: &'a Filter, after: Option<&'a Line>) -> Statement<'a> {
     let columns = || once("t.bucket").chain(by.iter().map(|by| by.column())).collect::<Vec<_>>().join(", ");
-    let all = Figure::ALL.map(|figure| format!("CAST(SUM(t.{}) AS BIGINT)", figure.name())).join(", ");
+    let rests = Figure::MONEY.map(|figure| format!("{}_rest", figure.name()));
+    let all = Figure::ALL.iter().map(|figure| figure.name()).chain(rests.iter().map(String::as_str));
+    let all: Vec<String> = all.map(|name| format!("CAST(SUM(t.{name}) AS BIGINT)")).collect();
+    let all = all.join(", ");
     let mut statement = Statement::new(format!("SELECT {}, {all} FROM (", columns()));
     for (at, piece) in stretch.pieces.iter().enumerate() {
         statement = statement.text(if at > 0 { " UNION ALL " } else { "" });
@@ -163,7 +169,14 @@ fn part<'a>(statement: Statement<'a>, piece: &Piece, cut: Cut, filter: &'a Filte
             statement.text("start - (start + ").value(offset).text(") % ").value(seconds)
         }
     };
-    let sums = Figure::ALL.map(|figure| format!("SUM({0}) AS {0}", figure.name())).join(", ");
+    let sums = Figure::ALL.map(|figure| {
+        let name = figure.name();
+        match Figure::MONEY.contains(&figure) {
+            true => format!("SUM({name} / {UNIT}) AS {name}, SUM({name} % {UNIT}) AS {name}_rest"),
+            false => format!("SUM({name}) AS {name}"),
+        }
+    });
+    let sums = sums.join(", ");
     let statement = statement
         .text(&format!(" AS bucket, account, subject, {sums} FROM {} WHERE start >= ", piece.period.table()));
     let statement = statement.value(piece.from).text(" AND start < ").value(piece.until);
@@ -174,6 +187,10 @@ fn line(row: &store::Row, names: usize) -> Result<Line, Error> {
     let mut sums = [0; Figure::COUNT];
     for (at, sum) in sums.iter_mut().enumerate() {
         *sum = row.number(1 + names + at)?;
+    }
+    for (at, figure) in Figure::MONEY.into_iter().enumerate() {
+        let (units, rest) = (sums[figure as usize], row.number(1 + names + Figure::COUNT + at)?);
+        sums[figure as usize] = units.saturating_mul(UNIT).saturating_add(rest);
     }
     let names = (1..=names).map(|column| row.text(column)).collect::<Result<_, _>>()?;
     Ok(Line { start: row.number(0)?, names, sums })

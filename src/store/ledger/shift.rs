@@ -1,5 +1,6 @@
 //! Sums that move after their rows were written: by a new price, or by what somebody thinks of an answer.
 
+use super::columns::{sum_of, summand};
 use super::{Figure, Period, Row, Sums};
 use crate::store::{Error, Statement, Value, Work};
 use std::collections::BTreeMap;
@@ -46,11 +47,11 @@ fn statement<'a>(period: Period, shifts: &[([i64; 3], Sums)]) -> Statement<'a> {
     // Both databases name the columns of values by their places.
     let moved = Figure::ALL.iter().enumerate().map(|(at, figure)| {
         let name = figure.name();
-        format!("{name} = r.{name} + v.column{}", at + 4)
+        format!("{name} = {}", sum_of(&format!("r.{name}"), &format!("v.column{}", at + 4)))
     });
     let moved: Vec<String> = moved.collect();
     let tuples = shifts.iter().map(|(place, by)| -> [Value<'a>; Figure::COUNT + 3] {
-        std::array::from_fn(|at| Value::Number(if at < 3 { place[at] } else { by[at - 3] }))
+        std::array::from_fn(|at| Value::Number(if at < 3 { place[at] } else { summand(by[at - 3]) }))
     });
     Statement::new(format!("UPDATE {} AS r SET {} FROM (VALUES ", period.table(), moved.join(", ")))
         .tuples(tuples)

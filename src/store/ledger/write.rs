@@ -1,5 +1,6 @@
 //! How a batch comes in.
 
+use super::columns::{sum_of, summand};
 use super::{Batch, Bucket, Column, Figure, Merge, NARROW, Period, Row, Shifts, Sums, Void};
 use crate::store::{Error, Statement, Store, Value, Work};
 use std::collections::BTreeMap;
@@ -145,18 +146,21 @@ fn keep_rows(rows: &[Row]) -> Statement<'_> {
         let halves = Row::halves(&row.id);
         std::array::from_fn(|at| match at.checked_sub(2) {
             None => Value::Number(halves[at]),
-            Some(at) => row.values[at].map_or(Value::Nothing, Value::Number),
+            Some(at) => row.values[at].map_or(Value::Nothing, |value| Value::Number(summand(value))),
         })
     });
-    let sum = |name| format!("COALESCE(r.{name} + excluded.{name}, r.{name}, excluded.{name})");
+    let either = |sum: &str, name: &str| format!("COALESCE({sum}, r.{name}, excluded.{name})");
     let merged = Column::ALL.map(|column| {
         let name = column.name();
         match column.merge() {
-            Merge::Sum => format!("{name} = {}", sum(name)),
+            Merge::Sum => {
+                let sum = sum_of(&format!("r.{name}"), &format!("excluded.{name}"));
+                format!("{name} = {}", either(&sum, name))
+            }
             Merge::NarrowSum => format!(
                 "{name} = CASE WHEN CAST(r.{name} AS BIGINT) + excluded.{name} > {NARROW} THEN {NARROW} \
                  ELSE {} END",
-                sum(name)
+                either(&format!("r.{name} + excluded.{name}"), name)
             ),
             Merge::Later => format!("{name} = COALESCE(excluded.{name}, r.{name})"),
             Merge::Earlier => format!("{name} = COALESCE(r.{name}, excluded.{name})"),
@@ -170,9 +174,13 @@ fn keep_rows(rows: &[Row]) -> Statement<'_> {
 fn keep_sums<'a>(period: Period, sums: &[([i64; 3], &Sums)]) -> Statement<'a> {
     let names = Figure::ALL.map(Figure::name).join(", ");
     let tuples = sums.iter().map(|(place, sums)| -> [Value<'a>; Figure::COUNT + 3] {
-        std::array::from_fn(|at| Value::Number(if at < 3 { place[at] } else { sums[at - 3] }))
+        std::array::from_fn(|at| Value::Number(if at < 3 { place[at] } else { summand(sums[at - 3]) }))
     });
-    let added = Figure::ALL.map(|figure| format!("{0} = r.{0} + excluded.{0}", figure.name())).join(", ");
+    let added = Figure::ALL.map(|figure| {
+        let name = figure.name();
+        format!("{name} = {}", sum_of(&format!("r.{name}"), &format!("excluded.{name}")))
+    });
+    let added = added.join(", ");
     Statement::new(format!("INSERT INTO {} AS r (start, account, subject, {names}) VALUES ", period.table()))
         .tuples(tuples)
         .text(&format!(" ON CONFLICT (start, account, subject) DO UPDATE SET {added}"))

@@ -3,7 +3,7 @@
 //!
 //! Amounts are billionths. Moments are seconds since 1970, but for `changed`: milliseconds.
 
-use super::{Error, Migration, Migrations, Row, Shared, Statement, Store, Value, Work};
+use super::{Error, Migration, Migrations, Row, Shared, Statement, Store, Trouble, Value, Work};
 use std::sync::Arc;
 
 /// The tables of prices in a database that is shared with other parts.
@@ -54,7 +54,10 @@ pub fn migrations() -> Migrations {
         sqlite: include_str!("sqlite.sql").to_owned(),
         postgres: include_str!("postgres.sql").to_owned(),
     };
-    Migrations { part: "pannier_price".to_owned(), steps: vec![first] }
+    // No currency: nobody has used it yet, or nobody who wrote down in which.
+    let column = "ALTER TABLE pannier_price_book ADD COLUMN currency TEXT NOT NULL DEFAULT '';\n".to_owned();
+    let second = Migration { name: "the currency of the books", sqlite: column.clone(), postgres: column };
+    Migrations { part: "pannier_price".to_owned(), steps: vec![first, second] }
 }
 
 impl PriceTable {
@@ -68,10 +71,14 @@ impl PriceTable {
         self.shared.clone()
     }
 
-    /// A number that every change makes another.
-    pub async fn version(&self) -> Result<i64, Error> {
+    /// A number that every change makes another. From the first time on that this is asked, all amounts in the
+    /// database are in `currency`.
+    ///
+    /// # Errors
+    /// `Currency` where they are in another.
+    pub async fn version(&self, currency: &str) -> Result<i64, Error> {
         let store = self.shared.store().await?;
-        self.heeded(&store, version(&store).await)
+        self.heeded(&store, version(&store, currency).await)
     }
 
     /// All of them.
@@ -92,21 +99,44 @@ impl PriceTable {
         self.heeded(&store, remove(&store, model, since).await)
     }
 
-    /// Leaves the database to others.
-    pub async fn close(&self) {
-        self.shared.close().await;
-    }
-
     fn heeded<T>(&self, store: &Arc<Store>, done: Result<T, Error>) -> Result<T, Error> {
         done.inspect_err(|error| self.shared.heed(store, error))
     }
 }
 
-async fn version(store: &Store) -> Result<i64, Error> {
+async fn version(store: &Store, currency: &str) -> Result<i64, Error> {
+    let (version, kept) = match book(store).await? {
+        (_, none) if none.is_empty() => {
+            begin(store, currency).await?;
+            // Another may have been faster.
+            book(store).await?
+        }
+        book => book,
+    };
+    if kept == currency {
+        return Ok(version);
+    }
+    let words = format!(
+        "the books are in {kept} and prices.currency is \"{currency}\": set prices.currency = \"{kept}\", or give \
+         books in {currency} a database of their own (store.database, or server.data_dir)"
+    );
+    Err(Error::new(Trouble::Currency, words))
+}
+
+async fn book(store: &Store) -> Result<(i64, String), Error> {
     let mut work = store.read().await?;
-    let rows = work.rows(Statement::new("SELECT version FROM pannier_price_book WHERE one = 1")).await?;
+    let select = "SELECT version, currency FROM pannier_price_book WHERE one = 1";
+    let rows = work.rows(Statement::new(select)).await?;
     work.done().await?;
-    rows.first().ok_or_else(|| Error::nonsense("a book of prices without a version"))?.number(0)
+    let row = rows.first().ok_or_else(|| Error::nonsense("a book of prices without a version"))?;
+    Ok((row.number(0)?, row.text(1)?))
+}
+
+async fn begin(store: &Store, currency: &str) -> Result<(), Error> {
+    let mut work = store.write().await?;
+    let update = Statement::new("UPDATE pannier_price_book SET currency = ").value(currency);
+    work.change(update.text(" WHERE one = 1 AND currency = ''")).await?;
+    work.done().await
 }
 
 async fn all(store: &Store) -> Result<Vec<PriceRow>, Error> {

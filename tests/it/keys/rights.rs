@@ -56,7 +56,14 @@ async fn a_model_that_is_not_allowed_is_not_to_be_had() {
         pannier.remembered(&ask).await;
         let before = upstream.count(route.path);
         is_forbidden(&pannier.ask(&of(&ask, &none)).await, route.path);
-        for name in [&model.to_uppercase(), &format!("registry.ollama.ai/library/{model}"), "unknown", ""] {
+        for name in [
+            &model.to_uppercase(),
+            &format!("registry.ollama.ai/library/{model}"),
+            &format!("nothing://registry.ollama.ai/library/{model}"),
+            &format!("nothing:///library/{model}:local"),
+            "unknown",
+            "",
+        ] {
             let mut body = route.body(false);
             body["model"] = name.into();
             is_forbidden(&pannier.ask(&of(&Ask::post(route.path, &body), &none)).await, name);

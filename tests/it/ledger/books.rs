@@ -1,8 +1,8 @@
 //! The books, read from the database by nobody's help but SQL's.
 
-use pannier::store::ledger::{self, Column, Figure, Period};
+use pannier::store::ledger::{self, By, Column, Cut, Figure, Filter, Line, Period, Piece, Stretch};
 use pannier::store::{Damaged, Options, Place, Start, Statement, Store};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// All that is in them.
@@ -11,10 +11,8 @@ pub struct Book {
     pub rows: BTreeMap<String, Row>,
     /// Code and message, by number.
     failures: BTreeMap<i64, [String; 2]>,
-    /// Over all of time, by figure; the same whether summed by minute, hour or day.
-    sums: BTreeMap<&'static str, i64>,
-    /// The same by the key's name.
-    by_key: BTreeMap<String, BTreeMap<&'static str, i64>>,
+    /// Over all of time, by key, team, model and endpoint; the same whether summed by minute, hour or day.
+    sums: Vec<Line>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,22 +49,39 @@ impl Book {
         let failures = failures(&store).await;
         let mut all = Vec::new();
         for period in Period::ALL {
-            all.push(total(&ledger::sums(&store, period, 0, i64::MAX).await.expect("sums")));
+            let pieces = vec![Piece { period, from: 0, until: i64::MAX }];
+            let stretch = Stretch { pieces, cut: Cut::Whole { start: 0 } };
+            all.push(
+                ledger::lines(&store, &stretch, &By::ALL, &Filter::default(), None, usize::MAX)
+                    .await
+                    .expect("lines"),
+            );
         }
-        let sums = ledger::sums(&store, Period::Hour, 0, i64::MAX).await.expect("sums");
-        let of = |key: &str| sums.iter().filter(|(name, _)| name[0] == key).cloned().collect::<Vec<_>>();
-        let by_key = sums.iter().map(|([key, ..], _)| (key.clone(), total(&of(key)))).collect();
         assert!(all.iter().all(|sums| *sums == all[0]), "minutes, hours and days differ: {all:?}");
         store.close().await;
-        Book { rows, failures, sums: all.remove(0), by_key }
+        Book { rows, failures, sums: all.remove(0) }
     }
 
     pub fn sum(&self, figure: Figure) -> i64 {
-        self.sums[figure.name()]
+        self.sum_where(figure, |_| true)
     }
 
     pub fn sum_of(&self, key: &str, figure: Figure) -> i64 {
-        self.by_key[key][figure.name()]
+        self.sum_where(figure, |names| names[0] == key)
+    }
+
+    pub fn sum_of_model(&self, model: &str, figure: Figure) -> i64 {
+        self.sum_where(figure, |names| names[2] == model)
+    }
+
+    /// The names of all models, in their order.
+    pub fn models(&self) -> Vec<&str> {
+        self.sums.iter().map(|line| line.names[2].as_str()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn sum_where(&self, figure: Figure, is_meant: impl Fn(&[String]) -> bool) -> i64 {
+        let meant = self.sums.iter().filter(|line| is_meant(&line.names));
+        meant.map(|line| line.sums[figure as usize]).sum()
     }
 
     /// What went wrong with a request, and what was said of it.
@@ -120,9 +135,4 @@ async fn failures(store: &Store) -> BTreeMap<i64, [String; 2]> {
     let text = |row: &pannier::store::Row, at| row.text(at).expect("a text");
     let read = |row| (pannier::store::Row::number(row, 0).expect("a number"), [text(row, 1), text(row, 2)]);
     rows.expect("rows").iter().map(read).collect()
-}
-
-fn total(sums: &[([String; 4], ledger::Sums)]) -> BTreeMap<&'static str, i64> {
-    let sum = |figure: Figure| sums.iter().map(|(_, sums)| sums[figure as usize]).sum();
-    Figure::ALL.map(|figure| (figure.name(), sum(figure))).into_iter().collect()
 }

@@ -1,13 +1,16 @@
 //! The books against an upstream that writes down what it served (RELIABILITY.md L-01 to L-15, I1, I2).
 
 mod books;
+mod currency;
 mod disk;
+mod given;
 mod gone;
 mod keyed;
 mod killed;
 mod left;
 mod lines;
 mod mixed;
+mod named;
 mod refused;
 mod repriced;
 mod sweep;
@@ -153,11 +156,14 @@ impl Figures {
 
 /// Asks question `number`; one that is asked again is answered by the cache.
 fn ask(number: u64, streamed: bool) -> Ask {
-    let body = json!({
+    Ask::post(CHAT, &question(number, streamed))
+}
+
+fn question(number: u64, streamed: bool) -> serde_json::Value {
+    json!({
         "model": "smollm2:135m", "stream": streamed, "options": { "temperature": 0 },
         "messages": [{ "role": "user", "content": format!("question {number}.") }],
-    });
-    Ask::post(CHAT, &body)
+    })
 }
 
 /// An upstream that answers questions, and writes down which.

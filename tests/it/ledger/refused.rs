@@ -103,15 +103,26 @@ async fn what_was_sent_twice_is_paid_for_once() {
 
 #[tokio::test]
 async fn figures_that_are_no_amount_are_an_error_in_the_books() {
-    let ground = Ground::File(TempDir::new().expect("a folder"));
-    let upstream = Upstream::start().await;
-    let absurd = Figures { prompt: i64::MAX, ..Figures::of(1) };
-    upstream.always(CHAT, absurd.acts(false));
-    let pannier = ground.launch(&upstream).start().await;
-    pannier.ask(&ask(1, false)).await.fine();
-    end(pannier).await;
-    let book = ground.book().await;
-    assert_eq!((book.sum(Figure::Unbilled), book.sum(Figure::Cost)), (1, 0));
-    let [row] = book.rows.values().collect::<Vec<_>>()[..] else { panic!("{:?}", book.rows) };
-    assert_eq!((row.get(Column::Cost), row.get(Column::Prompt)), (None, Some(i64::from(i32::MAX))));
+    for ground in Ground::all() {
+        let upstream = Upstream::start().await;
+        // No number, and a million and a half.
+        let absurd = [i64::MAX, 10_000_000_000_000].map(|prompt| Figures { prompt, ..Figures::of(1) });
+        upstream.on(CHAT, move |visit| match asked(visit) {
+            (number, _) if number < 20 => absurd[number as usize % 2].acts(false),
+            (number, _) => Figures::of(number).acts(false),
+        });
+        let pannier = ground.launch(&upstream).start().await;
+        for number in 0..21 {
+            pannier.ask(&ask(number, false)).await.fine();
+        }
+        end(pannier).await;
+        let book = ground.book().await;
+        assert_eq!((book.sum(Figure::Unbilled), book.sum(Figure::Cost)), (20, Figures::of(20).cost()));
+        assert_eq!(book.sum(Figure::Requests), 21, "all is taken over");
+        let absurd: Vec<_> = book.rows.values().filter(|row| row.get(Column::Unbilled).is_some()).collect();
+        assert_eq!(absurd.len(), 20);
+        for row in absurd {
+            assert_eq!((row.get(Column::Cost), row.get(Column::Prompt)), (None, Some(i64::from(i32::MAX))));
+        }
+    }
 }

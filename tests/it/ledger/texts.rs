@@ -86,3 +86,36 @@ async fn a_batch_pays_for_the_texts_that_nobody_knew() {
         (3, tokens(&["one", "another", "a third"]) * TOKEN)
     );
 }
+
+/// What it has fetched itself it pays for; that it was another's trip which failed changes nothing of that.
+#[tokio::test]
+async fn who_has_begun_a_trip_is_no_guest_of_anothers() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, gate) = (Upstream::start().await, Gate::closed());
+    let held = gate.clone();
+    upstream.on(EMBED, move |visit| {
+        if embedder::texts(&embedder::body(visit)) != ["bad"] {
+            return embedder::embeds(visit, MODELS[1].1);
+        }
+        let answer = json(500, r#"{"error":"no"}"#);
+        [Act::Wait(held.clone())].into_iter().chain(answer).collect()
+    });
+    let pannier = launch(&ground, &upstream).start().await;
+    let (mut first, mut second) = (pannier.open().await, pannier.open().await);
+    first.ask(&embed(&["bad"])).await;
+    upstream.visit(EMBED, 0).await;
+    second.ask(&embed(&["one", "bad"])).await;
+    upstream.visit(EMBED, 1).await;
+    gate.open();
+    let (first, second) = (first.reply("POST").await, second.reply("POST").await);
+    assert_eq!((first.status(), second.status(), upstream.count(EMBED)), (500, 500, 2));
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    let row = &book.rows[&id(&second)];
+    assert_eq!((row.get(Column::Cache), row.get(Column::Status)), (Some(3), Some(500)), "{row:?}");
+    let paid = tokens(&["one"]) * TOKEN;
+    assert_eq!((row.get(Column::Cost), row.get(Column::SavedCost)), (Some(paid), None), "{row:?}");
+    assert_eq!((book.sum(Figure::Cost), book.sum(Figure::Joined)), (paid, 0));
+}

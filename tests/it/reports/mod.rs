@@ -1,6 +1,7 @@
 //! The books, told: who sees what of them, in which shapes, and that the figures are those of the upstream.
 
 mod command;
+mod lines;
 mod seen;
 mod shapes;
 
@@ -18,7 +19,7 @@ struct Shop {
     pannier: Pannier,
     ann: String,
     sum: String,
-    _upstream: Upstream,
+    upstream: Upstream,
 }
 
 impl Shop {
@@ -35,7 +36,7 @@ impl Shop {
         let pannier = launch.set("ledger.hit_rows_per_second", "1000000").start().await;
         let ann = make(&pannier, "ann", "lab").await;
         let sum = make(&pannier, "+1-2", "shop").await;
-        Shop { pannier, ann, sum, _upstream: upstream }
+        Shop { pannier, ann, sum, upstream }
     }
 
     /// Asks question `number` with `key`.

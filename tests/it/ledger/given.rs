@@ -1,0 +1,97 @@
+//! Answers that are given without a trip, or ahead of anybody's asking; and what a model is asked on the side.
+
+use super::*;
+use pannier::store::ledger::{Column, Figure};
+
+/// What a row says the cache did, its cost, and what it is credited with.
+fn told(book: &Book, reply: &Reply) -> [Option<i64>; 3] {
+    let row = &book.rows[&id(reply)];
+    [Column::Cache, Column::Cost, Column::SavedCost].map(|column| row.get(column))
+}
+
+#[tokio::test]
+async fn what_a_tier_below_kept_is_credited_after_a_restart() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, _) = upstream().await;
+    let file = ground.folder().join("cache.db");
+    let launch = || {
+        let launch = ground.launch(&upstream).set("cache.database.enabled", "true");
+        let launch = launch.set("cache.database.url", &file.to_string_lossy());
+        launch.set("cache.database.timeout", "5s").set("cache.tiers.secret", &"0f".repeat(32))
+    };
+    let pannier = launch().start().await;
+    pannier.ask(&ask(1, false)).await.fine();
+    pannier.remembered(&ask(1, false)).await;
+    end(pannier).await;
+    let pannier = launch().start().await;
+    let only = ask(1, false).with("Cache-Control", "only-if-cached");
+    let found = eventually("the tier below has it", || async {
+        let reply = pannier.ask(&only).await;
+        reply.is_hit().then_some(reply)
+    })
+    .await;
+    assert!(found.cache().contains("detail=database"), "{}", found.cache());
+    let memory = pannier.ask(&ask(1, false)).await.fine();
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    let cost = Figures::of(1).cost();
+    assert_eq!(told(&book, &found), [Some(2), None, Some(cost)]);
+    assert_eq!(told(&book, &memory), [Some(1), None, Some(cost)]);
+    assert_eq!((book.sum(Figure::Trips), book.sum(Figure::Cost)), (1, cost));
+}
+
+/// Who is named, or the first by name of those who share the answer. What was known before is not asked.
+#[tokio::test]
+async fn a_warming_is_paid_for_by_whom_it_is_for() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, _) = upstream().await;
+    let keys = "[auth]\nscope = \"team\"\nkeys = [\n  { name = \"cat\", team = \"lab\", key = \"key-of-cat\" },\n  \
+                { name = \"ann\", team = \"lab\", key = \"key-of-ann\" },\n]\n";
+    let pannier = ground.launch_under(&format!("{PRICES}{keys}"), &upstream).start().await;
+    let warm = async |whom: &str, name: &str, numbers: &[u64]| {
+        let bodies: Vec<_> = numbers.iter().map(|number| question(*number, false)).collect();
+        let order = json!({ "path": CHAT, "requests": bodies, whom: name });
+        pannier.administer(Ask::post("/admin/cache/warm", &order)).await.fine();
+    };
+    warm("key_name", "cat", &[1, 2]).await;
+    let of_ann = ask(1, false).with("X-API-Key", "key-of-ann");
+    pannier.remembered(&of_ann).await;
+    warm("team", "lab", &[1, 2, 3]).await;
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    let cost = |numbers: &[u64]| numbers.iter().map(|number| Figures::of(*number).cost()).sum::<i64>();
+    assert_eq!(book.sum_of("cat", Figure::Cost), cost(&[1, 2]));
+    assert_eq!(book.sum_of("ann", Figure::Cost), cost(&[3]));
+    assert_eq!((book.sum_of("cat", Figure::Requests), book.sum(Figure::Trips)), (2, 3));
+    assert!(book.sum_of("ann", Figure::SavedCost) >= cost(&[1]));
+    assert!(book.rows.values().all(|row| row.get(Column::Ending).is_some()), "each is one row");
+}
+
+#[tokio::test]
+async fn to_keep_a_model_warm_is_nobodys_request() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, _) = upstream().await;
+    let (name, digest) = MODELS[0];
+    let running = json!({ "models": [{
+        "name": name, "digest": digest, "expires_at": "2026-11-20T21:09:43.25Z", "context_length": 2048,
+    }] });
+    upstream.always("/api/ps", json(200, &running.to_string()));
+    let loaded =
+        json!({ "model": name, "response": "", "done": true, "done_reason": "load", "eval_count": 7 });
+    upstream.always("/api/generate", json(200, &loaded.to_string()));
+    let settings = format!("{PRICES}[cache]\ntouch_keep_alive = true\n");
+    let pannier = ground.launch_under(&settings, &upstream).start().await;
+    pannier.ask(&ask(1, false)).await.fine();
+    pannier.remembered(&ask(1, false)).await;
+    pannier.counts("pannier_model_touches_total", &[("outcome", "touched")], 1.0).await;
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    assert_eq!((book.sum(Figure::Trips), book.sum(Figure::Cost)), (1, Figures::of(1).cost()));
+    assert_eq!(book.sum(Figure::Completion), Figures::of(1).completion);
+}
