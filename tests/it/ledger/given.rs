@@ -1,7 +1,19 @@
 //! Answers that are given without a trip, or ahead of anybody's asking; and what a model is asked on the side.
 
+use super::texts::{EMBED, MODEL, TOKEN, embed, tokens};
 use super::*;
 use pannier::store::ledger::{Column, Figure};
+
+/// A request for what is over, and still kept, and not asked for: nothing is done for it.
+async fn is_over(pannier: &Pannier, ask: &Ask) {
+    let only = ask.clone().with("Cache-Control", "only-if-cached");
+    let is_over = || async { (pannier.ask(&only).await.status() == 504).then_some(()) };
+    eventually_within(PATIENCE, "its time is over", is_over).await;
+}
+
+fn is_stale(reply: &Reply) -> bool {
+    reply.status() == 200 && reply.cache().ends_with("; detail=STALE")
+}
 
 /// What a row says the cache did, its cost, and what it is credited with.
 fn told(book: &Book, reply: &Reply) -> [Option<i64>; 3] {
@@ -40,6 +52,58 @@ async fn what_a_tier_below_kept_is_credited_after_a_restart() {
     assert_eq!(told(&book, &found), [Some(2), None, Some(cost)]);
     assert_eq!(told(&book, &memory), [Some(1), None, Some(cost)]);
     assert_eq!((book.sum(Figure::Trips), book.sum(Figure::Cost)), (1, cost));
+}
+
+#[tokio::test]
+async fn what_is_given_in_place_of_a_trip_that_failed_is_credited() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (mut upstream, _) = upstream().await;
+    let settings = format!("{PRICES}[cache]\nstale_if_error = \"1h\"\ncompletion_ttl = \"4s\"\n");
+    let pannier = ground.launch_under(&settings, &upstream).start().await;
+    pannier.ask(&ask(1, false)).await.fine();
+    let kept = pannier.remembered(&ask(1, false)).await;
+    is_over(&pannier, &ask(1, false)).await;
+    upstream.always(CHAT, json(500, r#"{"error":"the runner has died"}"#));
+    let failed = pannier.ask(&ask(1, false)).await;
+    upstream.stop().await;
+    let gone = pannier.ask(&ask(1, false)).await;
+    assert!(is_stale(&failed) && is_stale(&gone), "{} {}", failed.cache(), gone.cache());
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    let cost = Figures::of(1).cost();
+    for reply in [&kept, &failed, &gone] {
+        assert_eq!(told(&book, reply), [Some(1), None, Some(cost)]);
+    }
+    assert_eq!(book.sum(Figure::Cost), cost);
+}
+
+/// Of many texts some may have come all the same: they are paid for, and nothing is credited.
+#[tokio::test]
+async fn who_has_paid_for_a_part_is_not_credited_with_the_whole() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let upstream = texts::embedding_upstream().await;
+    let stale = [("cache.stale_if_error", "1h"), ("cache.embedding_ttl", "4s")];
+    let launch = texts::launch(&ground, &upstream);
+    let pannier = stale.iter().fold(launch, |launch, (key, value)| launch.set(key, value)).start().await;
+    let both = embed(&["one", "bad"]);
+    pannier.ask(&both).await.fine();
+    pannier.remembered(&both).await;
+    is_over(&pannier, &both).await;
+    upstream.on(EMBED, |visit| match embedder::texts(&embedder::body(visit)) == ["bad"] {
+        true => json(500, r#"{"error":"no"}"#),
+        false => embedder::embeds(visit, MODELS[1].1),
+    });
+    let reply = pannier.ask(&both).await;
+    assert!(is_stale(&reply), "{MODEL}: {} {}", reply.status(), reply.cache());
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    let (once, both) = (tokens(&["one"]), tokens(&["one", "bad"]));
+    assert_eq!(told(&book, &reply), [Some(3), Some(once * TOKEN), None]);
+    assert_eq!(book.sum(Figure::Cost), (once + both) * TOKEN);
 }
 
 /// Who is named, or the first by name of those who share the answer. What was known before is not asked.

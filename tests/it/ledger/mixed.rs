@@ -53,7 +53,10 @@ pub struct Had {
 /// In billionths, for a million tokens and for a second.
 #[derive(Debug, Clone, Copy)]
 pub struct Price {
+    /// In seconds since 1970, as all moments here.
     pub from: u64,
+    /// When Pannier had heard of it; on a busy machine that may be after it holds.
+    pub heard: u64,
     pub prompt: i64,
     pub completion: i64,
     pub gpu: i64,

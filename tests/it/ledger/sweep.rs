@@ -25,7 +25,8 @@ async fn the_books_say_what_was_served_wherever_pannier_is_killed() {
         let ground = Ground::File(TempDir::new().expect("a folder"));
         let truth = Arc::default();
         let upstream = mixed::upstream(&truth).await;
-        let prices = [Price { from: 0, prompt: 150_000_001, completion: 600_000_007, gpu: 1_000_003 }];
+        let prices =
+            [Price { from: 0, heard: 0, prompt: 150_000_001, completion: 600_000_007, gpu: 1_000_003 }];
         let (mut had, mut killed) = (Vec::new(), 0);
         for nth in &nths {
             let launch = ground.launch_under(&written(&prices), &upstream).killed_at(call, *nth);

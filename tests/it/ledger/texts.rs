@@ -3,28 +3,28 @@
 use super::*;
 use pannier::store::ledger::{Column, Figure};
 
-const EMBED: &str = "/api/embed";
-const MODEL: &str = MODELS[1].0;
+pub const EMBED: &str = "/api/embed";
+pub const MODEL: &str = MODELS[1].0;
 /// Billionths for a token.
-const TOKEN: i64 = 130;
+pub const TOKEN: i64 = 130;
 
-async fn embedding_upstream() -> Upstream {
+pub async fn embedding_upstream() -> Upstream {
     let upstream = Upstream::start().await;
     upstream.on(EMBED, |visit| embedder::embeds(visit, MODELS[1].1));
     upstream
 }
 
-fn launch(ground: &Ground, upstream: &Upstream) -> Launch {
+pub fn launch(ground: &Ground, upstream: &Upstream) -> Launch {
     let prices = "[prices]\nmodels = [{ model = \"*\", embedding = \"0.13\" }]\n";
     let launch = Launch::before(upstream).data_dir(ground.folder()).file(prices);
     launch.set("cache.database.enabled", "false").set("embeddings.batch", "1")
 }
 
-fn embed(texts: &[&str]) -> Ask {
+pub fn embed(texts: &[&str]) -> Ask {
     Ask::post(EMBED, &json!({ "model": MODEL, "input": texts }))
 }
 
-fn tokens(texts: &[&str]) -> i64 {
+pub fn tokens(texts: &[&str]) -> i64 {
     texts.iter().map(|text| embedder::tokens(text) as i64).sum()
 }
 
