@@ -77,7 +77,8 @@ async fn what_was_asked_and_what_is_kept_add_up() {
 #[tokio::test]
 async fn levels_stand_beside_their_targets() {
     let upstream = Upstream::start().await;
-    let pannier = Pannier::start(&upstream).await;
+    // Nothing is given up because the machine is slow.
+    let pannier = Launch::before(&upstream).set("cache.database.timeout", "10s").start().await;
     pannier.counts("pannier_dependency_up", &[("dep", "database")], 1.0).await;
     let chat = route("/api/chat");
     upstream.always(chat.path, chat.acts(false));
@@ -85,13 +86,11 @@ async fn levels_stand_beside_their_targets() {
     for _ in 0..4 {
         pannier.remembered(&chat.ask(false)).await;
     }
-    eventually("it is written", || async {
-        let written = [("dep", "database"), ("op", "keep")];
-        let written = pannier.metrics().await.sum("pannier_dependency_duration_seconds_count", &written);
-        (written > 0.0).then_some(())
+    let levels = eventually("it is written", || async {
+        let levels = told(&pannier, STATS).await;
+        (levels["l3"]["size"] == 1).then_some(levels)
     })
     .await;
-    let levels = told(&pannier, STATS).await;
     assert_eq!(levels["success"], true);
     let memory = &levels["l1"];
     assert_eq!((&memory["tier"], &memory["target_hit_rate"]), (&json!("memory"), &json!("80.00%")));
@@ -103,7 +102,7 @@ async fn levels_stand_beside_their_targets() {
     assert_eq!(levels["l2"], Value::Null, "there is no Redis");
     let database = &levels["l3"];
     assert_eq!((&database["tier"], &database["target_hit_rate"]), (&json!("database"), &json!("40.00%")));
-    assert_eq!((&database["target_latency_ms"], &database["size"]), (&json!(50), &json!(1)), "{database}");
+    assert_eq!(database["target_latency_ms"], 50);
 }
 
 /// Neither what was asked and answered, nor who asked, nor under what key it is kept.

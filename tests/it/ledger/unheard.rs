@@ -20,7 +20,8 @@ async fn a_commit_that_nobody_hears_of_is_not_done_twice() {
         let unheard = detour.unheard();
         endures(&pannier, round * 10..round * 10 + 10).await;
         is_in(&mut ground, round * 10 + 1).await;
-        assert!(detour.unheard() > unheard, "and it was not heard of");
+        let is_unheard = || async { (detour.unheard() > unheard).then_some(()) };
+        eventually("and it was not heard of", is_unheard).await;
     }
     detour.weather(Weather::default());
     becomes(&pannier, true).await;
