@@ -16,12 +16,12 @@ pub enum Value<'a> {
     Nothing,
 }
 
-/// Text that was written here, and values from anywhere: a value is never part of the text. Each stands
-/// there as `$n`, which both databases understand.
+/// Text that was written here, and values from anywhere: a value is never part of the text.
 #[derive(Debug)]
 pub struct Statement<'a> {
-    pub(super) text: String,
-    pub(super) values: Vec<Value<'a>>,
+    text: String,
+    /// Each with its place in the text.
+    values: Vec<(usize, Value<'a>)>,
 }
 
 /// One row of what was found; columns count from 0.
@@ -41,19 +41,19 @@ impl<'a> Statement<'a> {
         self
     }
 
-    /// `$n`
+    /// One value.
     pub fn value(mut self, value: impl Into<Value<'a>>) -> Self {
         self.push(value.into());
         self
     }
 
-    /// `($1, $2, …)`
+    /// `(value, value, …)`
     pub fn list<V: Into<Value<'a>>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
         self.push_list(values.into_iter().map(Into::into));
         self
     }
 
-    /// `($1, $2), ($3, $4), …`
+    /// `(value, value), (value, value), …`
     pub fn tuples<const N: usize>(mut self, rows: impl IntoIterator<Item = [Value<'a>; N]>) -> Self {
         for (n, row) in rows.into_iter().enumerate() {
             if n > 0 {
@@ -76,9 +76,37 @@ impl<'a> Statement<'a> {
     }
 
     fn push(&mut self, value: Value<'a>) {
-        self.values.push(value);
-        // Writing to a string cannot fail.
-        let _ = write!(self.text, "${}", self.values.len());
+        self.values.push((self.text.len(), value));
+    }
+
+    /// The text with `$1`, `$2` … where the values stand.
+    pub(super) fn numbered(&self) -> String {
+        self.written(|text, n| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "${n}");
+        })
+    }
+
+    /// The text with `?` in each of their places. SQLite understands numbers as well, but takes them for names, and
+    /// looks for each name among all: thousands of them took longer than everything else.
+    pub(super) fn in_turn(&self) -> String {
+        self.written(|text, _| text.push('?'))
+    }
+
+    pub(super) fn values(self) -> impl Iterator<Item = Value<'a>> {
+        self.values.into_iter().map(|(_, value)| value)
+    }
+
+    fn written(&self, value: impl Fn(&mut String, usize)) -> String {
+        let mut written = String::with_capacity(self.text.len() + 6 * self.values.len());
+        let mut from = 0;
+        for (n, (place, _)) in self.values.iter().enumerate() {
+            written.push_str(&self.text[from..*place]);
+            value(&mut written, n + 1);
+            from = *place;
+        }
+        written.push_str(&self.text[from..]);
+        written
     }
 }
 
@@ -144,7 +172,8 @@ mod tests {
     fn values_are_counted_through() {
         let statement = Statement::new("a = ").value(7).text(" AND b IN ").list(["x", "y"]).text(" VALUES ");
         let statement = statement.tuples([[1.into(), "p".into()], [2.into(), "q".into()]]);
-        assert_eq!(statement.text, "a = $1 AND b IN ($2, $3) VALUES ($4, $5), ($6, $7)");
-        assert_eq!(statement.values.len(), 7);
+        assert_eq!(statement.numbered(), "a = $1 AND b IN ($2, $3) VALUES ($4, $5), ($6, $7)");
+        assert_eq!(statement.in_turn(), "a = ? AND b IN (?, ?) VALUES (?, ?), (?, ?)");
+        assert_eq!(statement.values().count(), 7);
     }
 }

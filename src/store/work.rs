@@ -39,11 +39,12 @@ impl Work {
     pub async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
         match self.connection() {
             Connection::Sqlite(connection) => {
-                let rows = bound::<Sqlite>(statement).fetch_all(&mut **connection).await?;
+                let rows =
+                    bound::<Sqlite>(statement.in_turn(), statement).fetch_all(&mut **connection).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
             Connection::Postgres { connection, pooled } => {
-                let query = bound::<Postgres>(statement).persistent(!*pooled);
+                let query = bound::<Postgres>(statement.numbered(), statement).persistent(!*pooled);
                 let rows = query.fetch_all(&mut **connection).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
@@ -53,11 +54,12 @@ impl Work {
     /// How many rows the statement has changed.
     pub async fn change(&mut self, statement: Statement<'_>) -> Result<u64, Error> {
         match self.connection() {
-            Connection::Sqlite(connection) => {
-                Ok(bound::<Sqlite>(statement).execute(&mut **connection).await?.rows_affected())
-            }
+            Connection::Sqlite(connection) => Ok(bound::<Sqlite>(statement.in_turn(), statement)
+                .execute(&mut **connection)
+                .await?
+                .rows_affected()),
             Connection::Postgres { connection, pooled } => {
-                let query = bound::<Postgres>(statement).persistent(!*pooled);
+                let query = bound::<Postgres>(statement.numbered(), statement).persistent(!*pooled);
                 Ok(query.execute(&mut **connection).await?.rows_affected())
             }
         }
@@ -106,7 +108,7 @@ fn cut_off<DB: Database>(mut connection: PoolConnection<DB>) {
     }
 }
 
-fn bound<'q, DB: Database>(statement: Statement<'q>) -> Query<'q, DB, DB::Arguments>
+fn bound<'q, DB: Database>(text: String, statement: Statement<'q>) -> Query<'q, DB, DB::Arguments>
 where
     &'q [u8]: Encode<'q, DB> + Type<DB>,
     &'q str: Encode<'q, DB> + Type<DB>,
@@ -114,8 +116,8 @@ where
     Option<i64>: Encode<'q, DB> + Type<DB>,
     DB::Arguments: sqlx::IntoArguments<DB>,
 {
-    let query = sqlx::query(AssertSqlSafe(statement.text));
-    statement.values.into_iter().fold(query, |query, value| match value {
+    let query = sqlx::query(AssertSqlSafe(text));
+    statement.values().fold(query, |query, value| match value {
         Value::Bytes(bytes) => query.bind(bytes),
         Value::Text(text) => query.bind(text),
         Value::Number(number) => query.bind(number),
