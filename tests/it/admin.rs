@@ -23,7 +23,7 @@ async fn a_head_has_a_deadline_here_too() {
     is_problem(&half.reply("GET").await, 408, "request_timeout");
     half.hung_up().await;
 
-    let until_then = Duration::from_millis(950)..PROMPTLY;
+    let until_then = Duration::from_millis(950)..LATEST;
     let begun = Instant::now();
     let mut trickle = Wire::open(pannier.admin).await;
     while begun.elapsed() < PROMPTLY && trickle.try_send(b"x").await.is_ok() {
@@ -62,7 +62,7 @@ async fn a_connection_lives_so_long() {
         }
         pause(30).await;
     }
-    assert!((Duration::from_millis(950)..PROMPTLY).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!((Duration::from_millis(950)..LATEST).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 
     let mut deaf = Wire::open(pannier.admin).await;
     deaf.exchange(&Ask::get("/livez")).await.fine();

@@ -33,7 +33,7 @@ async fn a_head_has_a_deadline_however_it_trickles() {
             pause(40).await;
         }
         let took = begun.elapsed();
-        assert!((Duration::from_millis(950)..PROMPTLY).contains(&took), "{path}: {took:?}");
+        assert!((Duration::from_millis(950)..LATEST).contains(&took), "{path}: {took:?}");
     }
     // A whole head and then a second one that does not come: the deadline runs from its first byte.
     let mut wire = pannier.open().await;
@@ -43,7 +43,7 @@ async fn a_head_has_a_deadline_however_it_trickles() {
     wire.send(b"GET /api/ver").await;
     let reply = wire.try_reply("GET").await;
     let took = begun.elapsed();
-    assert!((Duration::from_millis(950)..PROMPTLY).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(950)..LATEST).contains(&took), "{took:?}");
     assert!(reply.is_none_or(|reply| reply.status() == 408));
 }
 
@@ -67,7 +67,7 @@ async fn silent_and_idle_connections_are_closed() {
     let pannier = launch.start().await;
     let mut silent = pannier.open().await;
     assert!(silent.hung_up().await < PROMPTLY, "never a byte");
-    let idle_for = Duration::from_millis(1450)..PROMPTLY;
+    let idle_for = Duration::from_millis(1450)..Duration::from_secs(5);
     let mut idle = pannier.open().await;
     let begun = Instant::now();
     idle.exchange(&Ask::get("/api/version")).await.fine();
@@ -108,7 +108,7 @@ async fn empty_lines_keep_no_connection_open() {
             pause(40).await;
         }
         let took = begun.elapsed();
-        assert!((Duration::from_millis(950)..PROMPTLY).contains(&took), "{took:?}");
+        assert!((Duration::from_millis(950)..LATEST).contains(&took), "{took:?}");
     }
 }
 

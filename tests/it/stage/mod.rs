@@ -21,6 +21,12 @@ use std::time::{Duration, Instant};
 /// No wait in this suite is longer: what takes this long hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How soon the upstream must see that the last interested client has left (RELIABILITY.md D-10, D-11).
+pub const CALLED_OFF: Duration = Duration::from_millis(250);
+
+/// How late a deadline of a second may be kept on a busy machine.
+pub const LATEST: Duration = Duration::from_millis(3200);
+
 /// What waits for nothing is over by then, however busy the machine is. What it must not wait for never comes in the
 /// tests, or takes far longer.
 pub const PROMPTLY: Duration = Duration::from_secs(10);

@@ -45,15 +45,17 @@ impl Scene {
 
     /// Asserts that the file was found to be damaged, put aside, and that this was said.
     async fn is_put_aside(&self, times: usize) {
-        eventually("the file is put aside", || async { (asides(self.folder.path()) == times).then_some(()) })
-            .await;
+        eventually_within(PATIENCE, "the file is put aside", || async {
+            (asides(self.folder.path()) == times).then_some(())
+        })
+        .await;
         self.pannier.counts("pannier_cache_files_put_aside_total", &[], times as f64).await;
         let said = self.pannier.output().matches("put aside and a new one begun").count();
         assert_eq!(said, times, "{}", self.pannier.output());
     }
 
     async fn is_back(&self) {
-        is_used(&self.load).await;
+        is_back(&self.load).await;
         is_up(&self.pannier, "database", true).await;
     }
 
@@ -175,7 +177,10 @@ async fn another_has_it_locked() {
     outside.execute("PRAGMA busy_timeout = 5000; BEGIN EXCLUSIVE").await.expect("lock");
     let before = lost(&scene.pannier).await;
     scene.endures().await;
-    loses(&scene.pannier, before).await;
+    eventually_within(RECOVERY, "what is not kept is counted", || async {
+        (lost(&scene.pannier).await > before).then_some(())
+    })
+    .await;
     outside.execute("ROLLBACK").await.expect("unlock");
     scene.is_back().await;
     scene.end().await;
@@ -191,9 +196,12 @@ async fn its_disk_is_full() {
     let before = lost(&pannier).await;
     let ballast = disk.fill();
     endures(&pannier, &load).await;
-    loses(&pannier, before).await;
+    eventually_within(RECOVERY, "what is not kept is counted", || async {
+        (lost(&pannier).await > before).then_some(())
+    })
+    .await;
     drop(ballast);
-    is_used(&load).await;
+    is_back(&load).await;
     load.end().await;
     in_order(&mut pannier, &[]).await;
 }
@@ -209,7 +217,7 @@ async fn its_disk_is_read_only() {
     endures(&pannier, &load).await;
     is_up(&pannier, "database", false).await;
     disk.remount("remount,rw");
-    is_used(&load).await;
+    is_back(&load).await;
     load.end().await;
     in_order(&mut pannier, &[]).await;
 }
@@ -227,7 +235,7 @@ async fn two_want_it() {
     scene.load.end().await;
     scene.pannier.signal("KILL");
     scene.pannier.ended().await;
-    is_used(&load).await;
+    is_back(&load).await;
     load.end().await;
     in_order(&mut second, &[]).await;
 }
@@ -237,7 +245,7 @@ async fn two_want_it() {
 async fn its_user_is_killed() {
     let mut scene = Scene::new().await;
     let is_kept = || async { scene.pannier.ask(&load::question(1)).await.is_hit().then_some(()) };
-    eventually("it is kept", is_kept).await;
+    eventually_within(PATIENCE, "it is kept", is_kept).await;
     for _ in 0..3 {
         pause(300).await;
         scene.pannier.signal("KILL");
@@ -245,7 +253,7 @@ async fn its_user_is_killed() {
         scene.load.abort();
         scene.pannier = launch(&scene.upstream, &scene.folder.path().join("cache.db")).start().await;
         let asked = scene.upstream.count("/api/chat");
-        eventually("what was kept is found", || async {
+        eventually_within(RECOVERY, "what was kept is found", || async {
             let only = load::question(1).with("Cache-Control", "only-if-cached");
             scene.pannier.ask(&only).await.is_hit().then_some(())
         })

@@ -15,11 +15,15 @@ use std::time::{Duration, Instant};
 const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// The longest that a request waits for a tier. It is 50 ms by default; on a busy machine a tier that is well may
 /// take that long.
-const TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a fault lasts at the least.
+const TIMEOUT: Duration = Duration::from_millis(250);
+/// Nobody waits longer, whatever the tiers do: a request asks them a few things.
+const LIMIT: Duration = Duration::from_secs(1);
+/// Nor for longer than this where a lease is held by one who can no longer give it back.
+const LIMIT_OF_A_LEASE: Duration = Duration::from_secs(4);
+/// From a tier's return until it is of use.
+const RECOVERY: Duration = Duration::from_secs(5);
+/// How long a fault lasts.
 const WHILE: Duration = Duration::from_secs(2);
-/// It lasts until each client has had so many answers in it.
-const ANSWERS: u64 = 10;
 
 /// A Pannier that keeps nothing in its memory, so that every request asks the tiers.
 fn forgetful(upstream: &Upstream) -> Launch {
@@ -38,35 +42,42 @@ async fn loaded(upstream: &Upstream, pannier: &Pannier, tier: &'static str) -> L
 
 async fn is_used(load: &Load) {
     load.seen();
-    eventually("the tier is of use", || async { (load.hits() > 10).then_some(()) }).await;
+    eventually_within(PATIENCE, "the tier is of use", || async { (load.hits() > 10).then_some(()) }).await;
 }
 
-/// Lets the fault last until everybody has been answered again and again: who hangs in it hangs for ever, and the house
-/// least of all may.
-async fn endures(pannier: &Pannier, load: &Load) {
-    load.seen();
+/// Asserts that the tier is of use again within the time that it has for that, and a busy machine besides.
+async fn is_back(load: &Load) {
     let began = Instant::now();
-    eventually("everybody is answered meanwhile", || async {
+    is_used(load).await;
+    let (took, seen) = (began.elapsed(), load.seen());
+    assert!(took < RECOVERY + seen.busy * 10, "of use again after {took:?}: {seen:?}");
+}
+
+/// Lets the fault last, and asserts that nobody hangs in it, the house least of all.
+async fn endures(pannier: &Pannier, load: &Load) {
+    endures_within(LIMIT, pannier, load).await;
+}
+
+async fn endures_within(limit: Duration, pannier: &Pannier, load: &Load) {
+    load.seen();
+    let (began, mut slowest) = (Instant::now(), Duration::ZERO);
+    while began.elapsed() < WHILE {
+        let asked = Instant::now();
         assert_eq!(pannier.house("/livez").await.status(), 200);
+        slowest = slowest.max(asked.elapsed());
         pause(100).await;
-        (began.elapsed() >= WHILE && load.answers() >= ANSWERS).then_some(())
-    })
-    .await;
-    nobody_waited(load);
-}
-
-/// Whoever asks waits a few times for a tier's timeout at the most, or for a lease's end.
-fn nobody_waited(load: &Load) {
+    }
     let seen = load.seen();
-    assert!(seen.slowest < PROMPTLY, "{seen:?}");
+    assert!(seen.answers > 20, "hardly anybody was answered: {seen:?}");
+    assert!(seen.waited < limit, "{seen:?}");
+    assert!(slowest < LIMIT + seen.busy, "the house took {slowest:?}: {seen:?}");
 }
 
-/// Lets `load` ask a Pannier that cannot get at its tier: all are answered, and nobody by the tier.
+/// Lets `load` ask a Pannier that cannot get at its tier: all are answered, nobody by the tier, and nobody waits.
 async fn is_never_let_in(pannier: &Pannier, load: &Load, dep: &str) {
-    let all_have_asked = || async { (load.answers() >= ANSWERS).then_some(()) };
-    eventually("everybody is answered", all_have_asked).await;
+    eventually("they are answered", || async { (load.answers() > 20).then_some(()) }).await;
     let seen = load.seen();
-    assert!(seen.hits == 0 && seen.slowest < PROMPTLY, "{seen:?}");
+    assert!(seen.hits == 0 && seen.waited < LIMIT, "{seen:?}");
     is_up(pannier, dep, false).await;
 }
 
@@ -75,7 +86,7 @@ async fn is_up(pannier: &Pannier, dep: &str, up: bool) {
         let value = pannier.metrics().await.sum("pannier_dependency_up", &[("dep", dep)]);
         (value == f64::from(u8::from(up))).then_some(())
     };
-    eventually("what is told of the tier", is_so).await;
+    eventually_within(PATIENCE, "what is told of the tier", is_so).await;
 }
 
 /// Asks of a dependency that failed, so far.
@@ -85,12 +96,6 @@ async fn errors(pannier: &Pannier, dep: &str) -> f64 {
 
 async fn lost(pannier: &Pannier) -> f64 {
     pannier.metrics().await.sum("pannier_cache_writes_lost_total", &[])
-}
-
-/// Waits until more is said to be lost than there was `before`.
-async fn loses(pannier: &Pannier, before: f64) {
-    eventually("what is not kept is counted", || async { (lost(pannier).await > before).then_some(()) })
-        .await;
 }
 
 /// That nothing was left behind, and nothing broke.

@@ -41,29 +41,25 @@ impl Scene {
 
     /// Asserts that no more is asked of a Redis that does not answer than one question a second and breaker.
     async fn endures_with_one_probe(&self) {
-        let (before, began) = (errors(&self.pannier, "redis").await, Instant::now());
+        let before = errors(&self.pannier, "redis").await;
         self.endures().await;
         let failed = errors(&self.pannier, "redis").await - before;
-        let most = BREAKERS * (BEFORE_OPEN + began.elapsed().as_secs_f64() + 1.0);
+        let most = BREAKERS * (BEFORE_OPEN + WHILE.as_secs_f64() + 1.0);
         assert!(failed > 0.0 && failed <= most, "{failed} questions failed, of at most {most}");
         is_up(&self.pannier, "redis", false).await;
-        eventually("it is left alone", || async {
-            let left_alone = [("tier", "redis"), ("result", "bypass")];
-            let metrics = self.pannier.metrics().await;
-            (metrics.sum("pannier_cache_requests_total", &left_alone) > 10.0).then_some(())
-        })
-        .await;
+        let left_alone = [("tier", "redis"), ("result", "bypass")];
+        assert!(self.pannier.metrics().await.sum("pannier_cache_requests_total", &left_alone) > 10.0);
     }
 
     /// The same, where nothing can be kept either.
     async fn endures_a_loss(&self) {
         let before = lost(&self.pannier).await;
         self.endures_with_one_probe().await;
-        loses(&self.pannier, before).await;
+        assert!(lost(&self.pannier).await > before, "what is not kept is counted");
     }
 
     async fn is_back(&self) {
-        is_used(&self.load).await;
+        is_back(&self.load).await;
         is_up(&self.pannier, "redis", true).await;
     }
 
@@ -98,7 +94,7 @@ async fn it_comes_later_than_pannier() {
     is_up(&pannier, "redis", false).await;
     assert_eq!(pannier.house("/readyz").await.status(), 200, "it is an extra");
     server.begin();
-    is_used(&load).await;
+    is_back(&load).await;
     is_up(&pannier, "redis", true).await;
     load.end().await;
     in_order(&mut pannier, &[]).await;
@@ -145,21 +141,24 @@ async fn another_takes_over() {
     let (Some(mut scene), Some(second)) = (Scene::new(&[]).await, RedisServer::start(&[])) else { return };
     let leader = scene.server.port().to_string();
     second.run::<String>(&["REPLICAOF", "127.0.0.1", &leader]);
-    eventually("it has a copy", || async { (second.run::<u64>(&["DBSIZE"]) > 5).then_some(()) }).await;
+    eventually_within(PATIENCE, "it has a copy", || async {
+        (second.run::<u64>(&["DBSIZE"]) > 5).then_some(())
+    })
+    .await;
     scene.detour.lead_to(second.port());
     scene.server.kill();
     // The name leads to what may be read and not written.
     scene.is_back().await;
     let before = lost(&scene.pannier).await;
     scene.endures().await;
-    loses(&scene.pannier, before).await;
+    assert!(lost(&scene.pannier).await > before, "what is not kept is counted");
     second.run::<String>(&["REPLICAOF", "NO", "ONE"]);
     let written = || async {
         let before = second.run::<u64>(&["DBSIZE"]);
         pause(100).await;
         (second.run::<u64>(&["DBSIZE"]) > before).then_some(())
     };
-    eventually("it is written to", written).await;
+    eventually_within(RECOVERY, "it is written to", written).await;
     scene.is_back().await;
     scene.end().await;
 }
@@ -172,7 +171,7 @@ async fn a_replica_is_left_for_its_leader() {
     let leader = second.port().to_string();
     scene.server.run::<String>(&["REPLICAOF", "127.0.0.1", &leader]);
     let is_written = || async { (second.run::<u64>(&["DBSIZE"]) > 20).then_some(()) };
-    eventually("the leader is written to", is_written).await;
+    eventually_within(RECOVERY, "the leader is written to", is_written).await;
     scene.is_back().await;
     scene.end().await;
 }
@@ -203,13 +202,14 @@ async fn it_is_full() {
     scene.server.run::<String>(&["CONFIG", "SET", "maxmemory", "1mb"]);
     let before = lost(&scene.pannier).await;
     endures(&scene.pannier, &scene.load).await;
-    loses(&scene.pannier, before).await;
+    assert!(lost(&scene.pannier).await > before, "what is not kept is counted");
     is_up(&scene.pannier, "redis", true).await;
-    is_used(&scene.load).await;
+    scene.load.seen();
+    is_back(&scene.load).await;
     scene.server.run::<String>(&["CONFIG", "SET", "maxmemory", "0"]);
     let size = || scene.server.run::<u64>(&["DBSIZE"]);
     let full = size();
-    eventually("it is written to", || async { (size() > full + 5).then_some(()) }).await;
+    eventually_within(RECOVERY, "it is written to", || async { (size() > full + 5).then_some(()) }).await;
     scene.end().await;
 }
 
@@ -233,15 +233,12 @@ async fn it_forgets_its_scripts() {
     let turns =
         || async { scene.pannier.metrics().await.sum("pannier_flight_turns_total", &[("outcome", "held")]) };
     let before = turns().await;
-    eventually("leases are taken all the same", || async {
-        for _ in 0..10 {
-            scene.server.run::<String>(&["SCRIPT", "FLUSH"]);
-            pause(100).await;
-        }
-        (turns().await > before + 10.0).then_some(())
-    })
-    .await;
-    nobody_waited(&scene.load);
+    for _ in 0..20 {
+        scene.server.run::<String>(&["SCRIPT", "FLUSH"]);
+        pause(100).await;
+    }
+    assert!(turns().await > before + 10.0, "leases are taken all the same");
+    assert!(scene.load.seen().waited < LIMIT);
     scene.end().await;
 }
 
@@ -273,7 +270,8 @@ async fn whoever_leaves_leaves_no_answer_to_others() {
     for leaver in leavers {
         leaver.await.expect("every answer was right");
     }
-    nobody_waited(&scene.load);
+    let seen = scene.load.seen();
+    assert!(seen.waited < LIMIT, "{seen:?}");
     let unopened = scene.pannier.metrics().await.sum("pannier_cache_unopened_total", &[]);
     assert_eq!(unopened, 0.0, "a reply went to another question");
     scene.detour.weather(Weather::default());
@@ -318,10 +316,11 @@ async fn one_of_two_loses_it() {
     let other = launch(&scene.upstream, &scene.server.url()).start().await;
     let others = loaded(&scene.upstream, &other, "redis").await;
     scene.detour.swallow(true);
-    endures(&other, &others).await;
-    is_used(&others).await;
+    endures_within(LIMIT_OF_A_LEASE, &other, &others).await;
+    is_back(&others).await;
     is_up(&other, "redis", true).await;
-    nobody_waited(&scene.load);
+    let seen = scene.load.seen();
+    assert!(seen.waited < LIMIT_OF_A_LEASE, "{seen:?}");
     scene.detour.swallow(false);
     scene.is_back().await;
     others.end().await;
@@ -340,7 +339,7 @@ async fn what_lies_below_answers_meanwhile() {
     load.end().await;
     let load = loaded(&upstream, &pannier, "database").await;
     server.resume();
-    eventually("Redis is of use again", || async {
+    eventually_within(RECOVERY, "Redis is of use again", || async {
         let reply = pannier.ask(&load::question(1)).await;
         (reply.cache().contains("detail=redis")).then_some(())
     })

@@ -135,7 +135,7 @@ async fn ask_all(pannier: &Pannier, tier: &str) -> usize {
 
 /// Asks until the tier has all.
 async fn fill(pannier: &Pannier, tier: &str) {
-    eventually("the tier has all", || async {
+    eventually_within(PATIENCE, "the tier has all", || async {
         (ask_all(pannier, tier).await == NUMBERS.count()).then_some(())
     })
     .await;
@@ -246,7 +246,7 @@ async fn a_team_finds_what_is_its_own_in_every_tier() {
                     let only = by("sk-carol", &route).with("Cache-Control", "only-if-cached");
                     pannier.ask(&only).await.is_hit().then_some(())
                 };
-                eventually("what a colleague was told is found", is_hit).await;
+                eventually_within(PATIENCE, "what a colleague was told is found", is_hit).await;
                 let asked = upstream.count(route.path);
                 let reply = pannier.ask(&by("sk-bob", &route)).await.fine();
                 assert_eq!(reply.is_hit(), strangers_find, "{} in {}", route.path, ground.tier());
@@ -271,7 +271,7 @@ async fn what_is_moved_into_another_scope_is_a_miss() {
             load::is_right(1, &pannier.ask(ask).await);
         }
         let both = || async { (ground.read().await.len() == 2).then_some(()) };
-        eventually("both are kept", both).await;
+        eventually_within(PATIENCE, "both are kept", both).await;
         let kept = ground.read().await;
         let crosswise = kept.keys().cloned().zip(kept.values().rev().cloned()).collect();
         ground.write(&crosswise).await;
@@ -301,13 +301,13 @@ async fn a_key_that_is_taken_away_finds_nothing() {
             let (pannier, only) = (&pannier, &only);
             move || async move { (pannier.ask(only).await.is_hit() == wanted).then_some(()) }
         };
-        eventually("it is kept", hit(true)).await;
+        eventually_within(PATIENCE, "it is kept", hit(true)).await;
         pannier.configure(&settings("key = \"sk-another\""));
         pannier.signal("HUP");
-        eventually("it is nobody's", hit(false)).await;
+        eventually_within(PATIENCE, "it is nobody's", hit(false)).await;
         pannier.configure(&settings("key = \"sk-ann\""));
         pannier.signal("HUP");
-        eventually("it is ann's again", hit(true)).await;
+        eventually_within(PATIENCE, "it is ann's again", hit(true)).await;
     }
 }
 
