@@ -91,7 +91,7 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     tokio::spawn(async move { warmer.run(stop).await });
     let (stock, stop) = (house.way.stock.clone(), stopped.clone());
     tokio::spawn(async move { stock.follow(stop).await });
-    // What is not kept needs no looking after, and no database for it.
+    // Without a ledger no database is opened for its sake: books from before stay as they are.
     if house.books.ledger.is_some() {
         let (retention, stop) = (house.told.retention.clone(), stopped.clone());
         tokio::spawn(async move { retention.run(stop).await });

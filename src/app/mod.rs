@@ -26,7 +26,8 @@ const BACKLOG: u32 = 4096;
 /// Descriptors that are not for clients and their trips upstream.
 const SPARE_DESCRIPTORS: usize = 64;
 
-/// Keys and prices of the database have this long to be read before the first client is let in.
+/// Keys and prices of the database have this long to be read, and the books' currency to be written down in a new one,
+/// before the first client is let in.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// A port that could not be had: exit code 3.

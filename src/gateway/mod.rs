@@ -27,6 +27,7 @@ mod policy;
 mod recall;
 mod rendition;
 mod reply;
+mod request;
 mod respond;
 mod shown;
 mod sight;
@@ -50,26 +51,27 @@ pub use pace::{Pace, ReplayConfig};
 pub use policy::Policy;
 pub use recall::{Alias, Recalled};
 pub use rendition::Fresh;
+pub use request::Request;
 pub use respond::{Body, Reply};
 pub use touch::Touches;
 pub use warmer::Warmer;
 
 use crate::cache::{Directives, Memory, Stock, Tiers, Turns, Vectors};
-use crate::dialect::encoding::{self, Opened};
-use crate::dialect::{self, Form};
-use crate::domain::{Call, CallFacts, Consumer, Error, Record, RequestId, Route};
+use crate::dialect::{
+    self,
+    encoding::{self, Opened},
+};
+use crate::domain::{Call, CallFacts, Consumer, Error, Record};
 use crate::flight::Flights;
 use crate::metering::Ledger;
 use crate::telemetry::{Metrics, Sinks};
-use crate::upstream::{Client, Fleet, Inventory, Origins, UpstreamCall, outgoing};
+use crate::upstream::{Client, Fleet, Inventory, Origins};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use fetch::Fetched;
-use http::HeaderMap;
 use order::Order;
 use recall::{Recall, Stamp};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use target::{path, query};
 use tokio::sync::Semaphore;
@@ -109,27 +111,6 @@ pub struct Way {
     pub sinks: Sinks,
     /// The books, where any are kept.
     pub ledger: Option<Arc<Ledger>>,
-}
-
-/// A request for an answer, its body read to the end.
-pub struct Request<'a> {
-    pub id: RequestId,
-    pub started: Instant,
-    pub form: Form,
-    pub route: Route,
-    /// Path and query as they came.
-    pub target: Bytes,
-    /// As they came.
-    pub headers: &'a HeaderMap,
-    pub consumer: Arc<Consumer>,
-    /// The presented key is Pannier's own: it stays here.
-    pub own_key: bool,
-    /// `Origin`, when it is not Pannier itself.
-    pub origin: Option<http::HeaderValue>,
-    pub content_encoding: Option<String>,
-    pub body: Bytes,
-    /// A trip has begun for it, which it pays for.
-    pub began_trip: AtomicBool,
 }
 
 impl Gateway {
@@ -216,6 +197,9 @@ impl Gateway {
         policy: &Policy,
         now: Instant,
     ) -> Option<Recalled> {
+        if self.way.ledger.as_ref().is_some_and(|ledger| !ledger.accepts()) {
+            return None;
+        }
         let by_key = policy.cache.tells_keys_apart();
         let stamp = Stamp { epoch: self.way.inventory.epoch(now)?, generation: policy.generation, by_key };
         let recalled = self.recall.find(&self.way, consumer, path, body, stamp, now)?;
@@ -231,17 +215,5 @@ impl Gateway {
     /// A request that may have changed the models has ended.
     pub fn models_may_have_changed(&self) {
         self.way.inventory.invalidate();
-    }
-}
-
-impl Request<'_> {
-    /// `call` as it goes upstream.
-    fn upstream_call(&self, call: &Call) -> UpstreamCall {
-        UpstreamCall {
-            method: http::Method::POST,
-            target: self.target.clone(),
-            headers: outgoing(self.headers, self.own_key),
-            body: call.body.clone(),
-        }
     }
 }

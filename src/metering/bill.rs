@@ -120,8 +120,8 @@ impl Prices {
     }
 
     /// Whether a request for `model` is to be refused because nobody knows what it costs.
-    pub fn refuses(&self, model: &str, at: SystemTime) -> bool {
-        self.unknown == Unknown::Reject && self.find(model, at).is_none()
+    pub fn refuses(&self, model: &str, now: impl FnOnce() -> SystemTime) -> bool {
+        self.unknown == Unknown::Reject && self.find(model, now()).is_none()
     }
 }
 
@@ -246,9 +246,9 @@ mod tests {
 
     #[test]
     fn a_model_without_a_price_may_be_refused() {
-        assert!(prices(Unknown::Reject, "0").refuses("other", AT));
-        assert!(!prices(Unknown::Reject, "0").refuses("m", AT));
-        assert!(!prices(Unknown::Unpriced, "0").refuses("other", AT));
+        assert!(prices(Unknown::Reject, "0").refuses("other", || AT));
+        assert!(!prices(Unknown::Reject, "0").refuses("m", || AT));
+        assert!(!prices(Unknown::Unpriced, "0").refuses("other", || AT));
     }
 
     #[test]

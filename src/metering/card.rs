@@ -125,12 +125,15 @@ impl RateCard {
     /// `BadRequest` for what cannot be, with its place among them; `Overloaded` while the database is away.
     pub async fn set(&self, entries: &[PriceEntry], instead: bool) -> Result<(), Error> {
         let rows = self.rows(entries)?;
-        self.asked(CHANGE, self.stored_version()).await?;
-        match self.asked(CHANGE, self.table.set(&rows, instead)).await? {
+        let setting = async {
+            self.stored_version().await?;
+            self.table.set(&rows, instead).await
+        };
+        match asked(setting).await? {
             Change::Done => {}
             Change::TooMany => return Err(bad(format!("no more than {MOST} prices are kept"))),
         }
-        let _ = self.asked(CHANGE, self.refresh()).await;
+        let _ = asked(self.refresh()).await;
         Ok(())
     }
 
@@ -140,11 +143,11 @@ impl RateCard {
     /// `NotFound` where there is none, `Overloaded` while the database is away.
     pub async fn remove(&self, model: &str, since: Option<u64>) -> Result<u64, Error> {
         let since = since.map(|since| i64::try_from(since).unwrap_or(i64::MAX));
-        let gone = self.asked(CHANGE, self.table.remove(model, since)).await?;
+        let gone = asked(self.table.remove(model, since)).await?;
         if gone == 0 {
             return Err(Error::new(Kind::NotFound, "the database has no such price"));
         }
-        let _ = self.asked(CHANGE, self.refresh()).await;
+        let _ = asked(self.refresh()).await;
         Ok(gone)
     }
 
@@ -211,15 +214,11 @@ impl RateCard {
     fn sources(&self) -> MutexGuard<'_, Sources> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// What the database says, if it does so in time.
-    async fn asked<T>(
-        &self,
-        patience: Duration,
-        asking: impl Future<Output = Result<T, store::Error>>,
-    ) -> Result<T, Error> {
-        store::in_time("prices", patience, asking).await
-    }
+/// What the database says of a change, if it does so in time.
+async fn asked<T>(asking: impl Future<Output = Result<T, store::Error>>) -> Result<T, Error> {
+    store::in_time("prices", CHANGE, asking).await
 }
 
 fn bad(why: impl Into<String>) -> Error {

@@ -46,7 +46,7 @@ impl Ledger {
             return Err(error.retry_after(Duration::from_secs(5)));
         }
         let model = facts.unlisted.as_ref().unwrap_or(&facts.model);
-        if self.prices.load().refuses(model, SystemTime::now()) {
+        if self.prices.load().refuses(model, SystemTime::now) {
             return Err(Error::new(Kind::Forbidden, "this model has no price"));
         }
         Ok(())

@@ -252,6 +252,8 @@ impl Spool {
             // Made without holding up whoever may need it now.
             if let Ok(made) = self.make_next() {
                 let spare = self.files().next.replace(made);
+                // Somebody may have found no room while it was being made.
+                self.is_full.store(false, Ordering::Relaxed);
                 spare.iter().for_each(|spare| drop(std::fs::remove_file(&spare.path)));
             }
         }
