@@ -10,8 +10,10 @@ use crate::store::{self, Shared, Store};
 use crate::telemetry::Metrics;
 use arc_swap::ArcSwap;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::time::timeout;
 
 /// Whoever is asked about the books.
 pub struct Reports {
@@ -115,8 +117,9 @@ impl Reports {
     ) -> Result<Vec<RowLine>, Error> {
         let Stay { from, until } = stay;
         let errand = if after.is_none() { Errand::Begin } else { Errand::GoOn };
-        let page = |store: Arc<Store>| async move {
-            ledger::page(&store, (from, until), after.as_ref(), filter, most).await
+        let filter = filter.clone();
+        let page = move |store: Arc<Store>| async move {
+            ledger::page(&store, (from, until), after.as_ref(), &filter, most).await
         };
         self.ask(errand, page).await
     }
@@ -127,7 +130,7 @@ impl Reports {
     /// `Overloaded` while the database is away.
     pub async fn performance(&self, threshold: Duration) -> Result<Performance, Error> {
         let micros = i64::try_from(threshold.as_micros()).unwrap_or(i64::MAX);
-        self.ask(Errand::Begin, |store| async move { ledger::performance(&store, micros).await }).await
+        self.ask(Errand::Begin, move |store| async move { ledger::performance(&store, micros).await }).await
     }
 
     /// How many rows there are.
@@ -153,32 +156,47 @@ impl Reports {
     /// # Errors
     /// `NotFound` for what is not in the books, or is another's; `Overloaded` while the database is away.
     pub async fn rate(&self, id: RequestId, owner: Option<&str>, rating: i64) -> Result<(), Error> {
-        let rated = self.answer(|store| async move { ledger::rate(&store, &id.0, owner, rating).await });
+        let rate = |store: Arc<Store>| async move { ledger::rate(&store, &id.0, owner, rating).await };
+        let rated = store::in_time("books", PATIENCE, answer(&self.database, rate));
         match rated.await? {
             true => Ok(()),
             false => Err(Error::new(Kind::NotFound, "there is no such request of yours in the books")),
         }
     }
 
-    /// What the database says to one question of a report.
-    async fn ask<T, F>(&self, errand: Errand, asking: impl FnOnce(Arc<Store>) -> F) -> Result<T, Error>
+    /// What the database says to one question of a report. Whoever asks may leave before: a file that was asked
+    /// reads on all the same, and only then is the turn over.
+    async fn ask<T, F>(
+        &self,
+        errand: Errand,
+        asking: impl FnOnce(Arc<Store>) -> F + Send + 'static,
+    ) -> Result<T, Error>
     where
-        F: Future<Output = Result<T, store::Error>>,
+        F: Future<Output = Result<T, store::Error>> + Send + 'static,
+        T: Send + 'static,
     {
-        let _turn = self.turns.take(errand).await.inspect_err(|_| self.metrics.report_refused())?;
-        self.answer(asking).await
+        let turn = self.turns.take(errand).await.inspect_err(|_| self.metrics.report_refused())?;
+        let database = self.database.clone();
+        let question = tokio::spawn(async move {
+            let _turn = turn;
+            answer(&database, asking).await
+        });
+        store::in_time("books", PATIENCE, async { question.await.map_err(io::Error::from)? }).await
     }
+}
 
-    async fn answer<T, F>(&self, asking: impl FnOnce(Arc<Store>) -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, store::Error>>,
-    {
-        let answer = async {
-            let store = self.database.store().await?;
-            asking(store.clone()).await.inspect_err(|error| self.database.heed(&store, error))
-        };
-        store::in_time("books", PATIENCE, answer).await
-    }
+/// What the database says. A server may say nothing for ever, and is given up; a file comes to an end.
+async fn answer<T, F>(database: &Shared, asking: impl FnOnce(Arc<Store>) -> F) -> Result<T, store::Error>
+where
+    F: Future<Output = Result<T, store::Error>>,
+{
+    let store = database.store().await?;
+    let answer = asking(store.clone());
+    let answer = match store.is_postgres() {
+        true => timeout(PATIENCE, answer).await.map_err(io::Error::from)?,
+        false => answer.await,
+    };
+    answer.inspect_err(|error| database.heed(&store, error))
 }
 
 impl Lines<'_> {
@@ -188,9 +206,10 @@ impl Lines<'_> {
     /// `Overloaded` while the database is away, or where sums have gone meanwhile that belong to them.
     pub async fn next(&mut self) -> Result<Option<Vec<Line>>, Error> {
         while let Some(stretch) = self.told.stretches.get(self.stretch) {
-            let (Question { by, filter, .. }, after) = (&self.told.question, self.after.as_ref());
-            let lines = |store: Arc<Store>| async move {
-                ledger::lines(&store, stretch, by, filter, after, LINES).await
+            let (Question { by, filter, .. }, after) = (self.told.question.clone(), self.after.clone());
+            let stretch = stretch.clone();
+            let lines = move |store: Arc<Store>| async move {
+                ledger::lines(&store, &stretch, &by, &filter, after.as_ref(), LINES).await
             };
             let lines = self.reports.ask(Errand::GoOn, lines).await?;
             self.after = lines.last().filter(|_| lines.len() == LINES).cloned();
@@ -225,4 +244,57 @@ pub fn total<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Sums {
 
 pub fn add(all: &mut Sums, one: &Sums) {
     all.iter_mut().zip(one).for_each(|(all, one)| *all = all.saturating_add(*one));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytics::AT_ONCE;
+    use crate::store::{Damaged, Options, Place, Start};
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use tokio::sync::Semaphore;
+
+    fn reports(folder: &std::path::Path) -> Reports {
+        let options = Options {
+            readers: AT_ONCE,
+            patience: Duration::from_secs(10),
+            durable: false,
+            largest_file: None,
+            start: Start::AsItIs,
+            damaged: Damaged::Refuse,
+        };
+        let place = Place::File(folder.join("books.db"));
+        let database = Arc::new(Shared::new(place, options, vec![ledger::migrations()]));
+        let (zone, currency) = (Zone::named("UTC").unwrap(), "USD".into());
+        let terms = Terms { zone, currency, key_metrics: KeyMetrics::Admin };
+        Reports::new(database, terms, Arc::new(Metrics::new()))
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_over_when_the_database_is_done_whoever_has_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let reports = reports(folder.path());
+        let (begun, done) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        for _ in 0..AT_ONCE {
+            let (told, wait) = (begun.clone(), done.clone());
+            let question = move |_| async move {
+                told.add_permits(1);
+                wait.acquire().await.unwrap().forget();
+                Ok(())
+            };
+            let mut asked = Box::pin(reports.ask(Errand::Begin, question));
+            tokio::select! {
+                _ = &mut asked => panic!("nobody has answered"),
+                begun = begun.acquire() => begun.unwrap().forget(),
+            }
+        }
+        let mut next = pin!(reports.rows());
+        assert!(next.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(reports.waiting(), 1, "those who asked have left, and their questions are asked yet");
+        done.add_permits(1);
+        assert_eq!(next.await.unwrap(), 0);
+        done.add_permits(1);
+        reports.database.close().await;
+    }
 }

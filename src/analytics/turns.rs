@@ -2,14 +2,15 @@
 //! number of reports.
 
 use crate::domain::{Error, Kind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Whose turn it is to ask the database.
 pub struct Turns {
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
@@ -36,15 +37,15 @@ const SOON: Duration = Duration::from_secs(2);
 
 impl Turns {
     pub fn new() -> Self {
-        Turns { turns: Semaphore::new(AT_ONCE as usize), waiting: AtomicUsize::new(0) }
+        Turns { turns: Arc::new(Semaphore::new(AT_ONCE as usize)), waiting: AtomicUsize::new(0) }
     }
 
     /// Waits for a turn; it is over when what comes of it is dropped.
     ///
     /// # Errors
     /// `Overloaded` where too many wait already, or it takes too long.
-    pub async fn take(&self, errand: Errand) -> Result<SemaphorePermit<'_>, Error> {
-        if let Ok(turn) = self.turns.try_acquire() {
+    pub async fn take(&self, errand: Errand) -> Result<OwnedSemaphorePermit, Error> {
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
             return Ok(turn);
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +53,7 @@ impl Turns {
         if errand == Errand::Begin && before >= MOST {
             return Err(crowded());
         }
-        match timeout(PATIENCE, self.turns.acquire()).await {
+        match timeout(PATIENCE, self.turns.clone().acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(crowded()),
         }
