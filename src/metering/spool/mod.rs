@@ -43,6 +43,8 @@ pub struct Spool {
     /// None until there is a place for it.
     current: ArcSwapOption<Turn>,
     files: Mutex<Files>,
+    /// Held by whoever makes a file: the room that others do not find may have been taken for the one they want.
+    making: Mutex<()>,
     rooms: Rooms,
     /// When the disk has last refused a file.
     refused: Mutex<Option<Instant>>,
@@ -113,6 +115,7 @@ impl Spool {
             sync,
             current: ArcSwapOption::empty(),
             files: Mutex::default(),
+            making: Mutex::default(),
             rooms: Rooms::new(bounds.most),
             refused: Mutex::default(),
             lost: AtomicU64::new(0),
@@ -191,20 +194,32 @@ impl Spool {
         put.is_ok()
     }
 
-    /// Begins the next file when `full` is still the current one; 0 for none.
+    /// Sees to it that `full`, or 0 for none, is not the current file any more. Where the next is not ready, waits
+    /// until it is made, here or by whoever is at it.
     fn turn_over(&self, full: u64) -> io::Result<()> {
+        if self.begin_next(full) {
+            return Ok(());
+        }
+        let _making = self.making();
+        if !self.begin_next(full) {
+            let made = self.make_next()?;
+            self.files().next = Some(made);
+            self.begin_next(full);
+        }
+        Ok(())
+    }
+
+    /// Whether another than `full` is the current file now; the next becomes that, where there is one.
+    fn begin_next(&self, full: u64) -> bool {
         let mut files = self.files();
         let current = self.current.load_full();
         if current.as_ref().map_or(0, |turn| turn.number) != full {
-            return Ok(());
+            return true;
         }
-        let next = match files.next.take() {
-            Some(next) => next,
-            None => self.make_next()?,
-        };
+        let Some(next) = files.next.take() else { return false };
         files.past.extend(current.inspect(|turn| turn.segment.close()));
         self.current.store(Some(Arc::new(Turn::new(next))));
-        Ok(())
+        true
     }
 
     fn make_next(&self) -> io::Result<Segment> {
@@ -248,13 +263,12 @@ impl Spool {
         };
         past.iter().chain([&current]).for_each(|turn| self.heed(turn.segment.sync()));
         let is_late = current.segment.len() > self.bounds.segment / 2 || self.is_full();
-        if is_late && self.files().next.is_none() {
-            // Made without holding up whoever may need it now.
-            if let Ok(made) = self.make_next() {
-                let spare = self.files().next.replace(made);
-                // Somebody may have found no room while it was being made.
-                self.is_full.store(false, Ordering::Relaxed);
-                spare.iter().for_each(|spare| drop(std::fs::remove_file(&spare.path)));
+        if is_late {
+            // Nobody else is held up by this, but for those who find the current file full meanwhile.
+            let _making = self.making();
+            let is_missing = self.files().next.is_none();
+            if is_missing && let Ok(made) = self.make_next() {
+                self.files().next = Some(made);
             }
         }
     }
@@ -349,6 +363,10 @@ impl Spool {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => segment::sync_folder(reel.path()),
         }
+    }
+
+    fn making(&self) -> MutexGuard<'_, ()> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {

@@ -275,6 +275,26 @@ fn what_is_full_says_so_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn who_finds_the_last_room_taken_for_the_next_file_waits_for_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), 1 << 16, 2 << 16);
+    let making = spool.making();
+    let next = spool.make_next().unwrap();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| (0..2_000).for_each(|_| write(&spool)));
+        while spool.current.load().as_ref().unwrap().segment.len() < (1 << 16) - 256 {
+            std::thread::yield_now();
+        }
+        // Long enough for whoever would not wait.
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!writing.is_finished());
+        spool.files().next = Some(next);
+        drop(making);
+    });
+    assert_eq!((spool.lost(), spool.is_full(), spool.held()), (0, false, 2 << 16));
+}
+
+#[test]
 fn what_is_left_behind_is_adopted_once_its_process_is_dead() {
     let folder = tempfile::tempdir().unwrap();
     let (dead, living) = (spool(folder.path(), 1 << 16, 1 << 20), spool(folder.path(), 1 << 16, 1 << 20));
