@@ -36,6 +36,7 @@ pub struct State {
     behind: AtomicBool,
     troubled: AtomicU64,
     aside: AtomicU64,
+    crowded: AtomicBool,
 }
 
 /// What is being read.
@@ -55,6 +56,8 @@ enum Trouble {
     Late,
     #[error("what the database refuses cannot be put aside: {0}")]
     Aside(io::Error),
+    #[error("the database refuses more than the {MOST_ASIDE} entries that are put aside already")]
+    Crowded,
 }
 
 /// How often there is a look for what has come.
@@ -65,6 +68,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const LATE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// Entries that are read before others on this thread have their turn.
 const AT_ONCE: usize = 256;
+/// Entries that are put aside before the rest waits in the spool: where so many are refused it is not for theirs.
+const MOST_ASIDE: u64 = 1_000;
 /// How long the last of it may take when Pannier ends; what is left is taken over at the next start.
 const LAST: Duration = Duration::from_secs(3);
 
@@ -95,7 +100,9 @@ impl Drain {
                 Err(trouble) => {
                     self.stumble(&mut hand, &trouble);
                     let pause = wait;
-                    wait = (wait * 2).min(RETRY.1);
+                    if !trouble.is_refusal() {
+                        wait = (wait * 2).min(RETRY.1);
+                    }
                     pause
                 }
             };
@@ -210,6 +217,14 @@ impl Drain {
         store: &Store,
         error: &Error,
     ) -> Result<(), Trouble> {
+        if self.state.aside() >= MOST_ASIDE {
+            if !self.state.crowded.swap(true, Ordering::Relaxed) {
+                tracing::error!(entries = MOST_ASIDE, %error,
+                    "the database refuses more and more of the ledger: no more of it is put aside, and all waits");
+            }
+            return Err(Trouble::Crowded);
+        }
+        self.state.crowded.store(false, Ordering::Relaxed);
         let path = tokio::task::block_in_place(|| reading.put_aside(stretch)).map_err(Trouble::Aside)?;
         let (spool, from, to) = (*reading.reel.name(), reading.written as i64, stretch.end as i64);
         let nothing = ledger::Batch { spool, from, to, ..ledger::Batch::default() };
@@ -261,6 +276,13 @@ fn show(keyed: &Keyed, batch: &ledger::Batch) {
             saved_cost: sum(Figure::SavedCost),
         };
         keyed.add(key, used);
+    }
+}
+
+impl Trouble {
+    /// The database has answered at once, and refuses what it was given.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Trouble::Database(error) if error.trouble == store::Trouble::Refused)
     }
 }
 
@@ -428,32 +450,17 @@ mod tests {
         let database = database(&folder.path().join("books.db"));
         let place = folder.path().join("spool");
         let spool = spool(&place);
-        let script = async |text: &'static str| {
-            let store = database.store().await.unwrap();
-            let mut work = store.write().await.unwrap();
-            work.script(text).await.unwrap();
-            work.done().await.unwrap();
-        };
-        script(
-            "CREATE TRIGGER refuse BEFORE INSERT ON ledger_row WHEN NEW.prompt = 13 \
-             BEGIN SELECT RAISE(ABORT, 'nobody asks 13'); END",
-        )
-        .await;
+        script(&database, REFUSE_13).await;
         for prompt in [1, 1, 13, 1, 1, 1, 13, 1] {
             hit(&spool, prompt);
         }
         let drain = drain(&spool, &database);
         let mut hand = Hand::new(100);
-        let mut tries = 0;
-        while let Err(trouble) = drain.pass(&mut hand).await {
-            tries += 1;
-            drain.stumble(&mut hand, &trouble);
-            assert!(tries < 9, "{trouble}");
-        }
+        pass_in_the_end(&drain, &mut hand).await;
         assert_eq!(hits(&database).await, [6, 6]);
         assert_eq!(drain.state().aside(), 2);
 
-        script("DROP TRIGGER refuse").await;
+        script(&database, "DROP TRIGGER refuse").await;
         for file in std::fs::read_dir(&place).unwrap() {
             let path = file.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "refused") {
@@ -464,6 +471,70 @@ mod tests {
         drain.pass(&mut hand).await.unwrap();
         assert_eq!(hits(&database).await, [8, 32], "with all that they said");
         assert_eq!((drain.state().aside(), std::fs::read_dir(&place).unwrap().count()), (0, 1));
+        database.close().await;
+    }
+    const REFUSE_13: &str = "CREATE TRIGGER refuse BEFORE INSERT ON ledger_row WHEN NEW.prompt = 13 \
+                             BEGIN SELECT RAISE(ABORT, 'nobody asks 13'); END";
+
+    async fn script(database: &Shared, text: &str) {
+        let store = database.store().await.unwrap();
+        let mut work = store.write().await.unwrap();
+        work.script(text).await.unwrap();
+        work.done().await.unwrap();
+    }
+
+    /// How often that had to be waited for.
+    async fn pass_in_the_end(drain: &Drain, hand: &mut Hand) -> u32 {
+        let mut waits = 0;
+        while let Err(trouble) = drain.pass(hand).await {
+            waits += 1;
+            drain.stumble(hand, &trouble);
+            assert!(trouble.is_refusal() && waits < 9, "{trouble}");
+        }
+        waits
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_many_that_the_database_refuses_only_the_first_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(&folder.path().join("books.db"));
+        let spool = spool(&folder.path().join("spool"));
+        script(&database, REFUSE_13).await;
+        for prompt in [1; 40].into_iter().chain([13; 12]).chain([13, 1, 1].repeat(6)).chain([1; 40]) {
+            hit(&spool, prompt);
+        }
+        let drain = drain(&spool, &database);
+        assert_eq!(pass_in_the_end(&drain, &mut Hand::new(1_000)).await, 2);
+        assert_eq!((hits(&database).await, drain.state().aside()), ([92, 92], 18));
+        database.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_very_much_is_refused_the_rest_waits_in_the_spool() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(&folder.path().join("books.db"));
+        let place = folder.path().join("spool");
+        let spool = spool(&place);
+        script(&database, REFUSE_13).await;
+        for number in 1..MOST_ASIDE {
+            std::fs::write(place.join(format!("{number}.refused")), "").unwrap();
+        }
+        [1, 13, 13, 1].into_iter().for_each(|prompt| hit(&spool, prompt));
+        let (drain, mut hand) = (drain(&spool, &database), Hand::new(100));
+        for _ in 0..2 {
+            let trouble = drain.pass(&mut hand).await.unwrap_err();
+            assert!(trouble.is_refusal());
+        }
+        for _ in 0..2 {
+            let trouble = drain.pass(&mut hand).await.unwrap_err();
+            assert!(matches!(trouble, Trouble::Crowded), "{trouble}");
+            assert_eq!((hits(&database).await, drain.state().aside()), ([1, 1], MOST_ASIDE));
+        }
+        // Somebody has looked at some of them.
+        std::fs::remove_file(place.join("1.refused")).unwrap();
+        hand.pile.look_soon();
+        drain.pass(&mut hand).await.unwrap();
+        assert_eq!((hits(&database).await, drain.state().aside()), ([2, 2], MOST_ASIDE));
         database.close().await;
     }
 }

@@ -19,10 +19,10 @@ pub(super) struct Reading {
 /// The database refuses something: how that is narrowed down to the one entry.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
-    /// How often it has, since all was well.
+    /// How often it has, in this file. Once that was often enough nothing of the file is waited for any more.
     times: u32,
-    /// Before this place stands what it refuses.
-    before: Option<u64>,
+    /// So many entries are tried at once, until all goes well again.
+    most: Option<usize>,
 }
 
 /// What there is to be taken over.
@@ -53,7 +53,7 @@ pub(super) enum Verdict {
     Guilty,
 }
 
-/// A batch that is refused for so many times is looked into.
+/// What is refused for so many times is looked into.
 const TRIES: u32 = 3;
 
 impl Reading {
@@ -79,9 +79,7 @@ impl Reading {
     /// All up to `place` has come into the database now.
     pub fn pass(&mut self, place: u64) {
         (self.place, self.written) = (Some(place), place);
-        if self.doubt.before.is_none_or(|before| before <= place) {
-            self.doubt = Doubt::default();
-        }
+        self.doubt.trust();
     }
 
     /// All up to `place` is in the database: learns what the numbers mean that stand there.
@@ -110,20 +108,24 @@ impl Reading {
 }
 
 impl Doubt {
-    /// Leaves so much of `stretch` as is to be tried at once: half of what holds what is refused.
-    fn narrow(&self, stretch: &mut Stretch) {
-        if let Some(before) = self.before {
-            stretch.cut((stretch.until(before) / 2).max(1));
-        }
+    /// Leaves so much of `stretch` as is to be tried at once.
+    fn narrow(&mut self, stretch: &mut Stretch) {
+        self.most = self.most.filter(|most| *most < stretch.len());
+        self.most.iter().for_each(|most| stretch.cut(*most));
+    }
+
+    /// What was tried is behind: twice as much is tried next.
+    fn trust(&mut self) {
+        self.most = self.most.map(|most| most.saturating_mul(2));
     }
 
     /// `stretch` was refused.
     pub fn judge(&mut self, stretch: &Stretch) -> Verdict {
-        self.times += 1;
+        self.times = self.times.saturating_add(1);
         if self.times < TRIES {
             return Verdict::Wait;
         }
-        self.before = Some(stretch.end);
+        self.most = Some((stretch.len() / 2).max(1));
         if stretch.len() > 1 { Verdict::Narrow } else { Verdict::Guilty }
     }
 }

@@ -34,19 +34,11 @@ impl Stretch {
         self.bodies.len()
     }
 
-    /// How many entries end at `place` or before it.
-    pub fn until(&self, place: u64) -> usize {
-        self.bodies.partition_point(|body| self.end_of(body) <= place)
-    }
-
     /// Leaves the first `entries` of it.
     pub fn cut(&mut self, entries: usize) {
         self.bodies.truncate(entries);
-        self.end = self.bodies.last().map_or(self.from, |last| self.end_of(last));
-    }
-
-    fn end_of(&self, body: &std::ops::Range<usize>) -> u64 {
-        self.from + body.start as u64 - 8 + room(body.len())
+        let end = |last: &std::ops::Range<usize>| self.from + last.start as u64 - 8 + room(last.len());
+        self.end = self.bodies.last().map_or(self.from, end);
     }
 
     pub fn is_empty(&self) -> bool {
