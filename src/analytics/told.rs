@@ -4,12 +4,12 @@ use super::columns::Column;
 use super::csv;
 use super::reports::{Question, Reports, add};
 use super::table::{Columns, Lean, plain};
-use super::tellable::Tellable;
+use super::tellable::{Span, Tellable};
 use super::time::Stay;
 use crate::domain::Error;
 use crate::store::ledger::{Figure, Line, Sums};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write;
 use tokio::sync::mpsc;
 
@@ -159,8 +159,7 @@ impl<'a> Telling<'a> {
                 let by: Vec<_> = self.names().collect();
                 let Stay { from, until } = self.question.stay;
                 let asked = self.asked.map_or_else(String::new, |asked| {
-                    let (from, until) = (Stay::show(asked.from), Stay::show(asked.until));
-                    format!("\"asked\":{},", json!({ "from": from, "until": until }))
+                    format!("\"asked\":{},", serde_json::to_string(&Span::of(asked)).unwrap_or_default())
                 });
                 format!(
                     "{{\"from\":{},\"until\":{},{asked}\"time_zone\":{},\"currency\":{},\"by\":{},\"lines\":[",

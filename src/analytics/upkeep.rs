@@ -228,6 +228,8 @@ async fn remove_surplus(store: &Store, most: i64, count: i64, tally: &mut Tally)
         *tally = Tally::default();
         return Ok(());
     }
+    // A file is this process's alone: what was counted is there. To pass over what goes, a stride at a time, is far less
+    // to read than to pass over all that stays.
     let mut surplus = count - most;
     while surplus > 0 {
         let going = surplus.min(STRIDE);

@@ -10,6 +10,7 @@ mod error;
 pub mod hex;
 mod hidden;
 mod money;
+mod numbered;
 mod reason;
 mod record;
 mod rights;

@@ -1,5 +1,6 @@
 //! What happened to one request, and to one trip upstream.
 
+use super::numbered::numbered;
 use super::{Call, Consumer, FinishReason, Kind, Observed, Operation, Reason};
 use std::fmt;
 use std::sync::Arc;
@@ -59,16 +60,18 @@ pub struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum CacheOutcome {
     /// The memory had it.
-    Hit,
+    Hit = 1,
     /// A tier behind the memory had it.
-    HitBelow,
-    Miss,
+    HitBelow = 2,
+    Miss = 3,
     /// Joined another request's trip.
-    Joined,
+    Joined = 4,
     /// The cache was not asked.
     #[default]
-    Bypass,
+    Bypass = 5,
 }
+
+numbered!(CacheOutcome);
 
 impl CacheOutcome {
     pub const ALL: [CacheOutcome; 5] = [
@@ -78,22 +81,6 @@ impl CacheOutcome {
         CacheOutcome::Joined,
         CacheOutcome::Bypass,
     ];
-
-    /// As it stands in spool and rows; a number once given is never given again.
-    pub fn number(self) -> u8 {
-        match self {
-            CacheOutcome::Hit => 1,
-            CacheOutcome::HitBelow => 2,
-            CacheOutcome::Miss => 3,
-            CacheOutcome::Joined => 4,
-            CacheOutcome::Bypass => 5,
-        }
-    }
-
-    /// The one of this number.
-    pub fn numbered(number: i64) -> Option<Self> {
-        CacheOutcome::ALL.into_iter().find(|outcome| i64::from(outcome.number()) == number)
-    }
 
     /// Something that was kept has answered.
     pub fn is_hit(self) -> bool {
@@ -129,27 +116,15 @@ pub enum Ending {
 /// The same without why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ended {
-    Complete,
-    Refused,
-    Broken,
+    Complete = 1,
+    Refused = 2,
+    Broken = 3,
 }
+
+numbered!(Ended);
 
 impl Ended {
     pub const ALL: [Ended; 3] = [Ended::Complete, Ended::Refused, Ended::Broken];
-
-    /// As it stands in spool and rows; a number once given is never given again.
-    pub fn number(self) -> u8 {
-        match self {
-            Ended::Complete => 1,
-            Ended::Refused => 2,
-            Ended::Broken => 3,
-        }
-    }
-
-    /// The one of this number.
-    pub fn numbered(number: i64) -> Option<Self> {
-        Ended::ALL.into_iter().find(|ended| i64::from(ended.number()) == number)
-    }
 
     pub fn label(self) -> &'static str {
         match self {

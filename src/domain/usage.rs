@@ -1,35 +1,24 @@
 //! What an answer cost, in the model server's own figures.
 
+use super::numbered::numbered;
 use std::time::Duration;
 
 /// Where token counts come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub enum Source {
-    /// The model server's own usage figures.
-    Upstream,
-    /// Counted by Pannier: frames with text in them, or bytes / 4.
-    Estimated,
     /// Nothing was produced, or nobody can say.
     #[default]
-    None,
+    None = 0,
+    /// The model server's own usage figures.
+    Upstream = 1,
+    /// Counted by Pannier: frames with text in them, or bytes / 4.
+    Estimated = 2,
 }
+
+numbered!(Source);
 
 impl Source {
     pub const ALL: [Source; 3] = [Source::None, Source::Upstream, Source::Estimated];
-
-    /// As it stands in spool and rows; a number once given is never given again.
-    pub fn number(self) -> u8 {
-        match self {
-            Source::None => 0,
-            Source::Upstream => 1,
-            Source::Estimated => 2,
-        }
-    }
-
-    /// The one of this number.
-    pub fn numbered(number: i64) -> Option<Self> {
-        Source::ALL.into_iter().find(|source| i64::from(source.number()) == number)
-    }
 
     pub fn label(self) -> &'static str {
         match self {

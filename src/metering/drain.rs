@@ -241,11 +241,19 @@ impl Drain {
     async fn make(&self, reading: &mut Reading, stretch: &Stretch, hits: &mut HitRows) -> ledger::Batch {
         let prices = self.card.in_force().load_full();
         let mut making = Making::new(&mut reading.names, &prices, hits);
+        let mut unread = 0;
         for (number, body) in stretch.bodies().enumerate() {
             if number % AT_ONCE == AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
-            Entry::read(body).iter().for_each(|entry| making.take(entry));
+            match Entry::read(body) {
+                Some(entry) => making.take(&entry),
+                None => unread += 1,
+            }
+        }
+        if unread > 0 {
+            let path = reading.reel.path().display();
+            tracing::error!(%path, entries = unread, "the ledger's spool has entries of a later version: left out");
         }
         making.done(*reading.reel.name(), reading.written, stretch.end)
     }

@@ -249,7 +249,7 @@ fn figures(out: &mut Scratch<ENTRY>, observed: &Observed) {
 }
 
 fn read_figures(from: &mut Cursor<'_>) -> Option<Observed> {
-    let source = i64::try_from(from.number()?).ok().and_then(Source::numbered).unwrap_or_default();
+    let source = Source::numbered(i64::try_from(from.number()?).ok()?)?;
     let [prompt, cached_prompt, completion, reasoning] =
         [from.number()?, from.number()?, from.number()?, from.number()?];
     let usage = Usage { source, prompt, cached_prompt, completion, reasoning };
@@ -269,4 +269,24 @@ fn read_time(from: &mut Cursor<'_>) -> Option<Option<Duration>> {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Symbols;
+    use super::*;
+    use crate::domain::Route;
+
+    #[test]
+    fn what_has_a_number_that_nobody_knows_cannot_be_read() {
+        let usage = Usage { source: Source::Upstream, prompt: 77, ..Usage::default() };
+        let observed = Observed { usage, ..Observed::default() };
+        let told = Told::hit(RequestId([0; 16]), Duration::ZERO, Some(&observed));
+        let subject = Symbols::default().subject(Route { template: "/api/chat", dialect: "ollama" }, None);
+        let mut bytes = answer(&told, &subject, &subject).bytes().to_vec();
+        assert!(matches!(Entry::read(&bytes), Some(Entry::Answer(entry)) if entry.observed == Some(observed)));
+        let source = bytes.windows(2).position(|pair| pair == [Source::Upstream.number(), 77]).unwrap();
+        bytes[source] = 9;
+        assert_eq!(Entry::read(&bytes), None);
+    }
 }
