@@ -12,6 +12,8 @@ pub enum Kind {
     /// A key that is not to be used for the time being.
     KeyDisabled,
     Forbidden,
+    /// The model has no price, and what has none is refused.
+    Unpriced,
     NotFound,
     /// The method is never served here: `TRACE`, `CONNECT`.
     MethodNotAllowed,
@@ -40,12 +42,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 23] = [
         Kind::BadRequest,
         Kind::Unauthenticated,
         Kind::KeyExpired,
         Kind::KeyDisabled,
         Kind::Forbidden,
+        Kind::Unpriced,
         Kind::NotFound,
         Kind::MethodNotAllowed,
         Kind::RequestTimeout,
@@ -70,7 +73,7 @@ impl Kind {
         match self {
             Kind::BadRequest => 400,
             Kind::Unauthenticated | Kind::KeyExpired | Kind::KeyDisabled => 401,
-            Kind::Forbidden => 403,
+            Kind::Forbidden | Kind::Unpriced => 403,
             Kind::NotFound => 404,
             Kind::MethodNotAllowed => 405,
             Kind::RequestTimeout => 408,
@@ -96,6 +99,7 @@ impl Kind {
             Kind::KeyExpired => "key_expired",
             Kind::KeyDisabled => "key_disabled",
             Kind::Forbidden => "forbidden",
+            Kind::Unpriced => "unpriced",
             Kind::NotFound => "not_found",
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::RequestTimeout => "request_timeout",

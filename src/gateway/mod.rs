@@ -203,7 +203,8 @@ impl Gateway {
         let by_key = policy.cache.tells_keys_apart();
         let stamp = Stamp { epoch: self.way.inventory.epoch(now)?, generation: policy.generation, by_key };
         let recalled = self.recall.find(&self.way, consumer, path, body, stamp, now)?;
-        let admit = |ledger: &Arc<Ledger>| ledger.admit(&recalled.alias.facts).is_ok();
+        let alias = &recalled.alias;
+        let admit = |ledger: &Arc<Ledger>| ledger.admits_again(&alias.facts, &alias.priced);
         self.way.ledger.as_ref().is_none_or(admit).then_some(recalled)
     }
 

@@ -8,6 +8,7 @@ use super::touch::Warmth;
 use super::{Policy, Way};
 use crate::cache::{CacheKey, Entry, Settling};
 use crate::domain::{CallFacts, Consumer, Pour, RequestId, Route, Template};
+use crate::metering::Priced;
 use crate::metering::spool::Symbol;
 use crate::telemetry::HitHandles;
 use std::sync::{Arc, Weak};
@@ -30,6 +31,8 @@ pub struct Alias {
     pub warmth: Option<Box<Warmth>>,
     /// As the books call it, looked up once.
     subject: Option<Arc<Symbol>>,
+    /// Whether the books have a price for it.
+    pub priced: Priced,
 }
 
 /// When something was learned: what names meant, and which policy was in force.
@@ -111,6 +114,7 @@ impl Recall {
             subject: way.ledger.as_ref().map(|ledger| ledger.subject(request.route, &order.facts)),
             counters: way.metrics.hit_handles(request.route, &order.facts, &entry.observed),
             warmth: Warmth::of(way, policy, order).map(Box::new),
+            priced: Priced::default(),
         };
         let weight = u64::from(alias.weight());
         self.known.insert(name, Arc::new(alias));

@@ -4,6 +4,7 @@ use super::config::WhenFull;
 use super::prices::Prices;
 use super::spool::{Spool, Symbol, Told};
 use super::unlisted::Unlisted;
+use super::unpriced::Once;
 use crate::domain::{
     CacheOutcome, CallFacts, Consumer, Ending, Error, Kind, Observed, Record, RequestId, Route, Trip,
 };
@@ -11,7 +12,8 @@ use crate::telemetry::RecordSink;
 use arc_swap::ArcSwap;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Writes down what happens.
 pub struct Ledger {
@@ -19,11 +21,18 @@ pub struct Ledger {
     prices: Arc<ArcSwap<Prices>>,
     when_full: WhenFull,
     unlisted: Unlisted,
+    /// Models that were refused for want of a price, as the log has named them.
+    refused: Once,
 }
+
+/// The list of prices by which something was last found to have one: what is asked again and again is not compared with
+/// all of them each time.
+#[derive(Debug, Default)]
+pub struct Priced(AtomicU64);
 
 impl Ledger {
     pub fn new(spool: Arc<Spool>, prices: Arc<ArcSwap<Prices>>, when_full: WhenFull) -> Self {
-        Ledger { spool, prices, when_full, unlisted: Unlisted::default() }
+        Ledger { spool, prices, when_full, unlisted: Unlisted::default(), refused: Once::default() }
     }
 
     /// Whether nothing can be written down.
@@ -45,16 +54,34 @@ impl Ledger {
             let error = Error::new(Kind::Overloaded, "the ledger is full");
             return Err(error.retry_after(Duration::from_secs(5)));
         }
-        let model = facts.unlisted.as_ref().unwrap_or(&facts.model);
-        if self.prices.load().refuses(model, SystemTime::now) {
-            return Err(Error::new(Kind::Forbidden, "this model has no price"));
+        let model = self.unlisted.name(facts);
+        if !self.prices.load().refuses(model, SystemTime::now) {
+            return Ok(());
         }
-        Ok(())
+        // By what a label could be: clients can make up any number of other names.
+        if self.refused.is_new(&facts.model) {
+            tracing::warn!(model, "the model has no price: it is refused");
+        }
+        Err(Error::new(Kind::Unpriced, "this model has no price"))
+    }
+
+    /// The same for what the cache has, where nobody is told why not. A price that holds goes on to hold as long as the
+    /// list stays the same.
+    pub fn admits_again(&self, facts: &CallFacts, priced: &Priced) -> bool {
+        let prices = self.prices.load();
+        if !self.accepts() || priced.0.load(Ordering::Relaxed) == prices.number() {
+            return self.accepts();
+        }
+        let is_refused = prices.refuses(self.unlisted.name(facts), SystemTime::now);
+        if !is_refused {
+            priced.0.store(prices.number(), Ordering::Relaxed);
+        }
+        !is_refused
     }
 
     /// The upstream has answered: there is such a model as `facts` say.
     pub fn answered(&self, facts: &CallFacts) {
-        self.unlisted.learn(facts);
+        self.unlisted.learn(facts, Instant::now());
     }
 
     /// How many models have names that the upstream does not list.
@@ -131,4 +158,54 @@ fn is_booked(record: &Record) -> bool {
     let dialect = record.route.dialect;
     let is_upstreams = dialect != "house" && dialect != "none";
     is_upstreams && (record.call.is_some() || !matches!(record.ending, Ending::Refused(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{PriceConfig, PriceEntry, Sync, Unknown};
+    use super::super::spool::Bounds;
+    use super::*;
+    use crate::domain::{Money, Operation};
+
+    fn prices(model: &str) -> Prices {
+        let models = vec![PriceEntry::free(model)];
+        let (unknown, hit) = (Unknown::Reject, Money::ZERO);
+        Prices::new(&PriceConfig { currency: "USD".into(), builtin: false, unknown, hit, models }).unwrap()
+    }
+
+    fn ledger(folder: &std::path::Path, in_force: &Arc<ArcSwap<Prices>>) -> Ledger {
+        let spool = Spool::open(folder, Bounds::of(1 << 17), Sync::Each).unwrap();
+        Ledger::new(Arc::new(spool), in_force.clone(), WhenFull::Continue)
+    }
+
+    fn facts(model: &str, unlisted: Option<&str>) -> CallFacts {
+        let (operation, streamed) = (Operation::Chat, false);
+        let unlisted = unlisted.map(Into::into);
+        CallFacts { operation, streamed, model: model.into(), digest: "".into(), unlisted }
+    }
+
+    #[test]
+    fn a_price_is_looked_for_once_as_long_as_the_list_stays_the_same() {
+        let (folder, in_force) = (tempfile::tempdir().unwrap(), Arc::new(ArcSwap::from_pointee(prices("m"))));
+        let ledger = ledger(folder.path(), &in_force);
+        let (priced, none) = (Priced::default(), Priced::default());
+        assert!(!ledger.admits_again(&facts("n", None), &none));
+        assert!(ledger.admits_again(&facts("m", None), &priced));
+        assert!(ledger.admits_again(&facts("n", None), &priced), "it is not looked for");
+        assert!(!ledger.admits_again(&facts("n", None), &none), "what has none is");
+        in_force.store(Arc::new(prices("m2")));
+        assert!(!ledger.admits_again(&facts("m", None), &priced), "another list is in force");
+    }
+
+    #[test]
+    fn what_is_refused_for_want_of_a_price_is_judged_by_its_name_in_the_books() {
+        let (folder, in_force) = (tempfile::tempdir().unwrap(), Arc::new(ArcSwap::from_pointee(prices("*cloud"))));
+        let ledger = ledger(folder.path(), &in_force);
+        let long = format!("{}:cloud", "long".repeat(100));
+        assert!(ledger.admit(&facts("other", Some("gpt-oss:cloud"))).is_ok());
+        for refused in [facts("m", None), facts("other", Some("made-up")), facts("other", Some(&long))] {
+            assert_eq!(ledger.admit(&refused).unwrap_err().kind, Kind::Unpriced, "{refused:?}");
+        }
+        assert_eq!(ledger.refused.count(), 2, "made-up names are told as one");
+    }
 }

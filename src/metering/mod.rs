@@ -23,7 +23,7 @@ pub use bill::{Charge, Cost, Matter, Saved, Settlement};
 pub use card::RateCard;
 pub use config::{LedgerConfig, Per, PriceConfig, PriceEntry, Sync, Unknown, WhenFull, instant};
 pub use drain::{Drain, State};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Priced};
 pub use price::{Rates, Shares, Used};
 pub use prices::{InvalidPrices, Origin, Price, Prices};
 pub use reprice::{Difference, Repricing};

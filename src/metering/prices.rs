@@ -11,15 +11,19 @@ use std::cmp::Reverse;
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wildmatch::WildMatch;
 
 /// All prices, of all times.
 #[derive(Debug)]
 pub struct Prices {
+    /// Tells this list from all others in this process; never 0.
+    number: u64,
     /// Most wanted first: whoever holds and fits first, holds.
     list: Vec<Price>,
-    /// Kept in the database in another currency than the books: they hold nowhere.
+    /// Kept in the database in another currency than the books: they hold nowhere. Only a database can have any
+    /// whose books were begun before they had one currency.
     idle: Vec<Price>,
     pub unknown: Unknown,
     /// What an answer of the cache's costs.
@@ -71,6 +75,8 @@ pub enum InvalidPrices {
 const BUILTIN: [(&str, &str, &str); 3] =
     [("llama2", "0.0001", "0.0002"), ("llama3", "0.00015", "0.0003"), ("mistral", "0.0001", "0.0002")];
 
+static LISTS: AtomicU64 = AtomicU64::new(1);
+
 /// Longer than any batch of requests takes to come.
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// Letters of a pattern.
@@ -105,13 +111,18 @@ impl Prices {
         list.sort_by_key(|price| {
             Reverse((price.origin != Origin::Builtin, specificity(&price.model), price.origin, price.from))
         });
-        Ok(Prices { list, idle, unknown: config.unknown, hit: config.hit, currency })
+        let number = LISTS.fetch_add(1, Ordering::Relaxed);
+        Ok(Prices { number, list, idle, unknown: config.unknown, hit: config.hit, currency })
     }
 
     /// What holds for `model` at `at`: the operator's own before those brought along, of these the most
     /// specific pattern, of that the database before the settings, and there the latest that had begun.
     pub fn find(&self, model: &str, at: SystemTime) -> Option<&Price> {
         self.list.iter().find(|price| price.from <= at && price.fits(model))
+    }
+
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Around `at`, as far as no price begins.

@@ -42,6 +42,7 @@ fn names(kind: Kind) -> (&'static str, &'static str) {
         Kind::RateLimited => ("requests", "rate_limit_exceeded"),
         Kind::BadRequest
         | Kind::Forbidden
+        | Kind::Unpriced
         | Kind::MethodNotAllowed
         | Kind::RequestTimeout
         | Kind::TooLarge

@@ -133,7 +133,7 @@ async fn a_model_without_a_price_may_be_refused_and_else_says_so() {
         launch.set("cache.database.enabled", "false").set("prices.unknown", unknown).start()
     };
     let pannier = start("reject").await;
-    assert_eq!(pannier.ask(&ask(1, false)).await.code(), Some("forbidden"));
+    assert_eq!(pannier.ask(&ask(1, false)).await.code(), Some("unpriced"));
     assert!(served.lock().expect("served").is_empty());
     end(pannier).await;
     let pannier = start("unpriced").await;

@@ -205,7 +205,7 @@ async fn where_only_what_has_a_price_is_answered_a_new_price_is_heard_of_at_once
         let settings = "[prices]\nbuiltin = false\nunknown = \"reject\"\n";
         let mut pannier = ground.launch_under(settings, &upstream).start().await;
         let refused = pannier.ask(&ask(1, false)).await;
-        assert_eq!((refused.status(), refused.code()), (403, Some("forbidden")));
+        assert_eq!((refused.status(), refused.code()), (403, Some("unpriced")));
         FIRST.set(&pannier).await;
         let answered = pannier.ask(&ask(1, false)).await.fine();
         booked(&pannier).await;
