@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn what_is_refused_for_want_of_a_price_is_judged_by_its_name_in_the_books() {
-        let (folder, in_force) = (tempfile::tempdir().unwrap(), Arc::new(ArcSwap::from_pointee(prices("*cloud"))));
+        let (folder, in_force) =
+            (tempfile::tempdir().unwrap(), Arc::new(ArcSwap::from_pointee(prices("*cloud"))));
         let ledger = ledger(folder.path(), &in_force);
         let long = format!("{}:cloud", "long".repeat(100));
         assert!(ledger.admit(&facts("other", Some("gpt-oss:cloud"))).is_ok());

@@ -89,7 +89,8 @@ mod tests {
         }
         unpriced.heed(&batch);
         let page = String::from_utf8(metrics.render(Exposition::Text).1).unwrap();
-        let counted: Vec<_> = page.lines().filter(|line| line.starts_with("pannier_ledger_unpriced")).collect();
+        let counted: Vec<_> =
+            page.lines().filter(|line| line.starts_with("pannier_ledger_unpriced")).collect();
         let family = "pannier_ledger_unpriced_trips_total";
         assert_eq!(counted, [format!("{family}{{model=\"m\"}} 1"), format!("{family}{{model=\"other\"}} 2")]);
         assert_eq!(unpriced.named(), 3, "the log tells all");

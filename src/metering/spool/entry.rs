@@ -284,7 +284,9 @@ mod tests {
         let told = Told::hit(RequestId([0; 16]), Duration::ZERO, Some(&observed));
         let subject = Symbols::default().subject(Route { template: "/api/chat", dialect: "ollama" }, None);
         let mut bytes = answer(&told, &subject, &subject).bytes().to_vec();
-        assert!(matches!(Entry::read(&bytes), Some(Entry::Answer(entry)) if entry.observed == Some(observed)));
+        assert!(
+            matches!(Entry::read(&bytes), Some(Entry::Answer(entry)) if entry.observed == Some(observed))
+        );
         let source = bytes.windows(2).position(|pair| pair == [Source::Upstream.number(), 77]).unwrap();
         bytes[source] = 9;
         assert_eq!(Entry::read(&bytes), None);
