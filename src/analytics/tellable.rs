@@ -158,6 +158,17 @@ mod tests {
         assert_eq!(told("Asia/Kolkata", Some(Grain::Hour), kolkata, gone).0, 2 * DAY + 1_800);
     }
 
+    #[test]
+    fn the_rest_of_a_first_day_needs_no_minutes_that_have_gone() {
+        let (zone, day) = (Zone::named("Asia/Kolkata").unwrap(), Some(Grain::Day));
+        let gone = Gone::new([FIRST + 2 * HOUR, NEVER, NEVER]);
+        let stay = zone.tellable(Stay { from: FIRST, until: FIRST + 3 * DAY }, day, &gone);
+        assert_eq!(stay.from, FIRST, "hours tell of it");
+        let pieces = zone.stretches(stay, day).into_iter().flat_map(|stretch| stretch.pieces);
+        let early = pieces.filter(|piece| piece.from < gone.before(Period::Minute));
+        assert!(early.map(|piece| piece.period).eq([Period::Hour]));
+    }
+
     proptest! {
         /// No sum that has gone is needed for what can be told, and no line is of less than it says.
         #[test]

@@ -195,8 +195,12 @@ impl Zone {
         for (start, day) in self.days(stay, Grain::Day) {
             // There are days that begin at one o'clock.
             let begins_at_midnight = (start + self.offset(start)).rem_euclid(DAY) == 0;
-            let is_even =
-                begins_at_midnight && self.next_change(start) >= day.until && day.until - start <= DAY;
+            // What is left of a day is summed up of the largest periods: of a run's smaller ones, some may have gone.
+            let is_cut = day.from != start;
+            let is_even = begins_at_midnight
+                && !is_cut
+                && self.next_change(start) >= day.until
+                && day.until - start <= DAY;
             let goes_on = run.is_some_and(|run| {
                 is_even
                     && self.offset(run.from) == self.offset(start)

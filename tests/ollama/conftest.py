@@ -6,8 +6,10 @@ PANNIER_BIN      the binary to test; target/debug/pannier without it
 PANNIER_URL      test what answers there instead of own processes; what needs one of its own is skipped
 """
 
+import functools
 import os
 
+import httpx
 import ollama
 import pytest
 
@@ -18,6 +20,8 @@ import models
 import road as roads
 from pannier import Pannier, Running
 
+# httpx reads the system's certificates for each client anew, which takes longer than most that it is asked for here.
+httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 # httpx asks a proxy for 127.0.0.1 as well if one is named.
 for name in ("http_proxy", "https_proxy", "all_proxy"):
     os.environ.pop(name, None), os.environ.pop(name.upper(), None)

@@ -18,7 +18,6 @@ from pydantic import BaseModel
 import node
 from models import (
     GREEDY,
-    LONG,
     QUESTION,
     STEADY,
     TEXT,
@@ -352,17 +351,3 @@ def test_a_client_makes_the_same_of_a_replay(own, fresh, ask, question, other_mo
     assert masked(ask(own.url, question)) == expected
     hits = 1 + (not other_mode or is_turned(path, body, answer))
     assert own.settled(hits, **HITS) == hits, "not answered from memory"
-
-
-def test_a_stream_of_a_stored_whole_has_short_frames(own):
-    """Clients that read by lines give up at 64 KiB."""
-    body = {"model": LONG, "prompt": "The history of the llama is long. It begins", "raw": True, "stream": False}
-    body["options"] = {"num_predict": 1200}
-    whole = stored(own, "/api/generate", body).json()
-    assert len(whole["response"].encode()) > 4096
-    with httpx.stream("POST", f"{own.url}/api/generate", json=body | {"stream": True}, timeout=60) as answer:
-        assert answer.headers["Cache-Status"].startswith("pannier; hit")
-        assert answer.headers["Content-Type"] == "application/x-ndjson"
-        frames = [json.loads(line) for line in answer.iter_lines()]
-    assert max(len(frame["response"].encode()) for frame in frames) <= 4096
-    assert "".join(frame["response"] for frame in frames) == whole["response"]
