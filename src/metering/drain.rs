@@ -60,8 +60,12 @@ enum Trouble {
     Crowded,
 }
 
-/// How often there is a look for what has come.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often there is a look for what has come; and where that was much: more is let come together, because a
+/// transaction costs as much as thousands of hits.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// So many bytes are much, as long as the spool has room for many times of them.
+const MUCH: u64 = 64 << 10;
+const ROOM: u64 = 8;
 /// The same while it does not go on, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// A batch that takes longer is late, and one that takes longer still is given up.
@@ -93,9 +97,9 @@ impl Drain {
         let mut wait = RETRY.0;
         while !*stop.borrow() {
             let pause = match self.pass(&mut hand).await {
-                Ok(()) => {
+                Ok(taken) => {
                     wait = RETRY.0;
-                    PAUSE
+                    self.pause(taken)
                 }
                 Err(trouble) => {
                     self.stumble(&mut hand, &trouble);
@@ -109,7 +113,7 @@ impl Drain {
             let _ = tokio::time::timeout(pause, stop.wait_for(|stop| *stop)).await;
         }
         match tokio::time::timeout(LAST, self.pass(&mut hand)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(trouble)) => tracing::warn!(%trouble, "the rest of the ledger waits for the next start"),
             Err(_) => tracing::warn!("the rest of the ledger waits for the next start"),
         }
@@ -137,16 +141,22 @@ impl Drain {
         tokio::time::timeout(LATE.1, step).await.unwrap_or(Err(Trouble::Late))
     }
 
-    /// Until all that is there is in the database.
-    async fn pass(&self, hand: &mut Hand) -> Result<(), Trouble> {
+    fn pause(&self, taken: u64) -> Duration {
+        let is_much = taken > MUCH && taken * ROOM < self.spool.bounds().most;
+        if is_much { PAUSE.1 } else { PAUSE.0 }
+    }
+
+    /// Until all that is there is in the database; returns how many bytes that were.
+    async fn pass(&self, hand: &mut Hand) -> Result<u64, Trouble> {
         let Hand { pile, hits } = hand;
         if let Some(aside) = pile.look(&self.spool) {
             self.state.aside.store(aside, Ordering::Relaxed);
         }
+        let mut taken = 0;
         while let Some(reading) = pile.next(&self.spool) {
-            let is_over = reading.reel.is_over();
+            let (is_over, before) = (reading.reel.is_over(), reading.written);
             match self.in_time(self.step(reading, hits)).await {
-                Ok(Step::On) => {}
+                Ok(Step::On) => taken += reading.written - before,
                 Ok(Step::CaughtUp) => break,
                 Ok(Step::Over) => self.put_away(pile).await,
                 // Others need not wait for it.
@@ -158,7 +168,7 @@ impl Drain {
         if self.state.behind.swap(false, Ordering::Relaxed) {
             tracing::info!("the ledger has caught up");
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// All of the next file is in the database. How far it was taken over is of no use once the file can never
@@ -190,7 +200,7 @@ impl Drain {
         let store = self.database.store().await?;
         match batch.write(&store).await {
             Ok(true) => {
-                reading.pass(batch.to as u64);
+                reading.pass_by(stretch);
                 self.keyed.iter().for_each(|keyed| show(keyed, &batch));
                 self.unpriced.iter().for_each(|unpriced| unpriced.heed(&batch));
             }

@@ -76,10 +76,11 @@ impl Pile {
 
     /// The next cannot be read now.
     pub fn cannot_read(&mut self, spool: &Spool, error: &io::Error) {
-        let Some(reading) = self.take() else { return };
+        let Some(mut reading) = self.take() else { return };
         spool.release(&reading.reel);
         self.tell(reading.reel.path(), error, CANNOT_READ);
-        self.aside.push(Reading { place: None, ..reading });
+        reading.place = None;
+        self.aside.push(reading);
     }
 
     /// All of `reading` is in the database, and yet its file stays.

@@ -14,6 +14,8 @@ pub(super) struct Reading {
     pub written: u64,
     pub names: Names,
     pub doubt: Doubt,
+    /// Where the next look goes.
+    buffer: Vec<u8>,
 }
 
 /// The database refuses something: how that is narrowed down to the one entry.
@@ -58,12 +60,13 @@ const TRIES: u32 = 3;
 
 impl Reading {
     pub fn new(reel: Reel) -> Self {
-        Reading { reel, place: None, written: 0, names: Names::default(), doubt: Doubt::default() }
+        let (names, doubt, buffer) = (Names::default(), Doubt::default(), Vec::new());
+        Reading { reel, place: None, written: 0, names, doubt, buffer }
     }
 
     /// What there is from `place` on, or as much of it as is to be tried at once.
     pub fn look(&mut self, place: u64) -> io::Result<Look> {
-        let (mut stretch, is_end) = self.reel.read(place)?;
+        let (mut stretch, is_end) = self.reel.read(place, std::mem::take(&mut self.buffer))?;
         if is_end {
             return Ok(Look::Nothing(Step::Over));
         }
@@ -74,6 +77,12 @@ impl Reading {
         }
         self.doubt.narrow(&mut stretch);
         Ok(Look::Entries(stretch))
+    }
+
+    /// All of `stretch` has come into the database now.
+    pub fn pass_by(&mut self, stretch: Stretch) {
+        self.pass(stretch.end);
+        self.buffer = stretch.into_buffer();
     }
 
     /// All up to `place` has come into the database now.
@@ -134,7 +143,7 @@ impl Doubt {
 fn each(reel: &Reel, place: u64, mut show: impl FnMut(&[u8], &Entry<'_>)) -> io::Result<()> {
     let mut at = 0;
     while at < place {
-        let (stretch, _) = reel.read(at)?;
+        let (stretch, _) = reel.read(at, Vec::new())?;
         for body in stretch.bodies() {
             Entry::read(body).iter().for_each(|entry| show(body, entry));
         }

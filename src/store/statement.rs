@@ -55,7 +55,9 @@ impl<'a> Statement<'a> {
 
     /// `(value, value), (value, value), …`
     pub fn tuples<const N: usize>(mut self, rows: impl IntoIterator<Item = [Value<'a>; N]>) -> Self {
-        for (n, row) in rows.into_iter().enumerate() {
+        let rows = rows.into_iter();
+        self.values.reserve(N * rows.size_hint().0);
+        for (n, row) in rows.enumerate() {
             if n > 0 {
                 self.text.push_str(", ");
             }

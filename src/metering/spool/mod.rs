@@ -284,6 +284,11 @@ impl Spool {
         self.is_full.load(Ordering::Relaxed)
     }
 
+    /// How much there may be.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// Where its files are.
     pub fn folder(&self) -> &Path {
         &self.folder

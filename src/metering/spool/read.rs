@@ -17,8 +17,8 @@ pub struct Stretch {
     pub end: u64,
 }
 
-/// How far a look goes: no entry is longer.
-const LOOK: usize = 256 << 10;
+/// How far a look goes: no entry is longer. A transaction costs as much as thousands of hits, so it takes in many.
+const LOOK: usize = 1 << 20;
 
 impl Stretch {
     /// Nothing stands at `end` yet.
@@ -44,16 +44,29 @@ impl Stretch {
     pub fn is_empty(&self) -> bool {
         self.bodies.is_empty()
     }
+
+    /// What the next can be read into.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
-/// Reads on from `from`. What is not there yet ends the stretch; unless the segment `is_over`: then it is a
-/// hole, left by a thread that was killed in its midst, and is passed over. An empty stretch whose end is
-/// where it began is the end.
-pub fn read(file: &File, name: &Name, from: u64, is_over: bool) -> io::Result<Stretch> {
+/// Reads on from `from`, no further than `until`, into `buffer`. What is not there yet ends the stretch; unless the
+/// segment `is_over`: then it is a hole, left by a thread that was killed in its midst, and is passed over. An empty
+/// stretch whose end is where it began is the end.
+pub fn read(
+    file: &File,
+    name: &Name,
+    (from, until): (u64, u64),
+    is_over: bool,
+    mut buffer: Vec<u8>,
+) -> io::Result<Stretch> {
     let from = from.max(HEAD);
-    let mut stretch = Stretch { from, bytes: vec![0; LOOK], bodies: Vec::new(), end: from };
+    let most = until.saturating_sub(from).min(LOOK as u64) as usize;
+    buffer.resize(most, 0);
+    let mut stretch = Stretch { from, bytes: buffer, bodies: Vec::new(), end: from };
     let mut len = 0;
-    while len < LOOK {
+    while len < most {
         match file.read_at(&mut stretch.bytes[len..], from + len as u64)? {
             0 => break,
             more => len += more,

@@ -60,26 +60,22 @@ impl Reel {
         }
     }
 
-    /// What stands from `from` on; as far as it is there. An empty stretch of one that was over before it was
-    /// read, and ends where it began, is the end of it.
+    /// What stands from `from` on, as far as it is there, read into `buffer`. An empty stretch of one that was over
+    /// before it was read, and ends where it began, is the end of it.
     ///
     /// # Errors
     /// When the disk cannot be read.
-    pub fn read(&self, from: u64) -> io::Result<(Stretch, bool)> {
+    pub fn read(&self, from: u64, buffer: Vec<u8>) -> io::Result<(Stretch, bool)> {
         // Asked before: what comes meanwhile is not missed.
         let is_over = self.is_over();
-        if let Whose::Own(turn) = &self.0
-            && !is_over
-            && turn.segment.len() <= from
-        {
+        let (file, until, is_dead) = match &self.0 {
+            Whose::Own(turn) => (turn.segment.file(), turn.segment.len(), false),
+            Whose::Orphan { file, .. } => (file, u64::MAX, true),
+        };
+        if !is_over && until <= from {
             return Ok((Stretch::nothing(from), false));
         }
-        let file = match &self.0 {
-            Whose::Own(turn) => turn.segment.file(),
-            Whose::Orphan { file, .. } => file,
-        };
-        let is_dead = matches!(self.0, Whose::Orphan { .. });
-        let stretch = read::read(file, self.name(), from, is_dead)?;
+        let stretch = read::read(file, self.name(), (from, until), is_dead, buffer)?;
         let is_end = is_over && stretch.is_empty() && stretch.end <= from.max(segment::HEAD);
         Ok((stretch, is_end))
     }

@@ -5,8 +5,9 @@ use super::{Batch, Bucket, Column, Figure, Merge, NARROW, Period, Row, Shifts, S
 use crate::store::{Error, Statement, Store, Value, Work};
 use std::collections::BTreeMap;
 
-/// Rows in one statement. Always a power of two: ten statements are prepared for any number of them.
-const ROWS_AT_ONCE: usize = 512;
+/// Rows in one statement. Always a power of two: eight statements are prepared for any number of them. More would not
+/// be faster, and what they take would be fresh memory each time.
+const ROWS_AT_ONCE: usize = 128;
 
 impl Batch {
     /// Writes all of it, or nothing. `false` where it is in already, or the file was taken over up to
