@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Connection as _};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An open database. Several may write to a PostgreSQL server; a file belongs to one process.
 pub struct Store {
@@ -71,6 +71,10 @@ const SURELY_ALIVE: Duration = Duration::from_secs(1);
 const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
 /// How long to stand in the queue of those here who write to a file. It always moves.
 const QUEUE: Duration = Duration::from_secs(10);
+/// How long a claim may be in the hands of somebody who does not know of it: of a process that was begun here and is
+/// not yet another program, or of one that is ending.
+const UNAWARES: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(10);
 /// The write-ahead log is cut back to this after it has grown behind a long reader.
 const LARGEST_WAL: &str = "67108864";
 /// Bytes of a page: SQLite's own default.
@@ -79,6 +83,18 @@ const PAGE: u64 = 4096;
 /// in memory as well; what is written stays in the connection's until it is committed.
 const READ_PAGES: &str = "-256";
 const WRITTEN_PAGES: &str = "-4096";
+
+async fn claim(path: &Path) -> Result<File, Error> {
+    let began = Instant::now();
+    loop {
+        match file::claim(path) {
+            Err(error) if error.trouble == Trouble::InUse && began.elapsed() < UNAWARES => {
+                tokio::time::sleep(RETRY).await;
+            }
+            claimed => return claimed,
+        }
+    }
+}
 
 impl Store {
     /// Opens what is there, makes what is not, and brings its tables into shape.
@@ -97,7 +113,7 @@ impl Store {
     async fn open_file(path: &Path, options: &Options, migrations: &Migrations) -> Result<Store, Error> {
         // A name that begins with "file:" would be an address to SQLite.
         let path = std::path::absolute(path)?;
-        let claim = file::claim(&path)?;
+        let claim = claim(&path).await?;
         let mut put_aside = None;
         match options.start {
             Start::AsItIs => {}

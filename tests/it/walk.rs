@@ -97,7 +97,8 @@ async fn a_reload_under_load() {
             }
         }));
     }
-    for round in 0..10 {
+    let is_loaded = || asked.load(Ordering::SeqCst) > 50;
+    for round in (0..).take_while(|round| *round < 10 || round % 2 == 1 || !is_loaded()) {
         pannier.configure(&with(if round % 2 == 0 { "off" } else { "all" }));
         pannier.signal("HUP");
         pause(30).await;
@@ -106,7 +107,6 @@ async fn a_reload_under_load() {
     for client in clients {
         client.await.expect("no request failed");
     }
-    assert!(asked.load(Ordering::SeqCst) > 50, "there was a load");
 
     // The last settings are in force: "all" remembers.
     let body = json!({ "model": "smollm2:135m", "prompt": "after", "stream": false });

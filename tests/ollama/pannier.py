@@ -24,10 +24,10 @@ class Pannier:
     """Knows where it listens and what it has counted. `settings` are its environment, `cache__enabled="false"`."""
 
     def __init__(self, upstream, folder, config=None, **settings):
-        self.log = folder / "pannier.log"
+        self.log, self.data = folder / "pannier.log", folder / "data"
         command = [os.environ.get("PANNIER_BIN", REPOSITORY / "target/debug/pannier"), "serve"]
         command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
-        command += ["--upstream", upstream, "--data-dir", folder / "data"]
+        command += ["--upstream", upstream, "--data-dir", self.data]
         command += ["--config", config] if config else []
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PANNIER_")}
         surroundings |= {f"PANNIER__{name.upper()}": value for name, value in settings.items()}
@@ -53,6 +53,11 @@ class Pannier:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(f"Pannier did not stop:\n{self.log.read_text()[-2000:]}") from None
+
+    def forget(self):
+        """Empties its memory."""
+        key = (self.data / "admin.key").read_text().strip()
+        httpx.delete(f"{self.url}/analytics/cache", headers={"Authorization": f"Bearer {key}"}).raise_for_status()
 
     def metrics(self):
         """The text of /metrics."""

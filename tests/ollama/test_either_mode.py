@@ -5,6 +5,7 @@ frames a text comes is nobody's promise.
 """
 
 import json
+import os
 import time
 
 import anthropic
@@ -323,6 +324,20 @@ def fresh(ollama_url):
     recorder.close()
 
 
+@pytest.fixture(scope="module")
+def _pannier(start):
+    if "PANNIER_URL" in os.environ:
+        pytest.skip("needs a Pannier of its own")
+    return start(cache__database__enabled="false")
+
+
+@pytest.fixture
+def empty(_pannier):
+    """A Pannier that remembers nothing yet."""
+    _pannier.forget()
+    return _pannier
+
+
 def stored(pannier, path, body):
     """Asks until the answer is remembered: it is stored behind the back of whoever was first. The last one is a hit."""
     httpx.post(pannier.url + path, json=body, timeout=120)
@@ -344,10 +359,15 @@ def is_turned(path, body, answer):
 
 @pytest.mark.parametrize("other_mode", [True, False], ids=["of_the_other_mode", "of_the_same_mode"])
 @pytest.mark.parametrize("ask, question", CASES)
-def test_a_client_makes_the_same_of_a_replay(own, fresh, ask, question, other_mode):
+def test_a_client_makes_the_same_of_a_replay(empty, fresh, ask, question, other_mode):
     expected, path, body, in_other_mode = fresh(ask, question)
     body = in_other_mode if other_mode else body
-    answer = stored(own, path, body)
-    assert masked(ask(own.url, question)) == expected
-    hits = 1 + (not other_mode or is_turned(path, body, answer))
-    assert own.settled(hits, **HITS) == hits, "not answered from memory"
+    before = empty.total(**HITS)
+    answer = stored(empty, path, body)
+    hits = before + 1 + (not other_mode or is_turned(path, body, answer))
+    # An Ollama that is too busy to list its models in time is asked for the answer.
+    for _ in range(3):
+        assert masked(ask(empty.url, question)) == expected
+        if empty.settled(hits, **HITS) == hits:
+            return
+    raise AssertionError("not answered from memory")

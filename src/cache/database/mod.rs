@@ -239,13 +239,12 @@ impl Database {
     /// Whether `more` bytes in `count` entries would be beyond what upkeep can soon make room for.
     fn overflows(&self, count: usize, more: u64) -> bool {
         let Amount { entries, bytes } = self.held();
-        let cost = bytes + more + (entries + count as u64) * OVERHEAD;
-        cost > self.config.capacity + self.config.capacity / 10
+        let all = Amount { entries: entries.saturating_add(count as u64), bytes: bytes.saturating_add(more) };
+        room(all) > self.config.capacity.saturating_add(self.config.capacity / 10)
     }
 
     fn is_over(&self) -> bool {
-        let Amount { entries, bytes } = self.held();
-        bytes + entries * OVERHEAD > self.config.capacity
+        room(self.held()) > self.config.capacity
     }
 }
 
@@ -352,6 +351,11 @@ impl Tier for Database {
     fn board(&self) -> Option<&dyn Board> {
         self.is_shared().then_some(self as &dyn Board)
     }
+}
+
+/// What they take, about. A server may say anything of that.
+fn room(of: Amount) -> u64 {
+    of.entries.saturating_mul(OVERHEAD).saturating_add(of.bytes)
 }
 
 fn fault(trouble: Trouble) -> Fault {

@@ -1,10 +1,10 @@
 //! What a database needs besides being asked: opened, within its bounds, rid of what has ended, and told
 //! what was of use.
 
-use super::{Database, OVERHEAD, STEP, rows};
+use super::{Database, STEP, room, rows};
 use crate::cache::guard::unbroken;
 use crate::cache::{Fault, TierName};
-use crate::store::entries::{Amount, Entries, Filter};
+use crate::store::entries::{Entries, Filter};
 use crate::store::{Error, Start, Trouble};
 use crate::telemetry::Eviction;
 use std::sync::Arc;
@@ -124,10 +124,10 @@ impl Database {
 
     /// Reads how much there is; tells whether that is too much.
     async fn measure(&self, entries: &Entries) -> Result<bool, Error> {
-        let Amount { entries, bytes } = entries.total().await?;
-        self.held.entries.store(entries, Ordering::Relaxed);
-        self.held.bytes.store(bytes, Ordering::Relaxed);
-        Ok(bytes + entries * OVERHEAD > self.config.capacity)
+        let total = entries.total().await?;
+        self.held.entries.store(total.entries, Ordering::Relaxed);
+        self.held.bytes.store(total.bytes, Ordering::Relaxed);
+        Ok(room(total) > self.config.capacity)
     }
 
     /// Removes some of what has ended.
