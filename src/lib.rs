@@ -8,9 +8,9 @@
 //!                  │                                       │
 //!               gateway  ── the life of a request ──       │                 the conductor
 //!                  │                                       │
-//!      ┌────────┬────────┬─────┴──┬────────┬─────────┐     ├──────── analytics
-//!     auth  metering   cache   flight   batch   upstream   │                 capabilities: strangers to each other
-//!      └────────┴────────┴─┬──────┴────────┴─────────┘     │
+//!      ┌───────┬───────┬───────┼───────┬────────┬───────┐  ├──────── analytics
+//!     auth metering  cache  flight  batch  upstream  media │                 capabilities: strangers to each other
+//!      └───────┴───────┴───┬───┴───────┴────────┴───────┘  │
 //!               dialect   store   telemetry ───────────────┘                 formats, tables, instruments
 //!                  └────────┴───────┘
 //!                       domain                                               the nouns
@@ -30,6 +30,7 @@ pub mod auth;
 pub mod batch;
 pub mod cache;
 pub mod flight;
+pub mod media;
 pub mod metering;
 pub mod upstream;
 

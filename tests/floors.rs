@@ -16,13 +16,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("proxy", &["gateway", "dialect", "upstream", "telemetry"]),
     ("admin", &["auth", "metering", "analytics", "cache", "upstream", "store", "telemetry"]),
     // the conductor
-    ("gateway", &["auth", "metering", "cache", "flight", "batch", "upstream", "dialect", "telemetry"]),
+    (
+        "gateway",
+        &["auth", "metering", "cache", "flight", "batch", "upstream", "media", "dialect", "telemetry"],
+    ),
     // capabilities: strangers to each other
     ("auth", &["store"]),
     ("metering", &["store", "telemetry"]),
     ("cache", &["store", "telemetry"]),
     ("flight", &[]),
     ("batch", &[]),
+    ("media", &[]),
     ("upstream", &["telemetry"]),
     ("analytics", &["store", "telemetry"]),
     // formats, tables, instruments
@@ -42,6 +46,7 @@ const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("axum", &["admin/"]),
     ("hyper", &["admin/", "cli/house.rs", "upstream/client.rs", "upstream/link.rs"]),
     ("sqlx", &["store/"]),
+    ("image", &["media/"]),
     ("anyhow", &["main.rs", "cli/", "app/", "config/"]),
 ];
 

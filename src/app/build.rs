@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
-use crate::gateway::{Gateway, Items, Policy, Touches, Warmer, Way};
+use crate::gateway::{Eyes, Gateway, Items, Policy, Touches, Warmer, Way};
 use crate::proxy::{
     self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Relay, Road,
 };
@@ -213,6 +213,7 @@ fn way(
         tiers: below.tiers.clone(),
         turns: below.turns.clone(),
         vectors,
+        eyes: Eyes::new(&config.vision, client.clone()),
         touches: Touches::new(),
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
@@ -331,6 +332,9 @@ fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>, keys: &
     show(Sampled::Size("models"), |way| way.inventory.models().len() as u64);
     show(Sampled::Size("touched_models"), |way| way.touches.len() as u64);
     show(Sampled::Size("origins"), |way| way.origins.len());
+    show(Sampled::Size("pictures_waiting"), |way| way.eyes.darkroom.waiting() as u64);
+    show(Sampled::Size("picture_bytes"), |way| way.eyes.darkroom.known_bytes());
+    show(Sampled::Size("model_abilities"), |way| way.eyes.abilities.len());
     let read = gateway.clone();
     metrics.gauge_source(Sampled::Size("recall_bytes"), move || read.recall_size().0 as i64);
     let read = gateway.clone();

@@ -49,6 +49,9 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
             ("embeddings.workers", config.embeddings.workers),
             ("embeddings.batch", config.embeddings.batch),
             ("embeddings.max_texts", config.embeddings.max_texts),
+            ("vision.max_pixels", config.vision.max_pixels),
+            ("vision.max_images", config.vision.max_images),
+            ("vision.workers", config.vision.workers),
         ],
         &mut found,
     );

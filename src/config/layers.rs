@@ -31,6 +31,7 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("L3_CACHE_TABLE", "cache.database.table"),
     ("BATCH_MAX_WORKERS", "embeddings.workers"),
     ("BATCH_SIZE", "embeddings.batch"),
+    ("DEFAULT_VISION_MODEL", "vision.model"),
     ("METRICS_MAX_ENTRIES", "retention.max_rows"),
     ("METRICS_RETENTION_HOURS", "retention.rows"),
     ("METRICS_TTL_HOURS", "retention.rows"),

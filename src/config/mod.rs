@@ -22,7 +22,9 @@ pub use layers::{ALIASES, FILE_VARIABLE, Flag, Setting, Sources};
 pub use problem::{Origin, Problem, Problems};
 pub use watch::{Cause, Watch};
 
-use crate::{analytics, auth, batch, cache, flight, gateway, metering, proxy, store, telemetry, upstream};
+use crate::{
+    analytics, auth, batch, cache, flight, gateway, media, metering, proxy, store, telemetry, upstream,
+};
 use serde::Deserialize;
 
 /// One field a section of `config/default.toml`.
@@ -43,6 +45,7 @@ pub struct Config {
     pub retention: analytics::RetentionConfig,
     pub reports: analytics::ReportsConfig,
     pub embeddings: batch::Config,
+    pub vision: media::Config,
     pub log: telemetry::LogConfig,
 }
 

@@ -18,6 +18,8 @@ pub struct Opened {
     pub plain: Bytes,
     /// The body as it came, where it was compressed.
     packed: Option<Bytes>,
+    /// What can be read is no longer what came.
+    is_amended: bool,
 }
 
 /// Makes a body readable. `content_encoding` is the request's header, `None` where it has none.
@@ -28,16 +30,21 @@ pub struct Opened {
 pub fn open(form: Form, content_encoding: Option<&str>, body: &Bytes) -> Result<Opened, Error> {
     let encoding = content_encoding.map(str::trim).unwrap_or_default();
     if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
-        return Ok(Opened { plain: body.clone(), packed: None });
+        return Ok(Opened { plain: body.clone(), packed: None, is_amended: false });
     }
     if encoding != "zstd" || !form.path().starts_with("/v1/") {
         let readable = "no request body may be encoded, but for zstd on /v1/ routes";
         return Err(Error::new(Kind::Unsupported, readable));
     }
-    Ok(Opened { plain: unpack(body)?, packed: Some(body.clone()) })
+    Ok(Opened { plain: unpack(body)?, packed: Some(body.clone()), is_amended: false })
 }
 
 impl Opened {
+    /// The same with another body.
+    pub fn amended(self, plain: Bytes) -> Self {
+        Opened { plain, is_amended: true, ..self }
+    }
+
     /// The bytes that go upstream for a call whose body is `body`: as they came where nothing was
     /// amended, else encoded as they came.
     ///
@@ -46,7 +53,7 @@ impl Opened {
     pub fn seal(&self, body: &Bytes) -> Result<Bytes, Error> {
         match &self.packed {
             None => Ok(body.clone()),
-            Some(packed) if *body == self.plain => Ok(packed.clone()),
+            Some(packed) if *body == self.plain && !self.is_amended => Ok(packed.clone()),
             Some(_) => match zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL) {
                 Ok(packed) => Ok(Bytes::from(packed)),
                 Err(_) => Err(Error::new(Kind::Internal, "the body could not be compressed again")),
@@ -117,6 +124,18 @@ mod tests {
         assert!(call.strip_usage);
         let sealed = opened.seal(&call.body).expect("sealed");
         assert_eq!(zstd::bulk::decompress(&sealed, 1 << 20).expect("zstd"), call.body);
+    }
+
+    #[test]
+    fn another_body_is_packed_in_place_of_what_came() {
+        let packed = pack(b"{}");
+        let opened = open(Form::OpenAiChat, Some("zstd"), &packed)
+            .expect("readable")
+            .amended(Bytes::from_static(b"{ }"));
+        let sealed = opened.seal(&opened.plain).expect("sealed");
+        assert_eq!(zstd::bulk::decompress(&sealed, 100).expect("zstd"), b"{ }");
+        let plain = open(Form::Chat, None, &packed).expect("readable").amended(Bytes::from_static(b"{ }"));
+        assert_eq!(plain.seal(&plain.plain).expect("sealed"), "{ }");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which route a request is for, judged by the bytes of its path as they will be forwarded.
 
 use super::DIALECTS;
+use super::native::View;
 use crate::domain::{Operation, Route};
 
 /// The nine shapes of call that are answered rather than forwarded.
@@ -69,6 +70,8 @@ pub enum Handling {
     Answer(Form),
     /// The same, for a batch of texts that are embedded one by one.
     Batch,
+    /// The same, for what is to be told of pictures.
+    See(View),
     /// Passed on unread.
     Forward,
     /// Passed on unread; when it ends, what names mean may have changed.

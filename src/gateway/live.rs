@@ -2,6 +2,7 @@
 //! in the reader's own dialect where the stream breaks off.
 
 use super::trip::TripHead;
+use crate::dialect::native::Retold;
 use crate::dialect::openai::UsageStrip;
 use crate::domain::{Error, Observed};
 use crate::flight::{Event, Seat};
@@ -12,10 +13,18 @@ use std::time::Duration;
 /// An answer that may still be growing.
 pub struct Live {
     seat: Seat<TripHead, Error>,
-    strip: Option<UsageStrip>,
+    lens: Option<Lens>,
     head: Option<Arc<TripHead>>,
     /// Whether what was handed out so far ends where a frame ends.
     at_frame_end: bool,
+}
+
+/// Through which a stream is seen that this reader does not get as it is.
+enum Lens {
+    /// Less what was not asked for.
+    Strip(UsageStrip),
+    /// In other words.
+    Retell(Retold),
 }
 
 /// A trip that was called off has this long to close its books.
@@ -31,7 +40,12 @@ pub enum Piece {
 
 impl Live {
     pub(super) fn new(seat: Seat<TripHead, Error>, strip: Option<UsageStrip>) -> Self {
-        Live { seat, strip, head: None, at_frame_end: true }
+        Live { seat, lens: strip.map(Lens::Strip), head: None, at_frame_end: true }
+    }
+
+    /// The rest of it, which is a stream, is told in other words.
+    pub(super) fn retell(&mut self, retold: Retold) {
+        self.lens = Some(Lens::Retell(retold));
     }
 
     /// Waits for the answer's head, which may be asked for again. Cancel safe.
@@ -46,7 +60,7 @@ impl Live {
             match self.seat.next().await {
                 Event::Head(head) => {
                     if !head.streamed {
-                        self.strip = None;
+                        self.lens = None;
                     }
                     self.head = Some(head.clone());
                     return Ok(head);
@@ -81,8 +95,8 @@ impl Live {
     fn see(&mut self, event: Event<TripHead, Error>) -> Option<Piece> {
         match event {
             Event::Chunk(piece) => {
-                let piece = match &mut self.strip {
-                    Some(strip) => strip.pass(piece)?,
+                let piece = match &mut self.lens {
+                    Some(lens) => lens.pass(piece)?,
                     None => piece,
                 };
                 if piece.is_empty() {
@@ -91,7 +105,7 @@ impl Live {
                 self.at_frame_end = self.ends_frame(&piece);
                 Some(Piece::Body(piece))
             }
-            Event::End => match self.strip.take().and_then(|mut strip| strip.finish()) {
+            Event::End => match self.lens.take().and_then(|mut lens| lens.finish()) {
                 Some(rest) if !rest.is_empty() => Some(Piece::Body(rest)),
                 _ => Some(Piece::End(self.observed())),
             },
@@ -100,9 +114,9 @@ impl Live {
         }
     }
 
-    /// Whether something may be taken out, so that the length is not the upstream's.
+    /// Whether it may be told otherwise, so that the length is not the upstream's.
     pub fn strips(&self) -> bool {
-        self.strip.is_some()
+        self.lens.is_some()
     }
 
     /// Waits for the end of an answer of which nothing but the end is missing: a client that leaves then
@@ -144,5 +158,21 @@ impl Live {
     /// What the answer was, once nothing of it is missing, or it has broken off.
     pub fn observed(&self) -> Option<Observed> {
         self.head.as_ref().and_then(|head| head.observed.get().copied())
+    }
+}
+
+impl Lens {
+    fn pass(&mut self, piece: Bytes) -> Option<Bytes> {
+        match self {
+            Lens::Strip(strip) => strip.pass(piece),
+            Lens::Retell(retold) => retold.pass(&piece),
+        }
+    }
+
+    fn finish(&mut self) -> Option<Bytes> {
+        match self {
+            Lens::Strip(strip) => strip.finish(),
+            Lens::Retell(retold) => retold.finish(),
+        }
     }
 }

@@ -37,6 +37,7 @@ mod texts;
 mod touch;
 mod trip;
 mod verdict;
+mod vision;
 mod warm;
 mod warmer;
 mod warming;
@@ -54,6 +55,7 @@ pub use rendition::Fresh;
 pub use request::Request;
 pub use respond::{Body, Reply};
 pub use touch::Touches;
+pub use vision::Eyes;
 pub use warmer::Warmer;
 
 use crate::cache::{Directives, Memory, Stock, Tiers, Turns, Vectors};
@@ -106,6 +108,8 @@ pub struct Way {
     pub vectors: Arc<Vectors>,
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
     pub items: Items,
+    /// For pictures.
+    pub eyes: Eyes,
     pub touches: Touches,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
@@ -140,7 +144,8 @@ impl Gateway {
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }
-        let (opened, mut call) = self.read(&request).await?;
+        let read = self.read(&request).await?;
+        let (opened, mut call) = self.with_readable_pictures(&request, read).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;

@@ -96,7 +96,10 @@ impl Recall {
         let request = order.request;
         let Remembered { key, stored, entry, ttl, .. } = remembered;
         let Some(identity) = &order.identity else { return };
-        if request.target != request.form.path().as_bytes() || request.content_encoding.is_some() {
+        // What another route has made a call of is not that call's own.
+        let is_own =
+            request.route.template == request.form.path() && request.target == request.route.template;
+        if !is_own || request.content_encoding.is_some() {
             return;
         }
         let Some(rendition) = Rendition::of(stored, entry, template) else { return };

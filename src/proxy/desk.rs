@@ -6,6 +6,7 @@ use super::downstream::Downstream;
 use super::hold::Budget;
 use super::visit::Visit;
 use crate::dialect::Form;
+use crate::dialect::native::View;
 use crate::domain::{Error, Kind, Observed, Pour};
 use crate::gateway::{self, Body, Gateway, Limited, Live, Pace, Peek, Piece, Reply, Request, Told};
 use crate::telemetry::{Metrics, Sinks};
@@ -46,6 +47,8 @@ pub enum Question {
     Form(Form),
     /// For vectors of many texts.
     Batch,
+    /// For what is to be seen.
+    See(View),
     /// For what the upstream says of its models.
     Limited(Limited),
 }
@@ -105,6 +108,10 @@ impl Desk {
             Question::Batch => {
                 let request = asking.request(Form::Embed, body);
                 self.gateway.embed_many(request, &mut visit.record).await
+            }
+            Question::See(view) => {
+                let request = asking.request(Form::Generate, body);
+                self.gateway.see(request, view, &mut visit.record).await
             }
             Question::Limited(what) => self.gateway.peek(asking.peek(what, body)).await,
         }

@@ -5,6 +5,7 @@
 
 use super::buckets;
 use super::declare::Declare;
+use super::media::PictureOutcome;
 use super::tier::{TouchOutcome, TurnOutcome, WriteLoss};
 use crate::domain::{Kind, Operation, Reason, Route};
 use prometheus::{Counter, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -191,6 +192,8 @@ families! {
     turns: IntCounterVec = "pannier_flight_turns_total", ["outcome"], NONE;
     /// Models that hits were to keep warm, by what came of it.
     touches: IntCounterVec = "pannier_model_touches_total", ["outcome"], NONE;
+    /// Pictures that somebody has looked at, by what became of them.
+    media_decodes: IntCounterVec = "pannier_media_decodes_total", ["kind", "result"], NONE;
     /// Trips under way.
     flights: IntGauge = "pannier_flights", FLAT, NONE;
 
@@ -341,6 +344,9 @@ impl Families {
         }
         for outcome in TouchOutcome::ALL {
             self.touches.with_label_values(&[outcome.label()]);
+        }
+        for outcome in PictureOutcome::ALL {
+            self.media_decodes.with_label_values(&["picture", outcome.label()]);
         }
         for cause in WriteLoss::ALL {
             self.cache_writes_lost.with_label_values(&[cause.label()]);

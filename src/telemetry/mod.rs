@@ -12,6 +12,7 @@ mod exposition;
 mod figures;
 mod keyed;
 mod line;
+mod media;
 mod metrics;
 mod queue;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use counting::HitHandles;
 pub use exposition::Exposition;
 pub use figures::{CallFigures, TierFigures};
 pub use keyed::{KeyUse, Keyed};
+pub use media::PictureOutcome;
 pub use metrics::{Eviction, Held, Listener, Metrics, Sampled};
 pub use start::{Log, StartError, start};
 pub use tier::{TierResult, TouchOutcome, TurnOutcome, WriteLoss};

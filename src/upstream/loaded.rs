@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// A whole answer of 200, and what time it was there.
-    async fn whole(
+    pub(super) async fn whole(
         self: &Arc<Self>,
         method: Method,
         path: &'static str,
@@ -103,7 +103,7 @@ fn moment(text: &str) -> Option<SystemTime> {
 }
 
 fn odd() -> Error {
-    Error::new(Kind::UpstreamAborted, "the upstream does not say what it has loaded")
+    Error::new(Kind::UpstreamAborted, "the upstream does not say what is with its models")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Never reads a body.
 
+mod abilities;
 mod client;
 mod fields;
 mod fleet;
@@ -16,6 +17,7 @@ mod pool;
 mod presence;
 mod target;
 
+pub use abilities::Abilities;
 pub use client::{Client, Head, Incoming, UpstreamCall, limited};
 pub use fields::{
     CREDENTIALS, HOP_BY_HOP, end_to_end, is_framed_plainly, is_ours, named_by_connection, outgoing,

@@ -37,5 +37,6 @@ mod tier_faults;
 mod transparent;
 mod upstream_faults;
 mod upstream_framing;
+mod vision;
 mod walk;
 mod why;

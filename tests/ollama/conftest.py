@@ -89,7 +89,7 @@ def own(start_own):
 
 @pytest.fixture(scope="session")
 def _listed(ollama_url):
-    return {model.model.removesuffix(":latest") for model in ollama.Client(ollama_url).list().models}
+    return models.listed(ollama.Client(ollama_url))
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ TOOLS = "pannier-test-tools"
 THINKING = "pannier-test-thinking"
 STEADY = "pannier-test-steady"
 LONG = "pannier-test-long"
+# Sees as PICTURES does, and comes to an end. Made where that is there.
+SEEING = "pannier-test-seeing"
 
 QUESTION = "What is the capital of France?"
 COLOUR = " is the color of the picture. What is the color of the picture?"
@@ -98,8 +100,16 @@ def make(url):
     )
     client.create(STEADY, from_=TEXT, parameters=steady | {"num_predict": 24})
     client.create(LONG, from_=TEXT, parameters=steady | {"num_predict": 4000, "num_ctx": 8192})
+    if PICTURES in listed(client):
+        client.create(SEEING, from_=PICTURES, parameters=steady | {"num_predict": 12})
+
+
+def listed(client):
+    """The names of all models that are there."""
+    return {model.model.removesuffix(":latest") for model in client.list().models}
 
 
 def remove(url):
-    for name in (TOOLS, THINKING, STEADY, LONG):
-        ollama.Client(url).delete(name)
+    client = ollama.Client(url)
+    for name in {TOOLS, THINKING, STEADY, LONG, SEEING} & listed(client):
+        client.delete(name)

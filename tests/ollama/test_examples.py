@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import models
 from pannier import REPOSITORY
 
+# What else a script wants to be told.
+ARGUMENTS = {"caption_folder.py": [models.picture("red").parent, models.SEEING]}
 EXAMPLES = REPOSITORY / "examples"
 WITH = {
     ".py": [sys.executable],
@@ -18,14 +21,16 @@ WITH = {
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in WITH))
-def test_an_example_runs(example, start):
+def test_an_example_runs(example, start, request):
     if example.startswith("langchain"):
         pytest.importorskip("langchain_ollama")
     if example.endswith(".cjs") and "NODE_PATH" not in os.environ:
         pytest.skip("no node with the openai package")
+    if example.startswith("caption"):
+        request.getfixturevalue("need_pictures")
     path = f"{Path(os.environ['OLLAMA_BIN']).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        [*WITH[Path(example).suffix], EXAMPLES / example],
+        [*WITH[Path(example).suffix], EXAMPLES / example, *ARGUMENTS.get(example, [])],
         env=os.environ | {"PANNIER_URL": start().url, "PATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,9 +1,13 @@
 //! Pannier's own routes to the models: what no other dialect has a word for.
 
 mod decode;
+mod look;
+mod retold;
 mod tell;
 
 pub use decode::{Batch, decode, wants_lines};
+pub use look::{Look, View};
+pub use retold::{Narrator, Retold};
 pub use tell::{Counts, Failure, Teller, complaint};
 
 use super::{Dialect, Handling, RouteSpec};
@@ -13,7 +17,17 @@ use bytes::Bytes;
 /// Pannier's own dialect.
 pub struct Native;
 
-const ROUTES: [RouteSpec; 1] = [RouteSpec::new("POST", "/embeddings/batch", Handling::Batch)];
+const fn see(view: View, path: &'static str) -> RouteSpec {
+    RouteSpec::new("POST", path, Handling::See(view))
+}
+
+const ROUTES: [RouteSpec; 5] = [
+    RouteSpec::new("POST", "/embeddings/batch", Handling::Batch),
+    see(View::Analyze, "/vision/analyze"),
+    see(View::Analyze, "/vision/upload"),
+    see(View::Caption, "/vision/caption"),
+    see(View::Ocr, "/vision/ocr"),
+];
 
 impl Dialect for Native {
     fn name(&self) -> &'static str {
