@@ -108,7 +108,6 @@ pub struct Way {
     pub vectors: Arc<Vectors>,
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
     pub items: Items,
-    /// For pictures.
     pub eyes: Eyes,
     pub touches: Touches,
     pub metrics: Arc<Metrics>,
@@ -144,8 +143,7 @@ impl Gateway {
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }
-        let read = self.read(&request).await?;
-        let (opened, mut call) = self.with_readable_pictures(&request, read).await?;
+        let (opened, mut call) = self.read_with_pictures(&request).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;
@@ -162,7 +160,7 @@ impl Gateway {
         };
         let fetched = stale::or_kept(&self.way, &policy, &mut order, fetched).await?;
         (record.cache, record.why) = (fetched.outcome(), fetched.why());
-        record.began_trip = request.began_trip.load(Ordering::Relaxed);
+        record.began_trip |= request.began_trip.load(Ordering::Relaxed);
         let reply = self.reply(&policy, &order, fetched, verdict.is_none(), record)?;
         Ok(reply.with_verdict(verdict))
     }

@@ -18,6 +18,7 @@ use crate::upstream::{Abilities, Client};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use told::Gathered;
 
@@ -125,6 +126,7 @@ impl Sitting<'_> {
             origin: origin.clone(),
             content_encoding: None,
             body: self.look.call(self.model, &picture.base64),
+            began_trip: AtomicBool::new(false),
         };
         // Boxed: it takes much room, and that only until there is an answer.
         Box::pin(self.gateway.answer(call, record)).await

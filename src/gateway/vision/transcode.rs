@@ -6,14 +6,13 @@ use crate::domain::{Call, Error, Film};
 use crate::gateway::{Gateway, Request};
 
 impl Gateway {
-    /// The call with pictures that every engine reads. One that cannot be read here goes on as it came, and the
-    /// upstream judges it.
-    pub(in crate::gateway) async fn with_readable_pictures(
+    /// Reads a body; pictures in it that not every engine reads are made anew. One that cannot be read here either
+    /// goes on as it came, and the upstream judges it.
+    pub(in crate::gateway) async fn read_with_pictures(
         &self,
         request: &Request<'_>,
-        (opened, call): (Opened, Call),
     ) -> Result<(Opened, Call), Error> {
-        let form = request.form;
+        let (form, (opened, call)) = (request.form, self.read(request).await?);
         // What another route has made a call of has been looked at there.
         if !self.way.eyes.config.transcode_native || request.route.template != form.path() {
             return Ok((opened, call));
