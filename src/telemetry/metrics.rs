@@ -5,9 +5,7 @@
 
 use super::buckets;
 use super::declare::Declare;
-use super::media::PictureOutcome;
-use super::tier::{TouchOutcome, TurnOutcome, WriteLoss};
-use crate::domain::{Kind, Operation, Reason, Route};
+use crate::domain::Route;
 use prometheus::{Counter, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -319,57 +317,8 @@ impl Default for Metrics {
     }
 }
 
-impl Families {
-    fn begin_at_zero(&self) {
-        let revision = option_env!("PANNIER_REVISION").unwrap_or("unknown");
-        let rustc = env!("CARGO_PKG_RUST_VERSION");
-        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, rustc]).set(1);
-        for kind in Kind::ALL {
-            self.errors.with_label_values(&[kind.code()]);
-        }
-        for operation in Operation::ALL {
-            for result in ["hit", "miss", "bypass"] {
-                self.cache_requests.with_label_values(&[MEMORY, result, operation.label()]);
-            }
-            self.cache_saved_tokens.with_label_values(&[operation.label()]);
-            for reason in Reason::ALL {
-                self.cache_reasons.with_label_values(&[reason.label(), operation.label()]);
-            }
-        }
-        for cause in Eviction::ALL {
-            self.cache_evictions.with_label_values(&[MEMORY, cause.label()]);
-        }
-        for outcome in TurnOutcome::ALL {
-            self.turns.with_label_values(&[outcome.label()]);
-        }
-        for outcome in TouchOutcome::ALL {
-            self.touches.with_label_values(&[outcome.label()]);
-        }
-        for outcome in PictureOutcome::ALL {
-            self.media_decodes.with_label_values(&["picture", outcome.label()]);
-        }
-        for cause in WriteLoss::ALL {
-            self.cache_writes_lost.with_label_values(&[cause.label()]);
-        }
-        for phase in ["load", "prompt_eval", "eval", "total"] {
-            self.upstream_duration.with_label_values(&[phase]);
-        }
-        for code in ["200", "none"] {
-            self.upstream_requests.with_label_values(&[code]);
-        }
-        for listener in [Listener::Data, Listener::Admin] {
-            self.connections.with_label_values(&[listener.label()]);
-        }
-        for reason in ["connections", "heads"] {
-            self.connections_refused.with_label_values(&[reason]);
-        }
-        self.cache_entries.with_label_values(&[MEMORY]);
-        self.cache_bytes.with_label_values(&[MEMORY]);
-    }
-}
-
 impl Listener {
-    fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Listener::Data => "data",
             Listener::Admin => "admin",
@@ -378,9 +327,10 @@ impl Listener {
 }
 
 impl Eviction {
-    const ALL: [Eviction; 4] = [Eviction::Expired, Eviction::Size, Eviction::Replaced, Eviction::Explicit];
+    pub(super) const ALL: [Eviction; 4] =
+        [Eviction::Expired, Eviction::Size, Eviction::Replaced, Eviction::Explicit];
 
-    fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Eviction::Expired => "expired",
             Eviction::Size => "size",

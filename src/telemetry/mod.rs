@@ -19,6 +19,7 @@ mod queue;
 mod samples;
 mod start;
 mod tier;
+mod zero;
 
 pub use access_log::AccessLog;
 pub use config::{Format, LogConfig};
