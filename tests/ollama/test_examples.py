@@ -20,8 +20,14 @@ WITH = {
 }
 
 
+@pytest.fixture(scope="module")
+def pannier(start):
+    """One for all of them."""
+    return start()
+
+
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in WITH))
-def test_an_example_runs(example, start, request):
+def test_an_example_runs(example, pannier, request):
     if example.startswith("langchain"):
         pytest.importorskip("langchain_ollama")
     if example.endswith(".cjs") and "NODE_PATH" not in os.environ:
@@ -31,7 +37,7 @@ def test_an_example_runs(example, start, request):
     path = f"{Path(os.environ['OLLAMA_BIN']).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         [*WITH[Path(example).suffix], EXAMPLES / example, *ARGUMENTS.get(example, [])],
-        env=os.environ | {"PANNIER_URL": start().url, "PATH": path},
+        env=os.environ | {"PANNIER_URL": pannier.url, "PATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
