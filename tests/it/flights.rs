@@ -81,7 +81,8 @@ async fn one_who_comes_late_gets_it_from_the_first_byte_and_then_live() {
     for frame in &chat.frames {
         acts.extend([Act::Wait(gate.clone()), Act::Chunk(frame.clone())]);
     }
-    acts.push(Act::Chunk(Vec::new()));
+    // The last frame is not yet the end: who comes then is late, and not after all.
+    acts.extend([Act::Wait(gate.clone()), Act::Chunk(Vec::new())]);
     upstream.always(chat.path, acts);
     let pannier = Pannier::start(&upstream).await;
 
@@ -105,6 +106,7 @@ async fn one_who_comes_late_gets_it_from_the_first_byte_and_then_live() {
         }
     }
     assert!(wires.len() > 3);
+    gate.pass(1);
     for mut wire in wires {
         assert_eq!(wire.piece().await, Err(Ending::Complete));
     }

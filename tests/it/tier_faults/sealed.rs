@@ -242,13 +242,22 @@ async fn a_team_finds_what_is_its_own_in_every_tier() {
             for route in routes() {
                 upstream.always(route.path, route.acts(false));
                 let told = pannier.ask(&by("sk-alice", &route)).await.fine();
-                let is_hit = || async {
-                    let only = by("sk-carol", &route).with("Cache-Control", "only-if-cached");
-                    pannier.ask(&only).await.is_hit().then_some(())
+                let find = async |key: &str| {
+                    let only = by(key, &route).with("Cache-Control", "only-if-cached");
+                    Some(pannier.ask(&only).await).filter(Reply::is_hit)
                 };
-                eventually_within(PATIENCE, "what a colleague was told is found", is_hit).await;
+                let find_in_time = async |key: &str| {
+                    let what =
+                        format!("{key} finds what alice was told on {} in {}", route.path, ground.tier());
+                    eventually_within(PATIENCE, &what, || find(key)).await
+                };
+                find_in_time("sk-carol").await;
                 let asked = upstream.count(route.path);
-                let reply = pannier.ask(&by("sk-bob", &route)).await.fine();
+                // A tier that takes too long on a busy machine is none: only who is not to find it is asked just once.
+                let reply = match strangers_find {
+                    true => find_in_time("sk-bob").await,
+                    false => pannier.ask(&by("sk-bob", &route)).await.fine(),
+                };
                 assert_eq!(reply.is_hit(), strangers_find, "{} in {}", route.path, ground.tier());
                 assert_eq!(upstream.count(route.path), asked + usize::from(!strangers_find));
                 assert_eq!(reply.field("content-type"), told.field("content-type"));
