@@ -190,7 +190,7 @@ async fn answer<T, F>(database: &Shared, asking: impl FnOnce(Arc<Store>) -> F) -
 where
     F: Future<Output = Result<T, store::Error>>,
 {
-    let store = database.store().await?;
+    let store = timeout(PATIENCE, database.store()).await.map_err(io::Error::from)??;
     let answer = asking(store.clone());
     let answer = match store.is_postgres() {
         true => timeout(PATIENCE, answer).await.map_err(io::Error::from)?,

@@ -21,6 +21,8 @@ pub struct Directives {
     pub bypass: bool,
     /// As `no_cache`, in Pannier's own words.
     pub refresh: bool,
+    /// Whatever is asked goes on as it came.
+    pub no_transform: bool,
     /// Answer from the memory or not at all.
     pub only_if_cached: bool,
     /// Take nothing older.
@@ -70,6 +72,7 @@ impl Directives {
                 match name.trim().to_ascii_lowercase().as_str() {
                     "no-store" => read.no_store = true,
                     "no-cache" => read.no_cache = true,
+                    "no-transform" => read.no_transform = true,
                     "only-if-cached" => read.only_if_cached = true,
                     // What cannot be read as a number counts as none left (§4.2.1 on the side of freshness).
                     "max-age" => read.max_age = seconds().or(Some(Duration::ZERO)),
@@ -83,13 +86,14 @@ impl Directives {
 
     /// Those that were given, as they are written.
     pub fn words(&self) -> Vec<String> {
-        let Directives { no_store, no_cache, bypass, refresh, only_if_cached, max_age, min_fresh, ttl } =
-            *self;
+        let Directives { no_store, no_cache, bypass, refresh, .. } = *self;
+        let Directives { no_transform, only_if_cached, max_age, min_fresh, ttl, .. } = *self;
         let flags = [
             (no_store, "no-store"),
             (no_cache, "no-cache"),
             (bypass, "bypass"),
             (refresh, "refresh"),
+            (no_transform, "no-transform"),
             (only_if_cached, "only-if-cached"),
         ];
         let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, word)| word.to_owned());

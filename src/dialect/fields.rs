@@ -2,7 +2,7 @@
 //!
 //! Never judges: a text that is no JSON object is `None`, and the upstream says what it thinks of it.
 
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -112,6 +112,34 @@ impl<'de> Visitor<'de> for Members {
             members.push(member);
         }
         Ok(members)
+    }
+}
+
+/// The values of a list; `None` where it is none, or has more than `most`.
+pub fn elements(list: &str, most: usize) -> Option<Vec<&str>> {
+    let mut reader = serde_json::Deserializer::from_str(list);
+    let elements = reader.deserialize_seq(Elements(most)).ok()?;
+    reader.end().ok().map(|()| elements)
+}
+
+struct Elements(usize);
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element::<&RawValue>()? {
+            if elements.len() == self.0 {
+                return Err(serde::de::Error::custom("too many elements"));
+            }
+            elements.push(element.get());
+        }
+        Ok(elements)
     }
 }
 

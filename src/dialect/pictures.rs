@@ -1,9 +1,8 @@
 //! The pictures in a call's body: where they stand, and how others take their places.
 
 use super::Form;
-use super::fields::{self, Object};
+use super::fields::{self, MAX_MEMBERS, Object};
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use std::ops::Range;
 
 /// A picture in a body.
@@ -36,8 +35,8 @@ fn path(form: Form) -> &'static [Step] {
     }
 }
 
-/// The pictures of a call that can be read, in the order of their places.
-pub fn find(form: Form, body: &[u8]) -> Vec<Place> {
+/// The pictures of a call that can be read, in the order of their places; none where there are more than `most`.
+pub fn find(form: Form, body: &[u8], most: usize) -> Vec<Place> {
     let path = path(form);
     let text = std::str::from_utf8(body).ok().filter(|_| !path.is_empty());
     let Some(text) = text.filter(|text| memchr::memmem::find(text.as_bytes(), b"image").is_some()) else {
@@ -55,7 +54,10 @@ pub fn find(form: Form, body: &[u8]) -> Vec<Place> {
         let start = value.as_ptr() as usize - text.as_ptr() as usize;
         Some(Place { at: start..start + value.len(), text: fields::string(value)? })
     };
-    let mut places: Vec<Place> = found.filter_map(place).collect();
+    let mut places: Vec<Place> = found.filter_map(place).take(most.saturating_add(1)).collect();
+    if places.len() > most {
+        return Vec::new();
+    }
     places.sort_by_key(|place| place.at.start);
     places
 }
@@ -83,11 +85,7 @@ pub fn replace(form: Form, body: &[u8], others: &[(&Place, &str)]) -> Bytes {
 impl Step {
     fn go<'a>(&self, value: &'a str) -> Vec<&'a str> {
         match self {
-            Each => {
-                let each: Option<Vec<&'a RawValue>> =
-                    value.starts_with('[').then(|| serde_json::from_str(value).ok()).flatten();
-                each.unwrap_or_default().into_iter().map(RawValue::get).collect()
-            }
+            Each => fields::elements(value, MAX_MEMBERS).unwrap_or_default(),
             Member(name) => {
                 let fields = Object::read(value).map(|object| object.fields).unwrap_or_default();
                 fields.into_iter().filter(|field| field.folded() == *name).map(|field| field.value).collect()
@@ -108,7 +106,7 @@ mod tests {
         r#"{"input":[{"content":[{"type":"input_image","image_url":"data:;base64,A"}]}]}"#;
 
     fn texts(form: Form, body: &str) -> Vec<String> {
-        find(form, body.as_bytes()).into_iter().map(|place| place.text).collect()
+        find(form, body.as_bytes(), 9).into_iter().map(|place| place.text).collect()
     }
 
     #[test]
@@ -119,16 +117,19 @@ mod tests {
         assert_eq!(texts(Form::Responses, RESPONSES), ["data:;base64,A"]);
         for none in ["", "{", "[]", r#"{"images":"A"}"#, r#"{"messages":{"images":["A"]}}"#] {
             for form in Form::ALL {
-                assert_eq!(find(form, none.as_bytes()), []);
+                assert_eq!(find(form, none.as_bytes(), 9), []);
             }
         }
         assert_eq!(texts(Form::Messages, CHAT), [""; 0]);
+        assert_eq!(find(Form::Chat, CHAT.as_bytes(), 1), [], "more than are wanted");
+        let endless = format!(r#"{{"images":[{}"A"]}}"#, "0,".repeat(MAX_MEMBERS));
+        assert_eq!(texts(Form::Generate, &endless), [""; 0]);
     }
 
     #[test]
     fn nothing_but_the_pictures_changes() {
         let replaced = |form, body: &str, other| {
-            let places = find(form, body.as_bytes());
+            let places = find(form, body.as_bytes(), 9);
             let others: Vec<_> = places.iter().map(|place| (place, other)).collect();
             String::from_utf8(replace(form, body.as_bytes(), &others).to_vec()).expect("text")
         };

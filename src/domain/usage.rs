@@ -43,6 +43,20 @@ pub struct Usage {
     pub reasoning: u64,
 }
 
+impl Usage {
+    /// Of both answers together. It is no better known than the worse known of them.
+    pub fn and(self, more: Usage) -> Usage {
+        let Usage { source, prompt, cached_prompt, completion, reasoning } = more;
+        Usage {
+            source: if source == Source::Upstream { self.source } else { source },
+            prompt: self.prompt.saturating_add(prompt),
+            cached_prompt: self.cached_prompt.saturating_add(cached_prompt),
+            completion: self.completion.saturating_add(completion),
+            reasoning: self.reasoning.saturating_add(reasoning),
+        }
+    }
+}
+
 /// What Ollama says about its own time; zero where it said nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Durations {
@@ -53,6 +67,17 @@ pub struct Durations {
 }
 
 impl Durations {
+    /// Of both answers together.
+    pub fn and(self, more: Durations) -> Durations {
+        let Durations { total, load, prompt_eval, eval } = more;
+        Durations {
+            total: self.total.saturating_add(total),
+            load: self.load.saturating_add(load),
+            prompt_eval: self.prompt_eval.saturating_add(prompt_eval),
+            eval: self.eval.saturating_add(eval),
+        }
+    }
+
     /// As books are kept of them. A server that only says how long it took in all (Ollama of an embedding) has
     /// spent what is left after the load on the question.
     pub fn spent(self) -> Self {

@@ -115,7 +115,7 @@ impl Live {
     }
 
     /// Whether it may be told otherwise, so that the length is not the upstream's.
-    pub fn strips(&self) -> bool {
+    pub fn is_retold(&self) -> bool {
         self.lens.is_some()
     }
 

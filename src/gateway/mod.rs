@@ -143,7 +143,7 @@ impl Gateway {
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }
-        let (opened, mut call) = self.read_with_pictures(&request).await?;
+        let (opened, mut call) = self.read_with_pictures(&request, directives).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;
@@ -173,8 +173,7 @@ impl Gateway {
         }
     }
 
-    /// Opens and reads a body; a large one, or one that unfolds, without holding up whoever shares the
-    /// thread, and few of those at once.
+    /// Opens and reads a body.
     async fn read(&self, request: &Request<'_>) -> Result<(Opened, Call), Error> {
         let encoding = request.content_encoding.as_deref();
         let read = || {
@@ -182,7 +181,12 @@ impl Gateway {
             let call = dialect::decode(request.form, opened.plain.clone())?;
             Ok((opened, call))
         };
-        if encoding.is_none() && request.body.len() <= LONG_READ {
+        self.aside(request.size(), read).await
+    }
+
+    /// Reads so many bytes: many of them without holding up whoever shares the thread, and few of those at once.
+    async fn aside<T>(&self, bytes: usize, read: impl FnOnce() -> T) -> T {
+        if bytes <= LONG_READ {
             return read();
         }
         let _turn = self.long_reads.acquire().await;
@@ -207,7 +211,7 @@ impl Gateway {
         let stamp = Stamp { epoch: self.way.inventory.epoch(now)?, generation: policy.generation, by_key };
         let recalled = self.recall.find(&self.way, consumer, path, body, stamp, now)?;
         let alias = &recalled.alias;
-        let admit = |ledger: &Arc<Ledger>| ledger.admits_again(&alias.facts, &alias.priced);
+        let admit = |ledger: &Arc<Ledger>| ledger.still_has_price(&alias.facts, &alias.priced);
         self.way.ledger.as_ref().is_none_or(admit).then_some(recalled)
     }
 

@@ -31,6 +31,11 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// How much there may be to read: what is packed may unfold to any size.
+    pub fn size(&self) -> usize {
+        if self.content_encoding.is_some() { usize::MAX } else { self.body.len() }
+    }
+
     /// `call` as it goes upstream.
     pub fn upstream_call(&self, call: &Call) -> UpstreamCall {
         UpstreamCall {

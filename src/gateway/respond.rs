@@ -92,7 +92,7 @@ impl Reply {
         for (name, value) in &self.headers {
             all.append(name.clone(), value.clone());
         }
-        if live.strips() {
+        if live.is_retold() {
             all.remove(header::CONTENT_LENGTH);
         }
         if let Some(status) = all.get_mut(CACHE_STATUS) {

@@ -8,6 +8,7 @@ mod flaw;
 mod jpeg;
 mod opened;
 mod picture;
+mod webp;
 
 pub use config::Config;
 pub use darkroom::{Darkroom, Picture};

@@ -4,7 +4,7 @@
 //! What is one already stays as it is, byte for byte, once it has been seen to be whole. A picture that is written
 //! anew keeps nothing of what was written beside it: neither place nor camera.
 
-use super::{Flaw, jpeg};
+use super::{Flaw, jpeg, webp};
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::gif::GifDecoder;
 use image::codecs::jpeg::{JpegDecoder, JpegEncoder};
@@ -18,6 +18,12 @@ use std::io::Cursor;
 const BYTES_A_PIXEL: u64 = 4;
 /// Bytes that all that lies beside the pixels may take: rows that are worked on, profiles, texts.
 const BESIDE: u64 = 16 << 20;
+/// Of one colour of a pixel, between the scans of a JPEG. The decoder takes them whatever its limits are.
+const BETWEEN_SCANS: u64 = 2;
+/// Of a pixel of an animation, beside the picture: the canvas, and the frame that is painted on it.
+const BESIDE_A_FRAME: u64 = 8;
+/// Scans of a JPEG: each goes over all of it, and no program makes half as many.
+const MOST_SCANS: usize = 32;
 /// Of a JPEG that is written anew.
 const QUALITY: u8 = 92;
 
@@ -26,7 +32,8 @@ const QUALITY: u8 = 92;
 pub struct Bounds {
     /// The longer side of what is made of it; 0 for any length.
     pub max_side: u32,
-    /// Beyond this it is not looked at. One whose pixels take more than four bytes may have fewer.
+    /// Beyond this it is not looked at. One whose pixels take more than four bytes, such as one in sixteen bits, of
+    /// an animation or a progressive JPEG, may have fewer.
     pub max_pixels: u64,
 }
 
@@ -67,15 +74,28 @@ pub fn develop(bytes: &[u8], bounds: Bounds) -> Result<Developed, Flaw> {
         }
         ImageFormat::Jpeg => {
             let decoder = JpegDecoder::new(file)?;
-            bounds.admit(&decoder)?;
+            let frame = jpeg::frame(bytes).ok_or_else(|| Flaw::broken("it has no frame"))?;
+            let more = if frame.is_progressive { BETWEEN_SCANS * u64::from(frame.components) } else { 0 };
+            bounds.admit(&decoder, more)?;
             if !jpeg::is_whole(bytes) {
                 return Err(Flaw::broken("it has no end"));
             }
-            let is_plain = matches!(jpeg::components(bytes), Some(1 | 3));
-            expose(decoder, is_plain, Paper::Jpeg, bounds)
+            if jpeg::scans(bytes) > MOST_SCANS {
+                return Err(Flaw::broken("it has more scans than a picture needs"));
+            }
+            expose(decoder, matches!(frame.components, 1 | 3), Paper::Jpeg, bounds)
         }
         ImageFormat::Gif => expose(GifDecoder::new(file)?, false, Paper::Png, bounds),
-        ImageFormat::WebP => expose(WebPDecoder::new(file)?, false, Paper::Png, bounds),
+        ImageFormat::WebP => {
+            let frames = webp::frames(bytes).ok_or_else(|| Flaw::broken("it is not whole"))?;
+            let decoder = WebPDecoder::new(file)?;
+            let (width, height) = decoder.dimensions();
+            if frames.largest.0 > width || frames.largest.1 > height {
+                return Err(Flaw::broken("a picture in it is larger than the whole"));
+            }
+            bounds.admit(&decoder, if frames.is_animated { BESIDE_A_FRAME } else { 0 })?;
+            expose(decoder, false, Paper::Png, bounds)
+        }
         ImageFormat::Bmp => expose(BmpDecoder::new(file)?, false, Paper::Png, bounds),
         other => Err(Flaw::Format(other.extensions_str().first().unwrap_or(&"this").to_uppercase())),
     }
@@ -88,7 +108,7 @@ fn expose(
     paper: Paper,
     bounds: Bounds,
 ) -> Result<Developed, Flaw> {
-    bounds.admit(&decoder)?;
+    bounds.admit(&decoder, 0)?;
     decoder.set_limits(limits(bounds.most_bytes().saturating_add(BESIDE)))?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder)?;
@@ -123,16 +143,22 @@ fn print(picture: DynamicImage, paper: Paper) -> Result<Vec<u8>, Flaw> {
 }
 
 impl Bounds {
-    /// Judges by what the head says, before there is room for a single pixel.
-    fn admit(self, decoder: &impl ImageDecoder) -> Result<(), Flaw> {
+    /// Judges by what the head says, before there is room for a single pixel. Beside the picture itself a pixel takes
+    /// so many `more` bytes while it is read.
+    fn admit(self, decoder: &impl ImageDecoder, more: u64) -> Result<(), Flaw> {
         let (width, height) = decoder.dimensions();
         let pixels = u64::from(width) * u64::from(height);
         if pixels == 0 {
             return Err(Flaw::broken("it has no pixels"));
         }
-        if pixels > self.max_pixels || decoder.total_bytes() > self.most_bytes() {
-            let most = self.max_pixels;
-            return Err(Flaw::TooLarge(format!("{width} × {height} pixels, of {most} at the most")));
+        let size = format!("{width} × {height} pixels");
+        if pixels > self.max_pixels {
+            return Err(Flaw::TooLarge(format!("{size}, of {} at the most", self.max_pixels)));
+        }
+        let (bytes, most) =
+            (pixels.saturating_mul(more).saturating_add(decoder.total_bytes()), self.most_bytes());
+        if bytes > most {
+            return Err(Flaw::TooLarge(format!("{size} that take {bytes} bytes, of {most} at the most")));
         }
         Ok(())
     }

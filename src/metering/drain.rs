@@ -397,6 +397,34 @@ mod tests {
             .map(|figure| lines.iter().map(|line| line.sums[figure as usize]).sum())
     }
 
+    const REFUSE_13: &str = "CREATE TRIGGER refuse BEFORE INSERT ON ledger_row WHEN NEW.prompt = 13 \
+                             BEGIN SELECT RAISE(ABORT, 'nobody asks 13'); END";
+
+    async fn script(database: &Shared, text: &str) {
+        let store = database.store().await.unwrap();
+        let mut work = store.write().await.unwrap();
+        work.script(text).await.unwrap();
+        work.done().await.unwrap();
+    }
+
+    /// How often that had to be waited for.
+    async fn pass_in_the_end(drain: &Drain, hand: &mut Hand) -> u32 {
+        let mut waits = 0;
+        while let Err(trouble) = drain.pass(hand).await {
+            waits += 1;
+            drain.stumble(hand, &trouble);
+            assert!(trouble.is_refusal() && waits < 9, "{trouble}");
+        }
+        waits
+    }
+
+    /// Books that refuse what asks 13, and a spool beside them.
+    async fn refusing(folder: &Path) -> (Arc<Shared>, Arc<Spool>) {
+        let (database, spool) = (database(&folder.join("books.db")), spool(&folder.join("spool")));
+        script(&database, REFUSE_13).await;
+        (database, spool)
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_in_the_spool_comes_over_once() {
         let folder = tempfile::tempdir().unwrap();
@@ -465,10 +493,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_the_database_refuses_for_ever_is_put_aside_and_can_come_back() {
         let folder = tempfile::tempdir().unwrap();
-        let database = database(&folder.path().join("books.db"));
-        let place = folder.path().join("spool");
-        let spool = spool(&place);
-        script(&database, REFUSE_13).await;
+        let (database, spool) = refusing(folder.path()).await;
+        let place = spool.folder().to_owned();
         for prompt in [1, 1, 13, 1, 1, 1, 13, 1] {
             hit(&spool, prompt);
         }
@@ -491,33 +517,11 @@ mod tests {
         assert_eq!((drain.state().aside(), std::fs::read_dir(&place).unwrap().count()), (0, 1));
         database.close().await;
     }
-    const REFUSE_13: &str = "CREATE TRIGGER refuse BEFORE INSERT ON ledger_row WHEN NEW.prompt = 13 \
-                             BEGIN SELECT RAISE(ABORT, 'nobody asks 13'); END";
-
-    async fn script(database: &Shared, text: &str) {
-        let store = database.store().await.unwrap();
-        let mut work = store.write().await.unwrap();
-        work.script(text).await.unwrap();
-        work.done().await.unwrap();
-    }
-
-    /// How often that had to be waited for.
-    async fn pass_in_the_end(drain: &Drain, hand: &mut Hand) -> u32 {
-        let mut waits = 0;
-        while let Err(trouble) = drain.pass(hand).await {
-            waits += 1;
-            drain.stumble(hand, &trouble);
-            assert!(trouble.is_refusal() && waits < 9, "{trouble}");
-        }
-        waits
-    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn of_many_that_the_database_refuses_only_the_first_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let database = database(&folder.path().join("books.db"));
-        let spool = spool(&folder.path().join("spool"));
-        script(&database, REFUSE_13).await;
+        let (database, spool) = refusing(folder.path()).await;
         for prompt in [1; 40].into_iter().chain([13; 12]).chain([13, 1, 1].repeat(6)).chain([1; 40]) {
             hit(&spool, prompt);
         }
@@ -530,10 +534,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn where_very_much_is_refused_the_rest_waits_in_the_spool() {
         let folder = tempfile::tempdir().unwrap();
-        let database = database(&folder.path().join("books.db"));
-        let place = folder.path().join("spool");
-        let spool = spool(&place);
-        script(&database, REFUSE_13).await;
+        let (database, spool) = refusing(folder.path()).await;
+        let place = spool.folder().to_owned();
         for number in 1..MOST_ASIDE {
             std::fs::write(place.join(format!("{number}.refused")), "").unwrap();
         }

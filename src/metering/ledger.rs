@@ -54,7 +54,7 @@ impl Ledger {
             let error = Error::new(Kind::Overloaded, "the ledger is full");
             return Err(error.retry_after(Duration::from_secs(5)));
         }
-        let model = self.unlisted.name(facts);
+        let model = self.unlisted.would_be(facts, Instant::now());
         if !self.prices.load().refuses(model, SystemTime::now) {
             return Ok(());
         }
@@ -65,14 +65,14 @@ impl Ledger {
         Err(Error::new(Kind::Unpriced, "this model has no price"))
     }
 
-    /// The same for what the cache has, where nobody is told why not. A price that holds goes on to hold as long as the
-    /// list stays the same.
-    pub fn admits_again(&self, facts: &CallFacts, priced: &Priced) -> bool {
+    /// Whether what the cache has may be given as far as prices are concerned. One that holds goes on to hold as long
+    /// as the list stays the same.
+    pub fn still_has_price(&self, facts: &CallFacts, priced: &Priced) -> bool {
         let prices = self.prices.load();
-        if !self.accepts() || priced.0.load(Ordering::Relaxed) == prices.number() {
-            return self.accepts();
+        if priced.0.load(Ordering::Relaxed) == prices.number() {
+            return true;
         }
-        let is_refused = prices.refuses(self.unlisted.name(facts), SystemTime::now);
+        let is_refused = prices.refuses(self.unlisted.would_be(facts, Instant::now()), SystemTime::now);
         if !is_refused {
             priced.0.store(prices.number(), Ordering::Relaxed);
         }
@@ -189,12 +189,12 @@ mod tests {
         let (folder, in_force) = (tempfile::tempdir().unwrap(), Arc::new(ArcSwap::from_pointee(prices("m"))));
         let ledger = ledger(folder.path(), &in_force);
         let (priced, none) = (Priced::default(), Priced::default());
-        assert!(!ledger.admits_again(&facts("n", None), &none));
-        assert!(ledger.admits_again(&facts("m", None), &priced));
-        assert!(ledger.admits_again(&facts("n", None), &priced), "it is not looked for");
-        assert!(!ledger.admits_again(&facts("n", None), &none), "what has none is");
+        assert!(!ledger.still_has_price(&facts("n", None), &none));
+        assert!(ledger.still_has_price(&facts("m", None), &priced));
+        assert!(ledger.still_has_price(&facts("n", None), &priced), "it is not looked for");
+        assert!(!ledger.still_has_price(&facts("n", None), &none), "what has none is");
         in_force.store(Arc::new(prices("m2")));
-        assert!(!ledger.admits_again(&facts("m", None), &priced), "another list is in force");
+        assert!(!ledger.still_has_price(&facts("m", None), &priced), "another list is in force");
     }
 
     #[test]

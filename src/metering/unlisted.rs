@@ -42,10 +42,11 @@ impl Unlisted {
     }
 
     /// What the books will call the model if the upstream answers for it.
-    pub fn name<'a>(&self, facts: &'a CallFacts) -> &'a str {
+    pub fn would_be<'a>(&self, facts: &'a CallFacts, now: Instant) -> &'a str {
         let Some(name) = &facts.unlisted else { return &facts.model };
         let known = self.known();
-        let has_room = name.len() <= LONGEST && known.len() < MOST;
+        let makes_room = || known.values().any(|answered| now.duration_since(*answered) >= IDLE);
+        let has_room = name.len() <= LONGEST && (known.len() < MOST || makes_room());
         if has_room || known.contains_key(name) { name } else { &facts.model }
     }
 
@@ -89,9 +90,17 @@ mod tests {
         unlisted.learn(&facts("7"), now + IDLE / 2);
         unlisted.learn(&facts("early"), now + IDLE / 2);
         let name = |name: &str| unlisted.named(&facts(name)).model.to_string();
-        assert_eq!((name("early"), unlisted.name(&facts("early"))), ("other".into(), "other"));
+        assert_eq!(
+            (name("early"), unlisted.would_be(&facts("early"), now + IDLE / 2)),
+            ("other".into(), "other")
+        );
+        assert_eq!(unlisted.would_be(&facts("late"), now + IDLE), "late", "there will be room");
         unlisted.learn(&facts("late"), now + IDLE);
         assert_eq!((name("late"), name("7"), name("8")), ("late".into(), "7".into(), "other".into()));
-        assert_eq!((unlisted.count(), unlisted.name(&facts("8"))), (2, "8"), "it may be answered again");
+        assert_eq!(
+            (unlisted.count(), unlisted.would_be(&facts("8"), now + IDLE)),
+            (2, "8"),
+            "it may be answered again"
+        );
     }
 }

@@ -5,7 +5,6 @@ use crate::dialect::fields::{self, Object, unescape};
 use crate::dialect::multipart::{self, Part};
 use crate::domain::{Error, Film, Kind};
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// What is to be told of a picture.
@@ -117,12 +116,12 @@ impl Sheet {
                 }
                 "image" => self.films = vec![film(field.value)?],
                 "images" => {
-                    let each: Vec<&RawValue> =
-                        serde_json::from_str(field.value).map_err(|_| bad("images is a list of base64"))?;
-                    if each.len() > most {
-                        return Err(too_many(most));
-                    }
-                    self.films = each.iter().map(|each| film(each.get())).collect::<Result<_, _>>()?;
+                    let each =
+                        fields::elements(field.value, most).ok_or_else(|| match field.value.as_bytes() {
+                            [b'[', ..] => too_many(most),
+                            _ => bad("images is a list of base64"),
+                        })?;
+                    self.films = each.into_iter().map(film).collect::<Result<_, _>>()?;
                     self.is_list = true;
                 }
                 name => self.take(name, Value::Json(field.value))?,

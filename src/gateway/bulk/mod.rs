@@ -17,7 +17,7 @@ use super::fan::Fan;
 use super::fetch;
 use super::order::{self, Order};
 use super::texts::Demand;
-use super::{Body, Gateway, LONG_READ, Policy, Reply, Request, Way, respond, stale};
+use super::{Body, Gateway, Policy, Reply, Request, Way, respond, stale};
 use crate::cache::{Directives, Kept, Terms, TierName};
 use crate::dialect::native::{self, Batch, Failure, Teller};
 use crate::dialect::{Form, encoding};
@@ -91,18 +91,16 @@ impl Gateway {
         Ok(reply.with_verdict(verdict))
     }
 
-    /// A large body is read without holding up whoever shares the thread.
     async fn read_batch(&self, request: &Request<'_>) -> Result<Batch, Error> {
         let accept = request.headers.get(header::ACCEPT);
         let lines = accept.is_some_and(|accept| native::wants_lines(accept.as_bytes()));
         let most = self.way.items.most;
         let encoding = request.content_encoding.as_deref();
-        let plain = encoding::open(request.form, encoding, &request.body)?.plain;
-        if plain.len() <= LONG_READ {
-            return native::decode(&plain, most, lines);
-        }
-        let _turn = self.long_reads.acquire().await;
-        tokio::task::block_in_place(|| native::decode(&plain, most, lines))
+        let read = || {
+            let plain = encoding::open(request.form, encoding, &request.body)?.plain;
+            native::decode(&plain, most, lines)
+        };
+        self.aside(request.size(), read).await
     }
 }
 

@@ -7,11 +7,10 @@ mod models;
 mod told;
 mod transcode;
 
-use super::{Gateway, LONG_READ, Reply, Request, query};
-use crate::dialect::Form;
-use crate::dialect::encoding;
+use super::{Gateway, Reply, Request, order, query};
 use crate::dialect::native::{Failure, Look, Narrator, View};
-use crate::domain::{CacheOutcome, Error, Film, Kind, Record};
+use crate::dialect::{self, Form, encoding};
+use crate::domain::{CacheOutcome, CallFacts, Error, Film, Kind, Record};
 use crate::media::{self, Darkroom, Flaw, Picture};
 use crate::telemetry::PictureOutcome;
 use crate::upstream::{Abilities, Client};
@@ -20,7 +19,6 @@ use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use told::Gathered;
 
 /// What is needed to look at pictures.
 pub struct Eyes {
@@ -41,12 +39,7 @@ impl Gateway {
     ///
     /// # Errors
     /// What is to be said to the client instead of an answer.
-    pub async fn see(
-        &self,
-        mut request: Request<'_>,
-        view: View,
-        record: &mut Record,
-    ) -> Result<Reply, Error> {
+    pub async fn see(&self, request: Request<'_>, view: View, record: &mut Record) -> Result<Reply, Error> {
         let policy = self.policy.load_full();
         let verdict = self.way.verdict(&policy, request.origin.as_ref()).await?;
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
@@ -54,38 +47,36 @@ impl Gateway {
         }
         let mut look = self.read_look(&request, view).await?;
         let model = look.model.take().unwrap_or_else(|| self.way.eyes.config.model.clone());
-        models::check(&self.way, &policy, &request.consumer, &model).await?;
+        let call = dialect::decode(Form::Generate, look.call(&model, ""))?;
+        record.call = Some(CallFacts::new(&call, "other".into()));
+        let identity = models::check(&self.way, &policy, &request.consumer, &model).await?;
+        let facts = order::facts(&self.way, &call, identity.as_ref());
+        record.call = Some(facts.clone());
+        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts))?;
 
-        let mut pictures = Vec::with_capacity(look.films.len());
-        for film in std::mem::take(&mut look.films) {
-            pictures.push(self.develop(film).await);
-        }
-        // What it was made from is not needed while the model thinks.
-        request.body = Bytes::new();
-        let headers = as_json(request.headers);
+        let mut films = std::mem::take(&mut look.films);
+        let (headers, narrator) = (as_json(request.headers), Narrator::new(view, &model));
         let sitting =
             Sitting { gateway: self, request: &request, headers: &headers, look: &look, model: &model };
-        let narrator = Narrator::new(view, &model);
-        if look.is_list {
-            let reply = sitting.see_each(pictures, &narrator, record).await;
-            return Ok(reply.with_verdict(verdict));
+        if !look.is_list
+            && let Some(film) = films.pop()
+        {
+            let reply = sitting.ask(self.develop(film).await?, record).await?;
+            return told::retell(reply, narrator, record).await;
         }
-        let picture = pictures.pop().ok_or_else(|| Error::new(Kind::Internal, "the picture was lost"))??;
-        let reply = sitting.ask(&picture, record).await?;
-        told::retell(reply, narrator, record).await
+        let reply = sitting.ask_of_each(films, &narrator, record).await;
+        Ok(reply.with_verdict(verdict))
     }
 
-    /// A large body is read without holding up whoever shares the thread.
     async fn read_look(&self, request: &Request<'_>, view: View) -> Result<Look, Error> {
-        let body = encoding::open(request.form, request.content_encoding.as_deref(), &request.body)?.plain;
+        let encoding = request.content_encoding.as_deref();
         let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let query = String::from_utf8(query(&request.target)).unwrap_or_default();
-        let read = || Look::read(view, kind, &query, &body, self.way.eyes.config.max_images);
-        if body.len() <= LONG_READ {
-            return read();
-        }
-        let _turn = self.long_reads.acquire().await;
-        tokio::task::block_in_place(read)
+        let read = || {
+            let body = encoding::open(request.form, encoding, &request.body)?.plain;
+            Look::read(view, kind, &query, &body, self.way.eyes.config.max_images)
+        };
+        self.aside(request.size(), read).await
     }
 
     async fn develop(&self, film: Film) -> Result<Picture, Error> {
@@ -112,7 +103,7 @@ struct Sitting<'a> {
 
 impl Sitting<'_> {
     /// Asks the model about one picture, as if the client had done so.
-    async fn ask(&self, picture: &Picture, record: &mut Record) -> Result<Reply, Error> {
+    async fn ask(&self, picture: Picture, record: &mut Record) -> Result<Reply, Error> {
         let Request { id, started, route, consumer, own_key, origin, .. } = self.request;
         let call = Request {
             id: *id,
@@ -128,37 +119,41 @@ impl Sitting<'_> {
             body: self.look.call(self.model, &picture.base64),
             began_trip: AtomicBool::new(false),
         };
+        drop(picture);
         // Boxed: it takes much room, and that only until there is an answer.
         Box::pin(self.gateway.answer(call, record)).await
     }
 
-    /// Asks about each by itself: what fails is told in its place, and loses nothing else.
-    async fn see_each(
-        &self,
-        pictures: Vec<Result<Picture, Error>>,
-        narrator: &Narrator,
-        record: &mut Record,
-    ) -> Reply {
-        let mut told = Vec::with_capacity(pictures.len());
+    /// Asks about each by itself, one after the other: there is never more than one of them beside what came. What
+    /// fails is told in its place, and loses nothing else.
+    async fn ask_of_each(&self, films: Vec<Film>, narrator: &Narrator, record: &mut Record) -> Reply {
+        let mut told = Vec::with_capacity(films.len());
         let mut sum = told::Sum::default();
-        for picture in pictures {
-            let gathered = match picture {
-                Ok(picture) => self.see_one(&picture, record).await,
-                Err(error) => Err(error),
-            };
-            let gathered = gathered.map_err(|error| Failure::of(&error));
-            let one = gathered.and_then(|gathered| {
-                sum.add(record, gathered.observed);
-                gathered.tell(narrator)
+        for film in films {
+            told.push(match self.gateway.develop(film).await {
+                Ok(picture) => self.ask_of_one(picture, narrator, record, &mut sum).await,
+                Err(error) => Err(Failure::of(&error)),
             });
-            told.push(one);
         }
         sum.tell(record, narrator.list(&told), told.len())
     }
 
-    async fn see_one(&self, picture: &Picture, record: &mut Record) -> Result<Gathered, Error> {
-        record.cache = CacheOutcome::Bypass;
-        told::gather(self.ask(picture, record).await?).await
+    async fn ask_of_one(
+        &self,
+        picture: Picture,
+        narrator: &Narrator,
+        record: &mut Record,
+        sum: &mut told::Sum,
+    ) -> Result<String, Failure> {
+        (record.cache, record.observed, record.why) = (CacheOutcome::Bypass, None, None);
+        let gathered = match self.ask(picture, record).await {
+            Ok(reply) => told::gather(reply).await,
+            Err(error) => Err(error),
+        };
+        sum.asked(record);
+        let gathered = gathered.map_err(|error| Failure::of(&error))?;
+        sum.add(record, gathered.observed);
+        gathered.tell(narrator)
     }
 }
 

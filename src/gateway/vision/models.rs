@@ -10,24 +10,29 @@ use std::time::{Duration, Instant};
 const MOST_ASKED: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether `model` can be asked about a picture, as far as anybody knows. An upstream that is down, or does not say,
+/// Which model that is, if it can be asked about a picture, as far as anybody knows. An upstream that is down, or does not say,
 /// is left to judge by itself.
 ///
 /// # Errors
 /// `Forbidden`, `NotFound` and `BadRequest`, the latter two with the names of models that can.
-pub async fn check(way: &Way, policy: &Policy, consumer: &Consumer, model: &str) -> Result<(), Error> {
+pub async fn check(
+    way: &Way,
+    policy: &Policy,
+    consumer: &Consumer,
+    model: &str,
+) -> Result<Option<Identity>, Error> {
     let (identity, down) = stale::identify(way, policy, model).await?;
     may_use(consumer, identity.as_ref(), model)?;
     if down.is_some() {
-        return Ok(());
+        return Ok(identity);
     }
-    let (kind, why) = match identity {
-        Some(identity) if identity.remote => return Ok(()),
-        Some(identity) => match way.eyes.abilities.sees(&identity).await {
+    let (kind, why) = match &identity {
+        Some(known) if known.remote => return Ok(identity),
+        Some(known) => match way.eyes.abilities.sees(known).await {
             Some(false) => (Kind::BadRequest, "the model cannot see pictures"),
-            _ => return Ok(()),
+            _ => return Ok(identity),
         },
-        None if way.inventory.epoch(Instant::now()).is_none() => return Ok(()),
+        None if way.inventory.epoch(Instant::now()).is_none() => return Ok(None),
         None => (Kind::NotFound, "there is no such model"),
     };
     Err(instead(way, consumer, kind, why).await)

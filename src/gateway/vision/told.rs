@@ -1,7 +1,7 @@
 //! From the answer of a call that was made for a picture to what is told of it.
 
 use crate::dialect::native::{Failure, Narrator, complaint};
-use crate::domain::{CacheOutcome, Error, Kind, Observed, Pour, Record, Source, Template};
+use crate::domain::{CacheOutcome, Error, Kind, Observed, Pour, Record, Template};
 use crate::gateway::respond::{self, CACHE_STATUS};
 use crate::gateway::{Body, Live, Piece, Reply};
 use bytes::{Bytes, BytesMut};
@@ -145,14 +145,18 @@ impl Gathered {
 }
 
 impl Sum {
-    /// Adds an answer that came as `record` says now.
-    pub fn add(&mut self, record: &Record, observed: Option<Observed>) {
-        let is_hit = matches!(record.cache, CacheOutcome::Hit | CacheOutcome::HitBelow);
-        self.known += usize::from(is_hit);
+    /// A picture was asked about, in the way that `record` says now.
+    pub fn asked(&mut self, record: &Record) {
         self.outcome = Some(self.outcome.map_or(record.cache, |other| farther(other, record.cache)));
+    }
+
+    /// Adds the answer, which took `observed` where it was made just now.
+    pub fn add(&mut self, record: &Record, observed: Option<Observed>) {
+        let is_hit = record.cache.is_hit();
+        self.known += usize::from(is_hit);
         let observed = if is_hit { record.observed } else { observed };
         let Some(observed) = observed else { return };
-        self.observed = Some(self.observed.map_or(observed, |sum| added(sum, &observed)));
+        self.observed = Some(self.observed.map_or(observed, |sum| both(sum, observed)));
     }
 
     /// The whole answer about so many pictures.
@@ -184,22 +188,14 @@ fn farther(one: CacheOutcome, other: CacheOutcome) -> CacheOutcome {
     if far(one) >= far(other) { one } else { other }
 }
 
-fn added(mut sum: Observed, more: &Observed) -> Observed {
-    let usage = &mut sum.usage;
-    usage.prompt += more.usage.prompt;
-    usage.cached_prompt += more.usage.cached_prompt;
-    usage.completion += more.usage.completion;
-    usage.reasoning += more.usage.reasoning;
-    if more.usage.source != Source::Upstream {
-        usage.source = more.usage.source;
+/// What two answers took, as far as that can be added up.
+fn both(sum: Observed, more: Observed) -> Observed {
+    Observed {
+        usage: sum.usage.and(more.usage),
+        durations: sum.durations.and(more.durations),
+        content_frames: sum.content_frames.saturating_add(more.content_frames),
+        ..sum
     }
-    let durations = &mut sum.durations;
-    durations.total += more.durations.total;
-    durations.load += more.durations.load;
-    durations.prompt_eval += more.durations.prompt_eval;
-    durations.eval += more.durations.eval;
-    sum.content_frames += more.content_frames;
-    sum
 }
 
 /// `headers` of an answer that is JSON of another length.

@@ -133,7 +133,7 @@ const FOR_PRINTING: &str = "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAUDg8SDw0UEhASFxUUGB4y
 fn a_picture_for_printing_is_made_one_for_looking_at() {
     let file =
         base64::Engine::decode(&base64::engine::general_purpose::STANDARD, FOR_PRINTING).expect("a file");
-    assert_eq!(jpeg::components(&file), Some(4));
+    assert_eq!(jpeg::frame(&file).map(|frame| frame.components), Some(4));
     let made = anew(&file, ImageFormat::Jpeg);
     assert_eq!((made.color(), made.dimensions(), ends(&made)), (ColorType::Rgb8, (16, 8), ["red", "blue"]));
 }
@@ -188,15 +188,20 @@ fn what_claims_to_be_huge_is_refused_by_its_head() {
 }
 
 #[test]
-fn what_unfolds_beside_the_pixels_is_refused() {
-    // A profile of 64 MiB in a chunk of a few hundred KiB.
-    let mut packed = b"p\0\0".to_vec();
-    let mut encoder = flate2::write::ZlibEncoder::new(&mut packed, flate2::Compression::best());
-    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 64 << 20), &mut encoder).expect("packed");
-    encoder.finish().expect("packed");
-    let bomb = with_chunk(&file(&colours(2, 2), ImageFormat::Png), b"iCCP", &packed);
-    // Some decoders pass over a profile that is none: then it is a picture, and has taken no room.
-    assert!(matches!(develop(&bomb, BOUNDS), Ok(Developed::AsIs) | Err(Flaw::TooLarge(_) | Flaw::Broken(_))));
+fn what_a_progressive_jpeg_takes_between_its_scans_counts() {
+    // Three bytes a pixel in the end, six before.
+    let bounds = |max_pixels| Bounds { max_side: 64, max_pixels };
+    let at_once = file(&colours(40, 20), ImageFormat::Jpeg);
+    let mut in_scans = at_once.clone();
+    let mark = memchr::memmem::find(&in_scans, &[0xff, 0xc0]).expect("a frame");
+    in_scans[mark + 1] = 0xc2;
+    assert_eq!(develop(&at_once, bounds(800)), Ok(Developed::AsIs));
+    assert!(matches!(develop(&in_scans, bounds(1_799)), Err(Flaw::TooLarge(_))));
+    assert!(!matches!(develop(&in_scans, bounds(1_800)), Err(Flaw::TooLarge(_))));
+
+    let scan = memchr::memmem::find(&at_once, &[0xff, 0xda]).expect("a scan");
+    let many = [&at_once[..], &at_once[scan..].repeat(MOST_SCANS)].concat();
+    assert!(matches!(develop(&many, BOUNDS), Err(Flaw::Broken(_))));
 }
 
 #[test]

@@ -16,6 +16,28 @@ fn bomb(side: u32) -> Vec<u8> {
     png
 }
 
+/// A PNG with a profile of 64 MiB, packed into some 64 KiB.
+fn profile() -> Vec<u8> {
+    let mut chunk = b"iCCPp\0\0".to_vec();
+    let mut encoder = flate2::write::ZlibEncoder::new(&mut chunk, flate2::Compression::best());
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 64 << 20), &mut encoder).expect("packed");
+    encoder.finish().expect("packed");
+    let (length, sum) = ((chunk.len() as u32 - 4).to_be_bytes(), crc32fast::hash(&chunk).to_be_bytes());
+    let png = picture(ImageFormat::Png, RED, 16);
+    [&png[..33], &length, &chunk, &sum, &png[33..]].concat()
+}
+
+/// A WebP of one pixel, whose picture says that it is as large as any, or that ends long before its last chunk does.
+fn lying_webps() -> [Vec<u8>; 2] {
+    let file =
+        |chunks: &[u8]| [b"RIFF", &(chunks.len() as u32 + 4).to_le_bytes()[..], b"WEBP", chunks].concat();
+    let canvas = |flags: u8| [b"VP8X", &[10, 0, 0, 0, flags, 0, 0, 0][..], &[0; 6]].concat();
+    let large = [b"VP8 ", &[10, 0, 0, 0, 0x30, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f][..]].concat();
+    let small = picture(ImageFormat::WebP, RED, 1);
+    let endless = [b"EXIF", &[0xff; 4][..]].concat();
+    [file(&[canvas(0), large].concat()), file(&[&canvas(8)[..], &small[12..], &endless].concat())]
+}
+
 #[tokio::test]
 async fn bad_pictures_are_refused_in_the_routes_own_words() {
     let upstream = seeing_upstream().await;
@@ -129,6 +151,14 @@ async fn bombs_cost_no_memory_and_leave_nothing() {
                 let reply = pannier.ask(&look(OCR, &bomb(side))).await;
                 assert!(matches!(reply.status(), 400 | 413), "{}", reply.text());
             }
+        }
+        let profile = profile();
+        for _ in 0..8 {
+            // It is a picture all the same.
+            assert!(matches!(pannier.ask(&look(OCR, &profile)).await.status(), 200 | 400 | 413));
+        }
+        for webp in lying_webps() {
+            assert_eq!(pannier.ask(&look(OCR, &webp)).await.status(), 400);
         }
     };
     let ((), most) = pannier.resident_while(throwing).await;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bad;
+mod books;
 mod models;
 mod native;
 

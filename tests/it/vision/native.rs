@@ -65,4 +65,21 @@ async fn a_converted_picture_is_answered_from_memory_as_well() {
         assert_eq!(pannier.remembered(&ask).await.json()["response"], " blue\n");
     }
     assert_eq!(upstream.count(GENERATE), 1);
+    // Who wants it to go on as it came gets nothing that was made of it either.
+    let as_it_came = ask.with("Cache-Control", "no-transform");
+    assert_eq!(pannier.ask(&as_it_came).await.status(), 500, "the model cannot read it");
+    assert_eq!(calls(&upstream)[1]["images"], body["images"]);
+}
+
+#[tokio::test]
+async fn more_pictures_than_one_may_ask_about_go_on_as_they_came() {
+    let upstream = seeing_upstream().await;
+    let launch = Launch::before(&upstream).set("vision.transcode_native", "true");
+    let pannier = launch.set("vision.max_images", "2").start().await;
+    let bmp = base64(&picture(ImageFormat::Bmp, RED, 16));
+    for (count, is_converted) in [(2, true), (3, false)] {
+        let body = json!({ "model": MODEL, "prompt": "?", "images": vec![&bmp; count], "stream": false });
+        let sent = sent(&pannier, &upstream, GENERATE, &body).await;
+        assert_eq!(sent["images"] != body["images"], is_converted, "{count}");
+    }
 }
