@@ -29,6 +29,11 @@ struct Wanted {
     routes: Vec<String>,
 }
 
+const WANTED: &str = concat!(
+    r#"{"name": "...", "team": "...", "models": ["..."], "routes": ["..."], "expires": SECONDS SINCE 1970, "#,
+    r#""admin": false}, of which only the name must be there"#
+);
+
 /// What is not named stays.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +45,11 @@ struct Changed {
     routes: Option<Vec<String>>,
 }
 
+const CHANGED: &str = concat!(
+    r#"{"team": "...", "models": ["..."], "routes": ["..."], "expires": SECONDS SINCE 1970 OR 0, "#,
+    r#""disabled": false}, of which any may be left out"#
+);
+
 /// `{"grace": 3600}`
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +58,8 @@ struct Rotation {
     #[serde(default)]
     grace: u64,
 }
+
+const ROTATION: &str = r#"{"grace": SECONDS}"#;
 
 /// `GET /admin/keys`
 pub async fn list(State(parts): State<Parts>) -> Response {
@@ -60,7 +72,7 @@ pub async fn list(State(parts): State<Parts>) -> Response {
 /// `POST /admin/keys`
 pub async fn create(State(parts): State<Parts>, written: Bytes) -> Response {
     let made = async {
-        let Wanted { name, team, expires, admin, models, routes } = read(&written)?;
+        let Wanted { name, team, expires, admin, models, routes } = read(&written, WANTED)?;
         let expires = expires.map(milliseconds).filter(|expires| *expires > 0);
         parts.keys.create(Draft { name, team, expires, is_admin: admin, models, routes }).await
     };
@@ -78,7 +90,7 @@ pub async fn show(State(parts): State<Parts>, Path(who): Path<String>) -> Respon
 /// `PATCH /admin/keys/{id}`
 pub async fn edit(State(parts): State<Parts>, Path(who): Path<String>, written: Bytes) -> Response {
     let edited = async {
-        let Changed { team, expires, disabled, models, routes } = read(&written)?;
+        let Changed { team, expires, disabled, models, routes } = read(&written, CHANGED)?;
         let edit = Edit { team, expires: expires.map(milliseconds), is_disabled: disabled, models, routes };
         parts.keys.edit(&who, edit).await
     };
@@ -96,17 +108,19 @@ pub async fn remove(State(parts): State<Parts>, Path(who): Path<String>) -> Resp
 /// `POST /admin/keys/{id}/rotate`
 pub async fn rotate(State(parts): State<Parts>, Path(who): Path<String>, written: Bytes) -> Response {
     let rotated = async {
-        let Rotation { grace } = if written.is_empty() { Rotation::default() } else { read(&written)? };
+        let Rotation { grace } =
+            if written.is_empty() { Rotation::default() } else { read(&written, ROTATION)? };
         parts.keys.rotate(&who, Duration::from_secs(grace)).await
     };
     answer(rotated.await.map(|(key, row)| with_key(&row, &key)))
 }
 
 /// What is wrong with it is told without a word of it: it might hold a key.
-fn read<T: DeserializeOwned>(written: &[u8]) -> Result<T, Error> {
+fn read<T: DeserializeOwned>(written: &[u8], form: &str) -> Result<T, Error> {
     serde_json::from_slice(written).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        Error::new(Kind::BadRequest, format!("line {line}, column {column}: not JSON of the expected form"))
+        let why = format!("line {line}, column {column}: not JSON of the expected form {form}");
+        Error::new(Kind::BadRequest, why)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::auth::{Pepper, Register};
 use crate::config::Config;
+use crate::dialect;
 use crate::store::Shared;
 use crate::store::keys::Keys;
 use std::sync::Arc;
@@ -12,5 +13,5 @@ pub fn register(config: &Config, database: &Arc<Shared>) -> Register {
     let pepper = pepper.inspect_err(|error| {
         tracing::warn!(error = format!("{error:#}"), "no keys are kept but those of the settings");
     });
-    Register::new(Keys::new(database.clone()), pepper.ok(), &config.auth)
+    Register::new(Keys::new(database.clone()), pepper.ok(), &config.auth).with_routes(dialect::templates())
 }

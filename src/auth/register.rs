@@ -5,7 +5,7 @@
 use super::directory::{ANONYMOUS, DEFAULT_TEAM, now};
 use super::table::Table;
 use super::{Config, Pepper, Terms, form};
-use crate::domain::{Error, Hidden, Kind};
+use crate::domain::{Error, Hidden, Kind, unfit_route};
 use crate::store;
 use crate::store::keys::{Change, KeyRow, Keys};
 use arc_swap::ArcSwap;
@@ -20,6 +20,8 @@ pub struct Register {
     pub(super) pepper: Option<Pepper>,
     pub(super) stored: Arc<ArcSwap<Table>>,
     settings: Mutex<Settings>,
+    /// Templates of all routes that there are; empty where nobody has said.
+    routes: Vec<&'static str>,
     /// One reads at a time: nobody puts in force what is older than what is.
     pub(super) reading: tokio::sync::Mutex<()>,
     /// The database's digests were made with this pepper.
@@ -87,11 +89,17 @@ impl Register {
             pepper,
             stored: Arc::default(),
             settings: Mutex::new(Settings::of(config)),
+            routes: Vec::new(),
             reading: tokio::sync::Mutex::default(),
             is_ours: AtomicBool::new(false),
             is_foreign: AtomicBool::new(false),
             is_up: AtomicBool::new(false),
         }
+    }
+
+    /// The templates of all routes that there are: a pattern that fits none of them is a slip of the pen.
+    pub fn with_routes(self, routes: Vec<&'static str>) -> Self {
+        Register { routes, ..self }
     }
 
     /// What is in force.
@@ -139,7 +147,7 @@ impl Register {
         let team = draft.team.unwrap_or_else(|| DEFAULT_TEAM.to_owned());
         check_team(&team)?;
         check_patterns(&draft.models)?;
-        check_patterns(&draft.routes)?;
+        self.check_routes(&draft.routes)?;
         let (key, now) = (form::make().map_err(|_| no_randomness())?, now());
         if draft.expires.is_some_and(|expires| expires <= now) {
             return Err(bad("a key cannot have expired before it is made"));
@@ -170,7 +178,7 @@ impl Register {
     pub async fn edit(&self, who: &str, edit: Edit) -> Result<KeyRow, Error> {
         edit.team.as_deref().map_or(Ok(()), check_team)?;
         edit.models.as_deref().map_or(Ok(()), check_patterns)?;
-        edit.routes.as_deref().map_or(Ok(()), check_patterns)?;
+        edit.routes.as_deref().map_or(Ok(()), |routes| self.check_routes(routes))?;
         self.change(who, move |row| {
             let Edit { team, expires, is_disabled, models, routes } = edit;
             row.team = team.unwrap_or_else(|| std::mem::take(&mut row.team));
@@ -288,6 +296,15 @@ impl Register {
 
     pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_routes(&self, patterns: &[String]) -> Result<(), Error> {
+        check_patterns(patterns)?;
+        let unfit = |pattern: &String| unfit_route(pattern, &self.routes);
+        match patterns.iter().filter(|_| !self.routes.is_empty()).find_map(unfit) {
+            Some(why) => Err(bad(why)),
+            None => Ok(()),
+        }
     }
 
     fn check_name(&self, name: &str) -> Result<(), Error> {

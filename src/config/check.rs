@@ -3,7 +3,8 @@
 use super::Config;
 use super::nearest::suggestion;
 use crate::batch::Places;
-use crate::{analytics, auth, cache, metering, proxy, store, telemetry};
+use crate::domain::unfit_route;
+use crate::{analytics, auth, cache, dialect, metering, proxy, store, telemetry};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -105,6 +106,11 @@ pub(super) fn odd(config: &Config) -> Vec<Finding> {
     if let Some(port) = &url.unreadable_port {
         found.push(("upstream.url", format!("`{port}` is no port; {} is used, as Ollama does", url.port)));
     }
+    let known = dialect::templates();
+    for (path, name, [_, routes]) in limits(&config.auth) {
+        let unfit = routes.iter().filter_map(|pattern| unfit_route(pattern, &known));
+        found.extend(unfit.map(|why| (path, format!("`{name}`: {why}"))));
+    }
     if config.cache.enabled && config.cache.max_entry > config.flight.max_recording {
         let message =
             "answers larger than flight.max_recording are not kept, so more than that has no effect";
@@ -202,13 +208,18 @@ fn check_rights(auth: &auth::Config, found: &mut Vec<Finding>) {
                 .push(("auth.teams", format!("`{}` must be the name of one team, and not empty", team.name)));
         }
     }
-    let keys = auth.keys.iter().map(|key| ("auth.keys", &key.name, [&key.models, &key.routes]));
-    let teams = auth.teams.iter().map(|team| ("auth.teams", &team.name, [&team.models, &team.routes]));
-    for (path, name, patterns) in keys.chain(teams) {
+    for (path, name, patterns) in limits(auth) {
         if let Some(wrong) = patterns.into_iter().flatten().find(|pattern| !auth::is_pattern(pattern)) {
             found.push((path, format!("`{wrong}` of `{name}` is no pattern of models or routes")));
         }
     }
+}
+
+/// Whose they are, and patterns of models and of routes.
+fn limits(auth: &auth::Config) -> impl Iterator<Item = (&'static str, &String, [&Vec<String>; 2])> {
+    let keys = auth.keys.iter().map(|key| ("auth.keys", &key.name, [&key.models, &key.routes]));
+    let teams = auth.teams.iter().map(|team| ("auth.teams", &team.name, [&team.models, &team.routes]));
+    keys.chain(teams)
 }
 
 fn check_store(store: &store::Config, found: &mut Vec<Finding>) {

@@ -6,8 +6,9 @@
 use super::Config;
 use super::defaults::{self, Key};
 use super::layers::{SECRETS, Setting};
-use super::nearest::{nearest, suggestion, unknown_name};
+use super::nearest::{suggestion, unknown_name};
 use super::problem::{Origin, Problem};
+use crate::domain::nearest;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::path::Path;

@@ -4,6 +4,9 @@ use super::DIALECTS;
 use super::native::View;
 use crate::domain::{Operation, Route};
 
+/// The template of all routes that are in no table.
+const OTHER: &str = "other";
+
 /// The nine shapes of call that are answered rather than forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Form {
@@ -103,6 +106,12 @@ impl RouteSpec {
     }
 }
 
+/// The templates of all routes that are known by name, and that of all others.
+pub fn templates() -> Vec<&'static str> {
+    let known = DIALECTS.into_iter().flat_map(|dialect| dialect.routes()).map(|spec| spec.path);
+    known.chain([OTHER]).collect()
+}
+
 /// The route of `method` and `path` (without its query), and what is done with it. Unknown ones are
 /// `other`; a non-`GET` under `/api/` that nobody knows may change models, so names are read again.
 pub fn find(method: &str, path: &str) -> (Route, Handling) {
@@ -123,5 +132,5 @@ pub fn find(method: &str, path: &str) -> (Route, Handling) {
     } else {
         "ollama"
     };
-    (Route { template: "other", dialect }, handling)
+    (Route { template: OTHER, dialect }, handling)
 }

@@ -1,5 +1,6 @@
 //! What somebody may use.
 
+use super::nearest;
 use std::sync::Arc;
 use wildmatch::WildMatch;
 
@@ -19,6 +20,17 @@ impl Limits {
     pub fn are_none(&self) -> bool {
         self.models.is_empty() && self.routes.is_empty()
     }
+}
+
+/// What is wrong with a pattern of routes that fits none of those that there are.
+pub fn unfit_route(pattern: &str, routes: &[&'static str]) -> Option<String> {
+    let wild = WildMatch::new(pattern);
+    if routes.iter().any(|template| wild.matches(template)) {
+        return None;
+    }
+    let meant = nearest(pattern, routes.iter().copied());
+    let meant = meant.map_or_else(String::new, |meant| format!(": did you mean `{meant}`?"));
+    Some(format!("no route fits `{pattern}`{meant}"))
 }
 
 impl Rights {

@@ -89,6 +89,17 @@ fn a_port_that_ollama_would_ignore_is_a_warning() {
     );
 }
 
+#[test]
+fn a_limit_that_fits_no_route_is_a_warning() {
+    let teams = r#"[{ name = "lab", routes = ["/api/*", "/api/cat", "other"] }]"#;
+    let loaded = loaded(&[("PANNIER__AUTH__TEAMS", teams)]);
+    let said: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        ["PANNIER__AUTH__TEAMS: auth.teams: `lab`: no route fits `/api/cat`: did you mean `/api/chat`?"]
+    );
+}
+
 /// Whoever points clients at Pannier by `OLLAMA_HOST` has that in the environment of its own commands as well.
 #[test]
 fn only_serving_is_refused_where_the_upstream_is_pannier_itself() {

@@ -146,6 +146,8 @@ async fn what_cannot_be_is_refused_and_says_why() {
         (json!({ "name": "x' OR '1'='1" }), "letters"),
         (json!({ "name": "x", "team": "\u{0}" }), "team"),
         (json!({ "name": "x", "expires": 1 }), "expired"),
+        (json!({ "name": "x", "expires": "2030-01-01" }), "SECONDS SINCE 1970"),
+        (json!({ "name": "x", "routes": ["/api/cat"] }), "/api/chat"),
         (json!({ "name": "x", "key": "mine" }), "expected form"),
         (json!({}), "expected form"),
         (json!("sesame"), "expected form"),

@@ -268,4 +268,9 @@ async fn limits_are_given_and_seen_on_the_command_line() {
     assert!(code == 0 && told.contains("all") && !told.contains("llama3"), "{told}");
     let (code, _, said) = command(&pannier, &["keys", "change", "ann", "--routes", "/api/ chat"]).await;
     assert!(code == 1 && said.contains("pattern"), "{code} {said}");
+    let made = ["keys", "create", "--name", "bob", "--routes", "/api/cat"];
+    for slip in [&made[..], &["keys", "change", "ann", "--routes", "/api/chat,/api/cat"]] {
+        let (code, _, said) = command(&pannier, slip).await;
+        assert!(code == 1 && said.contains("did you mean `/api/chat`?"), "{code} {said}");
+    }
 }
