@@ -118,7 +118,7 @@ impl Reports {
         let form = match grain {
             Grain::Hour => "%Y-%m-%d %H:00:00",
             Grain::Day => "%Y-%m-%d",
-            Grain::Week => "%Y-W%W",
+            Grain::Week => "%G-W%V",
             Grain::Month => "%Y-%m",
         };
         let zone = question.zone.clone();

@@ -107,6 +107,10 @@ impl Retention {
     async fn tidy_store(&self, store: &Store) -> Result<(), Error> {
         let (config, now) = (self.config.load_full(), (self.clock)());
         let mut tally = self.tally.lock().await;
+        if tally.begun.is_none() {
+            // All that is too old may take long to go.
+            self.rows.store(tally.count(store, now).await?, Ordering::Relaxed);
+        }
         // Ages are counted back from the last day of which the books have told for a while: whatever a clock says,
         // nothing goes that is younger than the rest by less than its age.
         if let Some(today) = ledger::last_day(store, now.saturating_sub(DOUBT)).await? {

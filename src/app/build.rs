@@ -131,14 +131,17 @@ fn door(
 fn readiness(way: &Way, books: &Books) -> Arc<Readiness> {
     let client = way.client.clone();
     let readiness = Readiness::new(move || client.is_up());
-    Arc::new(match books.ledger.clone() {
-        Some(ledger) => readiness.also(move || Check {
-            name: "ledger",
-            fault: ledger.is_full().then_some("nothing can be written down"),
-            is_extra: ledger.accepts(),
-        }),
-        None => readiness,
-    })
+    let Some(ledger) = books.ledger.clone() else { return Arc::new(readiness) };
+    let books = books.clone();
+    Arc::new(readiness.also(move || Check {
+        name: "ledger",
+        fault: match (ledger.is_full(), books.are_behind()) {
+            (true, _) => Some("nothing can be written down"),
+            (false, true) => Some("it waits in its spool"),
+            (false, false) => None,
+        },
+        is_extra: ledger.accepts(),
+    }))
 }
 
 /// Where what is not looked into is forwarded.

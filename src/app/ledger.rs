@@ -65,6 +65,11 @@ impl Books {
         self.card.heed(&config.prices);
     }
 
+    /// Whether the database does not take over what comes.
+    pub fn are_behind(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.state().is_behind())
+    }
+
     /// Takes the spool over until `stop`, and then what is left; keeps up with prices.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let drained = async {
@@ -98,6 +103,8 @@ fn unpriced(metrics: &Arc<Metrics>) -> Arc<Unpriced> {
 fn show(metrics: &Metrics, spool: &Arc<Spool>, drain: &Drain) {
     let seen = spool.clone();
     metrics.gauge_source(Sampled::Size("ledger_spool_bytes"), move || seen.held() as i64);
+    let seen = spool.clone();
+    metrics.gauge_source(Sampled::Size("ledger_spool_room_bytes"), move || seen.room() as i64);
     let seen = spool.clone();
     metrics.gauge_source(Sampled::Size("ledger_lost_entries"), move || seen.lost() as i64);
     let seen = spool.clone();

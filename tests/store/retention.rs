@@ -2,6 +2,7 @@
 
 use crate::ledger::grounds;
 use crate::rollups::{Chance, FIRST, database};
+use crate::stage::Ground;
 use pannier::analytics::{
     By, Filter, Grain, KeyMetrics, Question, Reports, Retention, RetentionConfig, Stay, Terms, Zone,
 };
@@ -82,6 +83,22 @@ fn zone(name: &str) -> Zone {
 
 fn terms(name: &str) -> Terms {
     Terms { zone: zone(name), currency: "USD".into(), key_metrics: KeyMetrics::Admin }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_counted_before_the_first_of_them_goes() {
+    let ground = Ground::file();
+    let scene = Scene::of(database(&ground), 50).await;
+    let mut work = scene.store.write().await.expect("begin");
+    let refuse = "CREATE TRIGGER stay BEFORE DELETE ON ledger_row BEGIN SELECT RAISE(ABORT, 'it stays'); END";
+    work.script(refuse).await.expect("a trigger");
+    work.done().await.expect("commit");
+    scene.retention.heed(config(ONE_DAY, 0));
+    scene.clock.store(FIRST + 5 * DAY, Ordering::Relaxed);
+    scene.retention.tidy().await.expect_err("nothing goes");
+    assert!(scene.rows().await > 0);
+    assert_eq!(scene.retention.counted(), scene.rows().await);
+    scene.database.close().await;
 }
 
 /// About what came from so many seconds behind the first on, until before so many.

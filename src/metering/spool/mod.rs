@@ -304,6 +304,11 @@ impl Spool {
         self.rooms.held()
     }
 
+    /// Bytes that its files may take yet.
+    pub fn room(&self) -> u64 {
+        self.rooms.left()
+    }
+
     /// The oldest that may have something to read.
     pub fn oldest(&self) -> Option<Reel> {
         let files = self.files();

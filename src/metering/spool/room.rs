@@ -26,6 +26,10 @@ impl Rooms {
         self.held.load(Ordering::Relaxed)
     }
 
+    pub fn left(&self) -> u64 {
+        self.most.saturating_sub(self.held())
+    }
+
     /// For a file that is to be made; `None` where there may not be so much.
     pub fn take(&self, bytes: u64) -> Option<Room> {
         let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= self.most);

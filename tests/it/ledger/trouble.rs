@@ -77,6 +77,8 @@ async fn a_file_that_another_has_locked_is_waited_for() {
     outside.execute("PRAGMA busy_timeout = 5000; BEGIN EXCLUSIVE").await.expect("lock");
     endures(&pannier, 1..30).await;
     becomes(&pannier, false).await;
+    let probe = pannier.house("/readyz?verbose").await.fine().text();
+    assert!(probe.contains("[-]ledger"), "{probe}");
     outside.execute("ROLLBACK").await.expect("unlock");
     drop(outside);
     becomes(&pannier, true).await;

@@ -31,11 +31,14 @@ async fn gemmapys_metrics_have_their_shapes() {
         let told = shop.get(&target, &shop.ann).await.fine().json();
         let points = told["data"].as_array().expect("points");
         assert!((1..=2).contains(&points.len()), "{told}");
+        let usage = format!("/usage?by={interval}&from=8d&format=csv");
+        let usage = shop.get(&usage, &shop.ann).await.fine().text();
         let sum: i64 = points.iter().map(|point| point["requests"].as_i64().expect("a number")).sum();
         assert_eq!(sum, requests);
         for point in points {
             let bucket = point["time_bucket"].as_str().expect("a text");
             assert_eq!(bucket.len(), len, "{bucket}");
+            assert!(interval == "hour" || usage.contains(bucket), "{bucket}: {usage}");
             for name in ["avg_duration", "total_tokens", "errors"] {
                 assert!(point[name].is_number(), "{name}: {point}");
             }
