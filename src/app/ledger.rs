@@ -54,7 +54,8 @@ impl Books {
         let drain = Drain::new(spool.clone(), card.clone(), database.clone(), wanted.hit_rows_per_second);
         let drain = drain.tell(metrics.keyed(&config.prices.currency), unpriced(metrics));
         show(metrics, &spool, &drain);
-        let ledger = Arc::new(Ledger::new(spool, card.in_force(), wanted.when_full));
+        let ledger =
+            Arc::new(Ledger::new(spool, card.in_force(), wanted.when_full, wanted.hit_rows_per_second));
         let seen = ledger.clone();
         metrics.gauge_source(Sampled::Size("unlisted_models"), move || seen.unlisted() as i64);
         Ok(Books { ledger: Some(ledger), drain: Some(Arc::new(drain)), card })

@@ -28,6 +28,25 @@ impl RequestId {
         RequestId(id.into_uuid().into_bytes())
     }
 
+    /// When the request came, to the millisecond.
+    pub fn moment(&self) -> SystemTime {
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        UNIX_EPOCH + Duration::from_millis(u64::from_be_bytes(millis))
+    }
+
+    /// The second in which it came.
+    pub fn second(&self) -> u64 {
+        self.moment().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    /// The least of all that a request of that second can have.
+    pub fn first_of(second: u64) -> Self {
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&second.saturating_mul(1_000).to_be_bytes()[2..]);
+        RequestId(id)
+    }
+
     /// As it is shown, or without the hyphens.
     pub fn read(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(|id| RequestId(id.into_bytes()))

@@ -5,7 +5,7 @@ use super::bill::{Charge, Cost, Matter, Settlement};
 use super::hit_rows::HitRows;
 use super::prices::Prices;
 use super::settlements::Settlements;
-use super::spool::{AnswerEntry, Entry, Subject, TripEntry};
+use super::spool::{AnswerEntry, Entry, Subject, Tally, TripEntry};
 use crate::domain::{CacheOutcome, Ended, Kind, Money, Observed, Operation, RequestId};
 use crate::store::ledger::{self, Bucket, Column, Figure, Merge, NARROW, Period, Row, Sums};
 use hashbrown::HashMap;
@@ -24,7 +24,7 @@ pub(super) struct Making<'a> {
     names: &'a mut Names,
     prices: &'a Prices,
     settlements: Settlements<'a>,
-    hits: &'a mut HitRows,
+    hits: &'a HitRows,
     /// Where the numbers of the file's accounts and subjects lead to below.
     places: HashMap<(u64, u64), (usize, usize)>,
     accounts: Numbers<ledger::Account>,
@@ -67,13 +67,13 @@ impl Names {
                 let name = [model, digest, endpoint, dialect, operation, mode].map(clean);
                 self.subjects.insert(*id, name);
             }
-            Entry::Trip(_) | Entry::Answer(_) => {}
+            Entry::Trip(_) | Entry::Answer(_) | Entry::Hits { .. } => {}
         }
     }
 }
 
 impl<'a> Making<'a> {
-    pub fn new(names: &'a mut Names, prices: &'a Prices, hits: &'a mut HitRows) -> Self {
+    pub fn new(names: &'a mut Names, prices: &'a Prices, hits: &'a HitRows) -> Self {
         Making {
             names,
             prices,
@@ -94,6 +94,7 @@ impl<'a> Making<'a> {
         match entry {
             Entry::Trip(trip) => self.trip(trip),
             Entry::Answer(answer) => self.answer(answer),
+            Entry::Hits { tally, one } => self.hits(tally, one),
             Entry::Account { .. } | Entry::Subject { .. } => {
                 self.names.learn(entry);
                 self.places.clear();
@@ -119,7 +120,7 @@ impl<'a> Making<'a> {
 
     fn trip(&mut self, trip: &TripEntry<'_>) {
         let Some((account, subject)) = self.whose(trip.account, trip.subject) else { return };
-        let at = moment(&trip.request);
+        let at = trip.request.moment();
         let [model, _, _, _, operation, _] = &self.subjects.names[subject];
         let matter = Matter { operation: self::operation(operation), model, at };
         let charge = self.prices.trip(matter, &trip.observed);
@@ -155,7 +156,7 @@ impl<'a> Making<'a> {
 
     fn answer(&mut self, answer: &AnswerEntry<'_>) {
         let Some((account, subject)) = self.whose(answer.account, answer.subject) else { return };
-        let at = moment(&answer.request);
+        let at = answer.request.moment();
         // What was said before is taken back: it was this very answer, to its clean end.
         let said = answer.amends.map(|(status, total)| {
             let ending = Ended::Complete;
@@ -178,6 +179,16 @@ impl<'a> Making<'a> {
             let row = self.answer_row(answer, account, subject, &settlement);
             self.keep(row);
         }
+    }
+
+    /// As if each had an entry of its own, and no row.
+    fn hits(&mut self, tally: &Tally, one: &AnswerEntry<'_>) {
+        let Some((account, subject)) = self.whose(one.account, one.subject) else { return };
+        let at = one.request.moment();
+        let mut sums = answer_sums(one, self.settle(one, subject, at));
+        sums.iter_mut().for_each(|sum| *sum = sum.saturating_mul(tally.count.into()));
+        sums[Figure::Total as usize] = micros(tally.total) as i64;
+        self.add(at, account, subject, &sums, 1);
     }
 
     fn answer_row(
@@ -378,13 +389,6 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(i64::MAX as u64)
 }
 
-/// When a request came: its id says so.
-fn moment(request: &RequestId) -> SystemTime {
-    let mut millis = [0; 8];
-    millis[2..].copy_from_slice(&request.0[..6]);
-    UNIX_EPOCH + Duration::from_millis(u64::from_be_bytes(millis))
-}
-
 fn operation(label: &str) -> Operation {
     Operation::named(label).unwrap_or(Operation::Chat)
 }
@@ -448,8 +452,8 @@ mod tests {
     }
 
     fn batch(names: &mut Names, hits: u32, entries: &[Entry<'_>]) -> ledger::Batch {
-        let (prices, mut hits) = (prices(), HitRows::new(hits));
-        let mut making = Making::new(names, &prices, &mut hits);
+        let (prices, hits) = (prices(), HitRows::new(hits));
+        let mut making = Making::new(names, &prices, &hits);
         let subject = Subject {
             model: "m",
             digest: "d",
@@ -494,6 +498,17 @@ mod tests {
         let batch = batch(&mut Names::default(), 2, &entries);
         assert_eq!((batch.rows.len(), sum(&batch, Figure::Hits)), (3, 4));
         assert_eq!(sum(&batch, Figure::SavedCost), 4 * 110_000);
+    }
+
+    #[test]
+    fn hits_that_were_counted_together_are_in_the_sums_like_any_others() {
+        let apart: Vec<_> = [5_u64, 5, 5].map(|second| answer(id(second), CacheOutcome::Hit)).to_vec();
+        let one = AnswerEntry { total: Duration::ZERO, ..answer(RequestId::first_of(5), CacheOutcome::Hit) };
+        let tally = Tally { count: 3, total: Duration::from_micros(150) };
+        let together = batch(&mut Names::default(), 0, &[Entry::Hits { tally, one }]);
+        let apart: Vec<_> = apart.into_iter().map(Entry::Answer).collect();
+        let apart = batch(&mut Names::default(), 0, &apart);
+        assert_eq!((together.sums, together.rows), (apart.sums, apart.rows));
     }
 
     #[test]

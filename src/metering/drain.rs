@@ -185,7 +185,7 @@ impl Drain {
     }
 
     /// One stretch of a file.
-    async fn step(&self, reading: &mut Reading, hits: &mut HitRows) -> Result<Step, Trouble> {
+    async fn step(&self, reading: &mut Reading, hits: &HitRows) -> Result<Step, Trouble> {
         let place = match reading.place {
             Some(place) => place,
             None => self.resume(reading).await?,
@@ -248,7 +248,7 @@ impl Drain {
         Ok(())
     }
 
-    async fn make(&self, reading: &mut Reading, stretch: &Stretch, hits: &mut HitRows) -> ledger::Batch {
+    async fn make(&self, reading: &mut Reading, stretch: &Stretch, hits: &HitRows) -> ledger::Batch {
         let prices = self.card.in_force().load_full();
         let mut making = Making::new(&mut reading.names, &prices, hits);
         let mut unread = 0;

@@ -1,8 +1,9 @@
 //! The books: each request and each trip is written into the spool before the client can know that it is over.
 
 use super::config::WhenFull;
+use super::hit_rows::HitRows;
 use super::prices::Prices;
-use super::spool::{Spool, Symbol, Told};
+use super::spool::{LONGEST_TALLIED, Spool, Symbol, Told};
 use super::unlisted::Unlisted;
 use super::unpriced::Once;
 use crate::domain::{
@@ -20,6 +21,8 @@ pub struct Ledger {
     spool: Arc<Spool>,
     prices: Arc<ArcSwap<Prices>>,
     when_full: WhenFull,
+    /// Hits beyond these are counted together.
+    hit_rows: HitRows,
     unlisted: Unlisted,
     /// Models that were refused for want of a price, as the log has named them.
     refused: Once,
@@ -31,8 +34,10 @@ pub struct Ledger {
 pub struct Priced(AtomicU64);
 
 impl Ledger {
-    pub fn new(spool: Arc<Spool>, prices: Arc<ArcSwap<Prices>>, when_full: WhenFull) -> Self {
-        Ledger { spool, prices, when_full, unlisted: Unlisted::default(), refused: Once::default() }
+    /// `hit_rows`: how many hits of a second are told by themselves.
+    pub fn new(spool: Arc<Spool>, prices: Arc<ArcSwap<Prices>>, when_full: WhenFull, hit_rows: u32) -> Self {
+        let (hit_rows, unlisted, refused) = (HitRows::new(hit_rows), Unlisted::default(), Once::default());
+        Ledger { spool, prices, when_full, hit_rows, unlisted, refused }
     }
 
     /// Whether nothing can be written down.
@@ -104,7 +109,10 @@ impl Ledger {
         observed: &Observed,
     ) {
         let told = Told::hit(request, took, Some(observed));
-        self.spool.answer(&told, consumer, subject);
+        match took >= LONGEST_TALLIED || self.hit_rows.take(request.moment()) {
+            true => self.spool.answer(&told, consumer, subject),
+            false => self.spool.hit(&told, consumer, subject),
+        }
     }
 
     fn write(&self, record: &Record) {

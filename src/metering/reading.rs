@@ -104,7 +104,8 @@ impl Reading {
         let body = stretch.bodies().next().unwrap_or_default();
         let mut meanings = Vec::new();
         if let Some(Entry::Trip(TripEntry { account, subject, .. }))
-        | Some(Entry::Answer(AnswerEntry { account, subject, .. })) = Entry::read(body)
+        | Some(Entry::Answer(AnswerEntry { account, subject, .. }))
+        | Some(Entry::Hits { one: AnswerEntry { account, subject, .. }, .. }) = Entry::read(body)
         {
             each(&self.reel, self.written, |body, entry| match entry {
                 Entry::Account { id, .. } if *id == account => meanings.push(body.to_vec()),

@@ -7,6 +7,7 @@ pub(super) enum Tag {
     Subject = 2,
     Trip = 3,
     Answer = 4,
+    Hits = 5,
 }
 
 /// Bytes in the making; what does not fit any more is cut off from texts.

@@ -2,6 +2,7 @@
 
 use super::code::{Cursor, ENTRY, Scratch, Tag};
 use super::symbols::Symbol;
+use super::tally::Tally;
 use crate::domain::{
     CacheOutcome, Durations, Ended, Ending, Kind, Observed, Record, RequestId, Source, Trip, Usage,
 };
@@ -10,10 +11,22 @@ use std::time::Duration;
 /// An entry, read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry<'a> {
-    Account { id: u64, key: &'a str, team: &'a str },
-    Subject { id: u64, subject: Subject<'a> },
+    Account {
+        id: u64,
+        key: &'a str,
+        team: &'a str,
+    },
+    Subject {
+        id: u64,
+        subject: Subject<'a>,
+    },
     Trip(TripEntry<'a>),
     Answer(AnswerEntry<'a>),
+    /// So many hits like this `one`, which came in the second that its id says, and took all of the tally's time.
+    Hits {
+        tally: Tally,
+        one: AnswerEntry<'a>,
+    },
 }
 
 /// What is asked, and on which way.
@@ -158,6 +171,23 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
     out
 }
 
+/// One hit, to which others may be added that are like it behind the tally's word.
+pub(super) fn hits(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scratch<ENTRY> {
+    let mut out = Scratch::default();
+    out.raw(&(Tag::Hits as u64).to_le_bytes());
+    out.raw(&Tally::first(told.total).to_ne_bytes());
+    out.number(told.request.second());
+    out.number(account.id);
+    out.number(subject.id);
+    let failed = told.observed.is_some_and(|observed| observed.failed);
+    let flags = [(told.observed.is_some(), HAS_OBSERVED), (failed, FAILED)];
+    out.number(flags.into_iter().filter_map(|(is, flag)| is.then_some(flag)).sum());
+    if let Some(observed) = told.observed {
+        figures(&mut out, observed);
+    }
+    out
+}
+
 impl<'a> Entry<'a> {
     /// `None` for what is of a later version than this.
     pub fn read(body: &'a [u8]) -> Option<Entry<'a>> {
@@ -180,7 +210,41 @@ impl<'a> Entry<'a> {
         if tag == Tag::Answer as u64 {
             return read_answer(&mut from).map(Entry::Answer);
         }
+        if tag == Tag::Hits as u64 {
+            return read_hits(&mut from);
+        }
         None
+    }
+}
+
+fn read_hits<'a>(from: &mut Cursor<'a>) -> Option<Entry<'a>> {
+    from.raw(7)?;
+    let tally = Tally::read(u64::from_ne_bytes(from.raw(8)?.try_into().ok()?));
+    let request = RequestId::first_of(from.number()?);
+    let (account, subject, flags) = (from.number()?, from.number()?, from.number()?);
+    let one = AnswerEntry {
+        request,
+        account,
+        subject,
+        amends: None,
+        status: 200,
+        ending: Ended::Complete,
+        cache: CacheOutcome::Hit,
+        total: Duration::ZERO,
+        first_byte: None,
+        observed: read_observed(from, flags)?,
+        error: "",
+        message: "",
+    };
+    Some(Entry::Hits { tally, one })
+}
+
+/// What an answer took, where its flags say that anything is known of that.
+fn read_observed(from: &mut Cursor<'_>, flags: u64) -> Option<Option<Observed>> {
+    let failed = flags & FAILED != 0;
+    match flags & HAS_OBSERVED {
+        0 => Some(None),
+        _ => Some(Some(Observed { failed, ..read_figures(from)? })),
     }
 }
 
@@ -204,11 +268,7 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
     let ending = Ended::numbered(i64::try_from(from.number()?).ok()?)?;
     let cache = CacheOutcome::numbered(i64::try_from(from.number()?).ok()?)?;
     let (total, first_byte) = (read_time(from)?.unwrap_or_default(), read_time(from)?);
-    let failed = flags & FAILED != 0;
-    let observed = match flags & HAS_OBSERVED {
-        0 => None,
-        _ => Some(Observed { failed, ..read_figures(from)? }),
-    };
+    let observed = read_observed(from, flags)?;
     let amends = match flags & AMENDS {
         0 => None,
         _ => Some((u16::try_from(from.number()?).ok()?, read_time(from)?.unwrap_or_default())),

@@ -12,6 +12,7 @@ mod reel;
 mod room;
 mod segment;
 mod symbols;
+mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -20,6 +21,7 @@ pub use read::Stretch;
 pub use reel::Reel;
 pub use segment::Name;
 pub use symbols::{Symbol, Symbols};
+pub use tally::{LONGEST as LONGEST_TALLIED, Tally};
 
 use super::config::Sync;
 use crate::domain::{Consumer, Trip};
@@ -34,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tally::{Places, WORD};
 
 /// Where things are written down at once.
 pub struct Spool {
@@ -68,6 +71,7 @@ pub struct Bounds {
 pub(super) struct Turn {
     number: u64,
     segment: Segment,
+    tallies: Places,
 }
 
 /// What is not written to any more, or not yet.
@@ -156,6 +160,24 @@ impl Spool {
         self.put([&account, subject], entry::answer(told, &account, subject).bytes());
     }
 
+    /// Writes down one more hit of its second like others before. It took less than [`LONGEST_TALLIED`], and has
+    /// nothing but its figures to be told apart by.
+    pub fn hit(&self, told: &Told<'_>, consumer: &Arc<Consumer>, subject: &Symbol) {
+        if self.sync == Sync::Each {
+            return self.answer(told, consumer, subject);
+        }
+        let account = self.symbols.account(consumer, self.number);
+        let entry = entry::hits(told, &account, subject);
+        let alike = &entry.bytes()[WORD.end..];
+        let add = |turn: &Turn| {
+            let begins = turn.tallies.find(alike);
+            begins.is_some_and(|begins| turn.segment.add(begins, alike, told.total))
+        };
+        if !self.current.load().as_ref().is_some_and(|turn| add(turn)) {
+            self.put([&account, subject], entry.bytes());
+        }
+    }
+
     pub fn symbols(&self) -> &Symbols {
         &self.symbols
     }
@@ -185,7 +207,10 @@ impl Spool {
             (false, true) => turn.segment.append(&[&other.meaning, body]),
             (true, true) => turn.segment.append(&[&one.meaning, &other.meaning, body]),
         };
-        if put.is_ok() {
+        if let Ok(end) = put {
+            if body[0] == code::Tag::Hits as u8 {
+                turn.tallies.note(&body[WORD.end..], end - segment::room(body.len()));
+            }
             symbols.iter().for_each(|symbol| symbol.said.store(turn.number, Ordering::Release));
             if self.sync == Sync::Each {
                 self.heed(turn.segment.sync());
@@ -386,6 +411,6 @@ impl Spool {
 
 impl Turn {
     fn new(segment: Segment) -> Self {
-        Turn { number: TURNS.fetch_add(1, Ordering::Relaxed), segment }
+        Turn { number: TURNS.fetch_add(1, Ordering::Relaxed), segment, tallies: Places::default() }
     }
 }

@@ -1,6 +1,8 @@
 //! Reading a segment from its file, whether its writer is alive or was killed.
 
+use super::code::Tag;
 use super::segment::{HEAD, LONGEST, Name, room, word};
+use super::tally::WORD;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -32,6 +34,19 @@ impl Stretch {
 
     pub fn len(&self) -> usize {
         self.bodies.len()
+    }
+
+    /// Takes over the tallies in it, each as what `close` says of the one that begins there.
+    pub(super) fn close(&mut self, close: impl Fn(u64) -> Option<u64>) {
+        for body in &self.bodies {
+            let bytes = &mut self.bytes[body.clone()];
+            if bytes.first() == Some(&(Tag::Hits as u8))
+                && let Some(place) = bytes.get_mut(WORD)
+                && let Some(word) = close(self.from + body.start as u64 - 8)
+            {
+                place.copy_from_slice(&word.to_ne_bytes());
+            }
+        }
     }
 
     /// Leaves the first `entries` of it.

@@ -75,7 +75,10 @@ impl Reel {
         if !is_over && until <= from {
             return Ok((Stretch::nothing(from), false));
         }
-        let stretch = read::read(file, self.name(), (from, until), is_dead, buffer)?;
+        let mut stretch = read::read(file, self.name(), (from, until), is_dead, buffer)?;
+        if let Whose::Own(turn) = &self.0 {
+            stretch.close(|begins| turn.segment.close_tally(begins));
+        }
         let is_end = is_over && stretch.is_empty() && stretch.end <= from.max(segment::HEAD);
         Ok((stretch, is_end))
     }

@@ -8,17 +8,20 @@
 //! entry    length (4)  checksum (4)  body  nothing, up to a multiple of 8
 //! ```
 //!
-//! An entry's first word is stored last: where it is, all of the entry is. The checksum covers the file's
-//! name and the place in it as well, so that nothing that a client sent can pass for an entry.
+//! An entry's first word is stored last: where it is, all of the entry is, and it never changes, but for the word of a
+//! [tally]. The checksum covers the file's name and the place in it as well, so that nothing that a client sent can
+//! pass for an entry.
 
+use super::code::Tag;
 use super::room::Room;
+use super::tally::{Tally, WORD};
 use crate::domain::RequestId;
 use memmap2::MmapRaw;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
@@ -35,6 +38,8 @@ pub(super) struct Segment {
     there: AtomicU64,
     /// What is safe from a power cut.
     synced: AtomicU64,
+    /// Something was added to a tally since.
+    is_added_to: AtomicBool,
     /// What it takes of the disk.
     room: Room,
 }
@@ -78,7 +83,8 @@ impl Segment {
             }
         };
         let [tail, there, synced] = [HEAD, HEAD, HEAD].map(AtomicU64::new);
-        Ok(Segment { name, path: ready, map, file, tail, there, synced, room })
+        let is_added_to = AtomicBool::new(false);
+        Ok(Segment { name, path: ready, map, file, tail, there, synced, is_added_to, room })
     }
 
     /// Appends entries with these bodies, all next to each other or none, and returns where they end.
@@ -99,12 +105,54 @@ impl Segment {
     fn put(&self, at: u64, body: &[u8]) {
         let word = word(&self.name, at, body);
         // SAFETY: `append` has given this thread, and no other, the bytes from `at` to `at + room(body)`, which
-        // lie within the map and begin at a multiple of 8. Nobody reads them through the map.
+        // lie within the map and begin at a multiple of 8. Nobody reads them through the map before the first word
+        // is there.
         unsafe {
             let place = self.map.as_mut_ptr().add(at as usize);
             std::ptr::copy_nonoverlapping(body.as_ptr(), place.add(8), body.len());
             AtomicU64::from_ptr(place.cast()).store(word.to_le(), Ordering::Release);
         }
+    }
+
+    /// Adds a hit to the tally that begins at `begins`, which must be one that was appended here. `false` where it is
+    /// not of those that are `alike`, or was closed.
+    pub fn add(&self, begins: u64, alike: &[u8], took: Duration) -> bool {
+        let tally = self.tally(begins).filter(|(_, of)| *of == alike);
+        let is_added = tally.is_some_and(|(word, _)| Tally::add(word, took));
+        if is_added && !self.is_added_to.load(Ordering::Relaxed) {
+            self.is_added_to.store(true, Ordering::Release);
+        }
+        is_added
+    }
+
+    /// Closes the tally that begins at `begins`; returns what its word said.
+    pub fn close_tally(&self, begins: u64) -> Option<u64> {
+        self.tally(begins).map(|(word, _)| Tally::close(word))
+    }
+
+    /// The word of the tally whose entry begins there, and what follows it.
+    #[allow(unsafe_code)]
+    fn tally(&self, begins: u64) -> Option<(&AtomicU64, &[u8])> {
+        let (place, room) = (begins as usize, (self.size() - HEAD) as usize);
+        if !begins.is_multiple_of(8) || place > room {
+            return None;
+        }
+        // SAFETY: a head's length before the end of the map there are eight bytes, at a multiple of 8.
+        let entry = unsafe { self.map.as_mut_ptr().add(place) };
+        // SAFETY: as above. The first word of an entry is only ever stored as an atomic.
+        let first = unsafe { AtomicU64::from_ptr(entry.cast()) }.load(Ordering::Acquire);
+        let len = (u64::from_le(first) & u64::from(u32::MAX)) as usize;
+        if len < WORD.end || len > LONGEST || place + 8 + len > self.size() as usize {
+            return None;
+        }
+        // SAFETY: the first word says that all of the entry is there, within the map. From then on nothing of it is
+        // written but the word of a tally, which is reached as an atomic and lies between these two slices.
+        let (tag, word, alike) = unsafe {
+            let body = entry.add(8);
+            let alike = std::slice::from_raw_parts(body.add(WORD.end), len - WORD.end);
+            (*body, AtomicU64::from_ptr(body.add(WORD.start).cast()), alike)
+        };
+        (tag == Tag::Hits as u8).then_some((word, alike))
     }
 
     /// Takes no more.
@@ -134,7 +182,9 @@ impl Segment {
 
     /// Makes all that is there by now safe from a power cut. Waits for the disk.
     pub fn sync(&self) -> io::Result<()> {
-        let from = self.synced.load(Ordering::Acquire);
+        // A tally may stand anywhere.
+        let is_added_to = self.is_added_to.swap(false, Ordering::AcqRel);
+        let from = if is_added_to { 0 } else { self.synced.load(Ordering::Acquire) };
         // Asked before the tail: where both are the same, no thread is in the midst of an entry before that.
         let there = self.there.load(Ordering::Acquire);
         let to = self.len();
@@ -142,7 +192,7 @@ impl Segment {
             return Ok(());
         }
         self.map.flush_range(from as usize, (to - from) as usize)?;
-        if from == HEAD {
+        if from <= HEAD {
             // The first time: a file that has no name after the power cut is as good as none.
             sync_folder(&self.path)?;
         }
@@ -222,12 +272,17 @@ pub(super) fn room(len: usize) -> u64 {
     (8 + len as u64).next_multiple_of(8)
 }
 
-/// The first word of an entry.
+/// The first word of an entry. What the word of a tally says is left out of its checksum.
 pub(super) fn word(name: &Name, at: u64, body: &[u8]) -> u64 {
     let mut checksum = crc32fast::Hasher::new();
     checksum.update(name);
     checksum.update(&at.to_le_bytes());
-    checksum.update(body);
+    let (before, after) = match body.first() {
+        Some(tag) if *tag == Tag::Hits as u8 && body.len() >= WORD.end => (WORD.start, WORD.end),
+        _ => (0, 0),
+    };
+    checksum.update(&body[..before]);
+    checksum.update(&body[after..]);
     u64::from(checksum.finalize()) << 32 | body.len() as u64
 }
 

@@ -9,9 +9,9 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
-const EVERY: Sync = Sync::Every(Duration::from_millis(100));
+pub(super) const EVERY: Sync = Sync::Every(Duration::from_millis(100));
 
-fn consumer(name: &str) -> Arc<Consumer> {
+pub(super) fn consumer(name: &str) -> Arc<Consumer> {
     Arc::new(Consumer {
         name: name.into(),
         team: "lab".into(),
@@ -77,7 +77,7 @@ fn look(segment: &Segment, from: u64, is_over: bool) -> Stretch {
     read::read(segment.file(), &segment.name, (from, u64::MAX), is_over, Vec::new()).unwrap()
 }
 
-fn subject(spool: &Spool) -> Arc<Symbol> {
+pub(super) fn subject(spool: &Spool) -> Arc<Symbol> {
     spool.symbols().subject(Route { template: "/api/chat", dialect: "ollama" }, None)
 }
 
