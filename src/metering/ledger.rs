@@ -183,7 +183,7 @@ mod tests {
 
     fn ledger(folder: &std::path::Path, in_force: &Arc<ArcSwap<Prices>>) -> Ledger {
         let spool = Spool::open(folder, Bounds::of(1 << 17), Sync::Each).unwrap();
-        Ledger::new(Arc::new(spool), in_force.clone(), WhenFull::Continue)
+        Ledger::new(Arc::new(spool), in_force.clone(), WhenFull::Continue, 500)
     }
 
     fn facts(model: &str, unlisted: Option<&str>) -> CallFacts {

@@ -94,7 +94,7 @@ async fn when_the_disk_is_full_all_is_in_the_books_or_counted_as_lost() {
     }
     is_told(&pannier, "[-]ledger nothing can be written down\n").await;
     drop(ballast);
-    is_told(&pannier, "[+]ledger ok\n").await;
+    is_told(&pannier, "[-]ledger it waits in its spool\n").await;
     let missing = lost(&pannier).await;
     asked += hit(&mut wire, 100).await;
     assert_eq!(lost(&pannier).await, missing);
