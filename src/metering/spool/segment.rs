@@ -142,7 +142,7 @@ impl Segment {
         // SAFETY: as above. The first word of an entry is only ever stored as an atomic.
         let first = unsafe { AtomicU64::from_ptr(entry.cast()) }.load(Ordering::Acquire);
         let len = (u64::from_le(first) & u64::from(u32::MAX)) as usize;
-        if len < WORD.end || len > LONGEST || place + 8 + len > self.size() as usize {
+        if !(WORD.end..=LONGEST).contains(&len) || place + 8 + len > self.size() as usize {
             return None;
         }
         // SAFETY: the first word says that all of the entry is there, within the map. From then on nothing of it is

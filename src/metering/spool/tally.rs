@@ -185,7 +185,7 @@ mod tests {
         let word = AtomicU64::new(Tally::first(Duration::ZERO));
         let most = (1 << COUNT) - 1;
         let longest = LONGEST - Duration::from_micros(1);
-        word.store((most - 1) << TIME | (most - 1) * longest.as_micros() as u64, Ordering::Relaxed);
+        word.store(((most - 1) << TIME) | ((most - 1) * longest.as_micros() as u64), Ordering::Relaxed);
         assert!(Tally::add(&word, longest));
         assert!(!Tally::add(&word, Duration::ZERO));
         let read = Tally::read(Tally::close(&word));
