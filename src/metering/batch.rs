@@ -3,21 +3,15 @@
 
 use super::bill::{Charge, Cost, Matter, Settlement};
 use super::hit_rows::HitRows;
+use super::names::{Names, clean};
 use super::prices::Prices;
 use super::settlements::Settlements;
-use super::spool::{AnswerEntry, Entry, Subject, Tally, TripEntry};
+use super::spool::{AnswerEntry, Entry, Tally, TripEntry};
 use crate::domain::{CacheOutcome, Ended, Kind, Money, Observed, Operation, RequestId};
 use crate::store::ledger::{self, Bucket, Column, Figure, Merge, NARROW, Period, Row, Sums};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Names as the numbers of one file of the spool mean them.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    accounts: HashMap<u64, ledger::Account>,
-    subjects: HashMap<u64, ledger::Subject>,
-}
 
 /// A batch in the making.
 pub(super) struct Making<'a> {
@@ -51,26 +45,6 @@ pub(super) const UNPRICED: &str = "unpriced";
 pub(super) const UNBILLED: &str = "no amount";
 /// The code of an error that is the upstream's own.
 const UPSTREAM: &str = "upstream_error";
-/// Of what a client can read of an error, in the books.
-const LONGEST_MESSAGE: usize = 200;
-
-impl Names {
-    /// Takes note of what a number means, and of nothing else.
-    pub fn learn(&mut self, entry: &Entry<'_>) {
-        match entry {
-            Entry::Account { id, key, team } => {
-                self.accounts.insert(*id, [key, team].map(|text| clean(text)));
-            }
-            Entry::Subject { id, subject } => {
-                let Subject { model, digest, endpoint, dialect, operation, streamed } = *subject;
-                let mode = if streamed { "stream" } else { "whole" };
-                let name = [model, digest, endpoint, dialect, operation, mode].map(clean);
-                self.subjects.insert(*id, name);
-            }
-            Entry::Trip(_) | Entry::Answer(_) | Entry::Hits { .. } => {}
-        }
-    }
-}
 
 impl<'a> Making<'a> {
     pub fn new(names: &'a mut Names, prices: &'a Prices, hits: &'a HitRows) -> Self {
@@ -393,14 +367,10 @@ fn operation(label: &str) -> Operation {
     Operation::named(label).unwrap_or(Operation::Chat)
 }
 
-/// Fit for any database, and for one line.
-fn clean(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(LONGEST_MESSAGE).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::config::{PriceConfig, PriceEntry, Unknown};
+    use super::super::spool::Subject;
     use super::*;
     use crate::domain::{Durations, Source, Usage};
 

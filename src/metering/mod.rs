@@ -9,6 +9,7 @@ mod config;
 mod drain;
 mod hit_rows;
 mod ledger;
+mod names;
 mod pile;
 mod price;
 mod prices;

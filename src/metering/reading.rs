@@ -1,6 +1,6 @@
 //! A file of the spool that is being read, and how far it is in the database.
 
-use super::batch::Names;
+use super::names::Names;
 use super::spool::{AnswerEntry, Entry, Reel, Stretch, TripEntry};
 use std::io;
 use std::path::PathBuf;

@@ -15,6 +15,7 @@ mod symbols;
 mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
+mod writing;
 
 pub use entry::{AnswerEntry, Entry, Subject, Told, TripEntry};
 pub use read::Stretch;
@@ -24,7 +25,6 @@ pub use symbols::{Symbol, Symbols};
 pub use tally::{LONGEST as LONGEST_TALLIED, Tally};
 
 use super::config::Sync;
-use crate::domain::{Consumer, Trip};
 use arc_swap::ArcSwapOption;
 use room::Rooms;
 use segment::Segment;
@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tally::{Places, WORD};
+use tally::Places;
 
 /// Where things are written down at once.
 pub struct Spool {
@@ -146,77 +146,8 @@ impl Spool {
         self.turn_over(0)
     }
 
-    /// Writes down a trip.
-    pub fn trip(&self, trip: &Trip) {
-        let subject = self.symbols.subject(trip.route, Some(&trip.call));
-        let account = self.symbols.account(&trip.payer.consumer, self.number);
-        let entry = entry::trip(trip, &account, &subject);
-        self.put([&account, &subject], entry.bytes());
-    }
-
-    /// Writes down how `consumer`'s request for `subject` was answered.
-    pub fn answer(&self, told: &Told<'_>, consumer: &Arc<Consumer>, subject: &Symbol) {
-        let account = self.symbols.account(consumer, self.number);
-        self.put([&account, subject], entry::answer(told, &account, subject).bytes());
-    }
-
-    /// Writes down one more hit of its second like others before. It took less than [`LONGEST_TALLIED`], and has
-    /// nothing but its figures to be told apart by.
-    pub fn hit(&self, told: &Told<'_>, consumer: &Arc<Consumer>, subject: &Symbol) {
-        if self.sync == Sync::Each {
-            return self.answer(told, consumer, subject);
-        }
-        let account = self.symbols.account(consumer, self.number);
-        let entry = entry::hits(told, &account, subject);
-        let alike = &entry.bytes()[WORD.end..];
-        let add = |turn: &Turn| {
-            let begins = turn.tallies.find(alike);
-            begins.is_some_and(|begins| turn.segment.add(begins, alike, told.total))
-        };
-        if !self.current.load().as_ref().is_some_and(|turn| add(turn)) {
-            self.put([&account, subject], entry.bytes());
-        }
-    }
-
     pub fn symbols(&self) -> &Symbols {
         &self.symbols
-    }
-
-    fn put(&self, symbols: [&Symbol; 2], body: &[u8]) {
-        loop {
-            let turn = self.current.load();
-            if turn.as_ref().is_some_and(|turn| self.append(turn, symbols, body)) {
-                return;
-            }
-            let full = turn.as_ref().map_or(0, |turn| turn.number);
-            drop(turn);
-            if self.turn_over(full).is_err() {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        }
-    }
-
-    /// Whether there was room for it.
-    fn append(&self, turn: &Turn, symbols: [&Symbol; 2], body: &[u8]) -> bool {
-        let [one, other] = symbols;
-        let new = |symbol: &Symbol| symbol.said.load(Ordering::Acquire) != turn.number;
-        let put = match (new(one), new(other)) {
-            (false, false) => turn.segment.append(&[body]),
-            (true, false) => turn.segment.append(&[&one.meaning, body]),
-            (false, true) => turn.segment.append(&[&other.meaning, body]),
-            (true, true) => turn.segment.append(&[&one.meaning, &other.meaning, body]),
-        };
-        if let Ok(end) = put {
-            if body[0] == code::Tag::Hits as u8 {
-                turn.tallies.note(&body[WORD.end..], end - segment::room(body.len()));
-            }
-            symbols.iter().for_each(|symbol| symbol.said.store(turn.number, Ordering::Release));
-            if self.sync == Sync::Each {
-                self.heed(turn.segment.sync());
-            }
-        }
-        put.is_ok()
     }
 
     /// Sees to it that `full`, or 0 for none, is not the current file any more. Where the next is not ready, waits

@@ -4,7 +4,9 @@ use super::read::{self, Stretch};
 use super::room::{Room, Rooms};
 use super::segment::{self, HEAD, LONGEST, Segment};
 use super::*;
-use crate::domain::{Ended, Ending, Kind, Observed, RequestId, Rights, Route, Scope, Source, Usage};
+use crate::domain::{
+    Consumer, Ended, Ending, Kind, Observed, RequestId, Rights, Route, Scope, Source, Usage,
+};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
