@@ -146,15 +146,24 @@ impl Drain {
         if is_much { PAUSE.1 } else { PAUSE.0 }
     }
 
-    /// Until all that is there is in the database; returns how many bytes that were.
+    /// Until all that was there is in the database; returns how many bytes that were.
     async fn pass(&self, hand: &mut Hand) -> Result<u64, Trouble> {
         let Hand { pile, hits } = hand;
         if let Some(aside) = pile.look(&self.spool) {
             self.state.aside.store(aside, Ordering::Relaxed);
         }
         let mut taken = 0;
+        let mut goal = ([0; 16], 0);
         while let Some(reading) = pile.next(&self.spool) {
             let (is_over, before) = (reading.reel.is_over(), reading.written);
+            if goal.0 != *reading.reel.name() {
+                goal = (*reading.reel.name(), reading.reel.end());
+            }
+            let is_enough = !is_over && reading.place.is_some_and(|place| place >= goal.1);
+            // What comes meanwhile waits for the next pass: something always does.
+            if is_enough {
+                break;
+            }
             match self.in_time(self.step(reading, hits)).await {
                 Ok(Step::On) => taken += reading.written - before,
                 Ok(Step::CaughtUp) => break,

@@ -60,6 +60,14 @@ impl Reel {
         }
     }
 
+    /// Where what is written by now ends, where anybody still writes.
+    pub fn end(&self) -> u64 {
+        match &self.0 {
+            Whose::Own(turn) => turn.segment.len(),
+            Whose::Orphan { .. } => u64::MAX,
+        }
+    }
+
     /// What stands from `from` on, as far as it is there, read into `buffer`. An empty stretch of one that was over
     /// before it was read, and ends where it began, is the end of it.
     ///
