@@ -339,7 +339,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::super::config::{PriceConfig, PriceEntry, Sync, Unknown};
-    use super::super::spool::{Bounds, Reel, Told};
+    use super::super::spool::{Bounds, Reel, Symbol, Told};
     use super::*;
     use crate::domain::{Consumer, Money, Observed, RequestId, Rights, Route, Scope, Source, Usage};
     use crate::store::ledger::{Cut, Piece};
@@ -381,13 +381,26 @@ mod tests {
     }
 
     fn hit(spool: &Spool, prompt: u64) {
-        let (name, team, scope) = ("alice".into(), "lab".into(), Scope([0; 32]));
-        let consumer = Arc::new(Consumer { name, team, scope, rights: Rights::default() });
-        let subject = spool.symbols().subject(Route { template: "/api/chat", dialect: "ollama" }, None);
         let usage = Usage { source: Source::Upstream, prompt, ..Usage::default() };
         let observed = Observed { usage, ..Observed::default() };
         let request = RequestId::new(SystemTime::now());
-        spool.answer(&Told::hit(request, Duration::from_micros(12), Some(&observed)), &consumer, &subject);
+        let told = Told::hit(request, Duration::from_micros(12), Some(&observed));
+        spool.answer(&told, &alice(), &subject(spool));
+    }
+
+    /// One of those that have no row.
+    fn counted(spool: &Spool) {
+        let request = RequestId::new(SystemTime::now());
+        spool.hit(&Told::hit(request, Duration::from_micros(12), None), &alice(), &subject(spool));
+    }
+
+    fn alice() -> Arc<Consumer> {
+        let (name, team, scope) = ("alice".into(), "lab".into(), Scope([0; 32]));
+        Arc::new(Consumer { name, team, scope, rights: Rights::default() })
+    }
+
+    fn subject(spool: &Spool) -> Arc<Symbol> {
+        spool.symbols().subject(Route { template: "/api/chat", dialect: "ollama" }, None)
     }
 
     /// Takes over what is there, as at the end of Pannier.
@@ -449,6 +462,38 @@ mod tests {
         run(&drain(&spool, &database)).await;
         assert_eq!(hits(&database).await, [3_001, 9_003], "another drain asks how far it was");
         assert_eq!(spool.lost(), 0);
+        database.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hits_that_go_on_do_not_keep_a_pass_going() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(&folder.path().join("books.db"));
+        let spool = Spool::open(folder.path(), Bounds::of(1 << 20), Sync::Every(Duration::from_secs(1)));
+        let spool = Arc::new(spool.unwrap());
+        let (drain, mut hand, is_over) = (drain(&spool, &database), Hand::new(0), AtomicBool::new(false));
+        let mut passes = 0;
+        let count = std::thread::scope(|threads| {
+            let asking = threads.spawn(|| {
+                let mut count = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    counted(&spool);
+                    count += 1;
+                }
+                count
+            });
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(async {
+                    while passes < 5 {
+                        passes += u64::from(drain.pass(&mut hand).await.unwrap() > 0);
+                    }
+                });
+            });
+            is_over.store(true, Ordering::Relaxed);
+            asking.join().unwrap()
+        });
+        run(&drain).await;
+        assert_eq!((hits(&database).await, spool.lost()), ([count, 0], 0));
         database.close().await;
     }
 
