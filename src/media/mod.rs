@@ -13,4 +13,3 @@ mod webp;
 pub use config::Config;
 pub use darkroom::{Darkroom, Picture};
 pub use flaw::Flaw;
-pub use picture::Bounds;

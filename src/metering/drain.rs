@@ -64,7 +64,7 @@ enum Trouble {
 /// transaction costs as much as thousands of hits.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// So many bytes are much, as long as the spool has room for many times of them.
-const MUCH: u64 = 64 << 10;
+const MUCH: u64 = 4 << 10;
 const ROOM: u64 = 8;
 /// The same while it does not go on, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
