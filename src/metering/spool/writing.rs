@@ -23,8 +23,8 @@ impl Spool {
         self.put([&account, subject], entry::answer(told, &account, subject).bytes());
     }
 
-    /// Writes down one more hit of its second like others before. It took less than [`LONGEST_TALLIED`], and has
-    /// nothing but its figures to be told apart by.
+    /// Writes down one more hit of its second like others before. It took less than
+    /// [`LONGEST_TALLIED`](super::LONGEST_TALLIED), and has nothing but its figures to be told apart by.
     pub fn hit(&self, told: &Told<'_>, consumer: &Arc<Consumer>, subject: &Symbol) {
         if self.sync == Sync::Each {
             return self.answer(told, consumer, subject);
