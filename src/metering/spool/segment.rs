@@ -182,17 +182,20 @@ impl Segment {
 
     /// Makes all that is there by now safe from a power cut. Waits for the disk.
     pub fn sync(&self) -> io::Result<()> {
+        let synced = self.synced.load(Ordering::Acquire);
         // A tally may stand anywhere.
         let is_added_to = self.is_added_to.swap(false, Ordering::AcqRel);
-        let from = if is_added_to { 0 } else { self.synced.load(Ordering::Acquire) };
+        let from = if is_added_to { 0 } else { synced };
         // Asked before the tail: where both are the same, no thread is in the midst of an entry before that.
         let there = self.there.load(Ordering::Acquire);
         let to = self.len();
         if from >= to {
             return Ok(());
         }
-        self.map.flush_range(from as usize, (to - from) as usize)?;
-        if from <= HEAD {
+        let flushed = self.map.flush_range(from as usize, (to - from) as usize);
+        // What was added is not there yet, and is to be tried again.
+        flushed.inspect_err(|_| drop(self.is_added_to.fetch_or(is_added_to, Ordering::AcqRel)))?;
+        if synced == HEAD {
             // The first time: a file that has no name after the power cut is as good as none.
             sync_folder(&self.path)?;
         }
