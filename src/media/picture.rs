@@ -18,6 +18,8 @@ use std::io::Cursor;
 const BYTES_A_PIXEL: u64 = 4;
 /// Bytes that all that lies beside the pixels may take: rows that are worked on, profiles, texts.
 const BESIDE: u64 = 16 << 20;
+/// Of that, before a PNG's pixels: a profile unfolds to any size, and is held twice while it does.
+const BEFORE_PIXELS: u64 = 8 << 20;
 /// Of one colour of a pixel, between the scans of a JPEG. The decoder takes them whatever its limits are.
 const BETWEEN_SCANS: u64 = 2;
 /// Of a pixel of an animation, beside the picture: the canvas, and the frame that is painted on it.
@@ -68,7 +70,7 @@ pub fn develop(bytes: &[u8], bounds: Bounds) -> Result<Developed, Flaw> {
     let file = Cursor::new(bytes);
     match format {
         ImageFormat::Png => {
-            let decoder = PngDecoder::with_limits(file, limits(BESIDE))?;
+            let decoder = PngDecoder::with_limits(file, limits(BEFORE_PIXELS))?;
             let is_plain = !decoder.is_apng()? && has_eight_bits(decoder.color_type());
             expose(decoder, is_plain, Paper::Png, bounds)
         }

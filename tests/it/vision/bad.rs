@@ -162,7 +162,7 @@ async fn bombs_cost_no_memory_and_leave_nothing() {
         }
     };
     let ((), most) = pannier.resident_while(throwing).await;
-    assert!(most < before + (128 << 20), "{} MiB", (most - before) >> 20);
+    assert!(most < before + (64 << 20), "{} MiB", (most - before) >> 20);
     pannier.counts("pannier_internal_size", &[("what", "pictures_waiting")], 0.0).await;
     pannier.counts("pannier_internal_size", &[("what", "held_body_bytes")], 0.0).await;
 }
