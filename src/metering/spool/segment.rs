@@ -192,9 +192,11 @@ impl Segment {
         if from >= to {
             return Ok(());
         }
-        let flushed = self.map.flush_range(from as usize, (to - from) as usize);
-        // What was added is not there yet, and is to be tried again.
-        flushed.inspect_err(|_| drop(self.is_added_to.fetch_or(is_added_to, Ordering::AcqRel)))?;
+        if let Err(error) = self.map.flush_range(from as usize, (to - from) as usize) {
+            // What was added is not there yet, and is to be tried again.
+            self.is_added_to.fetch_or(is_added_to, Ordering::AcqRel);
+            return Err(error);
+        }
         if synced == HEAD {
             // The first time: a file that has no name after the power cut is as good as none.
             sync_folder(&self.path)?;
