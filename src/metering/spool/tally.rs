@@ -82,7 +82,7 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{EVERY, consumer, subject};
+    use super::super::tests::{EVERY, consumer, is_dirty, on_disk, subject};
     use super::super::*;
     use super::*;
     use crate::domain::{Observed, RequestId, Source, Usage};
@@ -140,6 +140,20 @@ mod tests {
         let orphans = living.adopt().unwrap().orphans;
         let (stretch, _) = orphans[0].read(0, Vec::new()).unwrap();
         assert_eq!(tallies(&stretch), [(9, 7, 5)]);
+    }
+
+    #[test]
+    fn what_is_added_is_safe_from_a_power_cut_once_it_is_synced() {
+        let Some(folder) = on_disk() else { return };
+        let spool = spool(folder.path());
+        for _ in 0..3 {
+            hit(&spool, "a", 7, 5);
+            assert!(is_dirty(folder.path()));
+            spool.tend();
+            assert!(!is_dirty(folder.path()));
+        }
+        let (stretch, _) = spool.oldest().unwrap().read(0, Vec::new()).unwrap();
+        assert_eq!(tallies(&stretch), [(3, 7, 5)]);
     }
 
     #[test]
