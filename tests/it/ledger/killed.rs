@@ -2,7 +2,7 @@
 
 use super::mixed::{Had, Price, Truth, client};
 use super::*;
-use pannier::store::ledger::Column;
+use pannier::store::ledger::{Column, Figure};
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,40 @@ async fn the_books_say_what_was_served_however_often_pannier_is_killed() {
         let [paid, given, whole] = check(&ground.book().await, &truth, &had, &prices);
         assert!(whole > 50 && given > 10 && paid > 10, "too little happened");
     }
+}
+
+/// Those that have no row of their own are counted in the spool, while it is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hits_that_are_only_counted_outlive_a_kill() {
+    const EACH: i64 = 300;
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, _) = upstream().await;
+    let mut asked = 0;
+    for _ in 0..4 {
+        let launch = ground.launch(&upstream).set("ledger.hit_rows_per_second", "0");
+        let mut pannier = launch.start().await;
+        let mut wire = pannier.open().await;
+        asked += 1;
+        while !wire.exchange(&ask(1, false)).await.fine().is_hit() {
+            asked += 1;
+        }
+        let client = async || {
+            let mut wire = pannier.open().await;
+            for _ in 0..EACH {
+                wire.exchange(&ask(1, false)).await.fine();
+            }
+        };
+        tokio::join!(client(), client(), client(), client());
+        asked += 4 * EACH;
+        pannier.signal("KILL");
+        pannier.ended().await;
+    }
+    drained_by(ground.launch(&upstream), &ground).await;
+    let book = ground.book().await;
+    let given = book.sum(Figure::Hits) + book.sum(Figure::Joined);
+    assert_eq!(book.sum(Figure::Requests), asked);
+    assert!(given >= 16 * EACH, "{given} hits");
+    assert_eq!(book.sum(Figure::SavedCost), given * Figures::of(1).cost());
 }
 
 /// Clients ask, prices change, and in the midst of it Pannier is killed.
@@ -75,7 +109,12 @@ pub fn written(prices: &[Price]) -> String {
 
 /// What the last one left is taken over by the next.
 pub async fn drained(ground: &Ground, upstream: &Upstream, prices: &[Price]) {
-    let pannier = ground.launch_under(&written(prices), upstream).start().await;
+    drained_by(ground.launch_under(&written(prices), upstream), ground).await;
+}
+
+/// A new one takes over what those on this ground have left.
+async fn drained_by(launch: Launch, ground: &Ground) {
+    let pannier = launch.start().await;
     eventually("nothing is left of those that were killed", || async {
         (ground.spools() == 1).then_some(())
     })
