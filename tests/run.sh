@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # The whole suite: cargo's own tests, and the walks on a real Ollama with real clients; and what it came to.
+#
+#   run.sh [WHAT…]   WHAT tells cargo what else is to be built, though it is not run
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -30,6 +32,7 @@ failed=0
   # The program itself comes with any test that runs it. Alone it would be built once more, with fewer features.
   if cargo test --locked --no-run --test it 2>&1; then
     touch "$built"
+    [ $# = 0 ] || cargo test --locked --no-run "$@" 2>&1 || failed=$?
     cargo test --locked --no-fail-fast 2>&1 || failed=$?
     wait "$walking" || walked=$?
   else
