@@ -122,7 +122,7 @@ impl Live {
     /// Waits for the end of an answer of which nothing but the end is missing: a client that leaves then
     /// has had all of it. `None` when more is missing.
     pub async fn ending(&mut self) -> Option<Piece> {
-        if !self.seat.is_held() {
+        if !self.is_all_there() {
             return None;
         }
         match self.next().await {
@@ -153,6 +153,11 @@ impl Live {
             true => piece.ends_with(b"\n\n") || piece.ends_with(b"\n\r\n"),
             false => piece.ends_with(b"\n"),
         }
+    }
+
+    /// Whether nothing of it is missing but the mere end.
+    pub fn is_all_there(&self) -> bool {
+        self.seat.is_held()
     }
 
     /// What the answer was, once nothing of it is missing, or it has broken off.

@@ -297,7 +297,8 @@ async fn pieces(
         match piece {
             Piece::Body(piece) => {
                 visit.note_first_byte();
-                if let Some(observed) = live.observed() {
+                // Of one that has broken off it is known as well what it was, while this reader is still behind.
+                if let Some(observed) = live.observed().filter(|_| live.is_all_there()) {
                     // This may be the last of it.
                     visit.record.observed = Some(observed);
                     visit.settle(status);
