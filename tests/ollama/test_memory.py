@@ -68,9 +68,7 @@ def test_a_hit_takes_no_trip(own):
     body = BODIES["/api/chat"] | {"options": OPTIONS | {"num_predict": 100}}
     reported = json.loads(ask(own, "/api/chat", body | {"stream": False}).text)["eval_count"]
     assert own.used("output", reported) == reported
-    begun = time.monotonic()
-    assert hit(ask(own, "/api/chat", body | {"stream": False}))
-    assert time.monotonic() - begun < 0.25
+    ask_again(own, "/api/chat", body | {"stream": False})
     assert own.settled(1, **HITS) == 1
     assert own.used("output", reported) == reported
 
@@ -94,7 +92,7 @@ def test_a_client_may_ask_for_a_fresh_answer(own):
     body = BODIES["/api/embed"]
     ask(own, "/api/embed", body)
     assert not hit(ask(own, "/api/embed", body, **{"Cache-Control": "no-cache"}))
-    assert hit(ask(own, "/api/embed", body))
+    ask_again(own, "/api/embed", body)
 
 
 def test_a_changed_model_forgets_its_answers(own, ollama_url):
