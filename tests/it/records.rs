@@ -4,6 +4,7 @@ use crate::stage::*;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 const FAMILIES: [&str; 16] = [
     "pannier_build_info",
@@ -389,18 +390,21 @@ async fn sums_are_right_under_load() {
     });
     let pannier = Pannier::start(&upstream).await;
     let mut clients = tokio::task::JoinSet::new();
+    let groups: Vec<_> = (0..50).map(|_| Arc::new(tokio::sync::Barrier::new(4))).collect();
     for number in 0..200u64 {
         let mut body = chat.body(true);
         body["options"]["seed"] = (number / 4).into();
         let mut wire = pannier.open().await;
+        let all_are_there = groups[(number / 4) as usize].clone();
         clients.spawn(async move {
             wire.ask(&Ask::post("/api/chat", &body)).await;
+            assert_eq!(wire.head("POST").await.status, 200);
             // One of each four leaves; the other three keep the trip going.
+            all_are_there.wait().await;
             if number % 4 == 0 {
-                wire.head("POST").await;
                 return;
             }
-            wire.reply("POST").await.fine();
+            while wire.piece().await.map_err(|ending| assert_eq!(ending, Ending::Complete)).is_ok() {}
         });
     }
     clients.join_all().await;
