@@ -64,6 +64,42 @@ async fn hits_that_are_only_counted_outlive_a_kill() {
     assert_eq!(book.sum(Figure::SavedCost), given * Figures::of(1).cost());
 }
 
+/// What has broken off is not in the books as whole, though its reader has not come to where it broke.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_broke_off_before_a_kill_was_never_whole() {
+    const ALL: usize = 32 << 20;
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let upstream = Upstream::start().await;
+    let message = json!({ "role": "assistant", "content": "a".repeat(64 << 10) });
+    let line = json!({ "model": "smollm2:135m", "created_at": "", "message": message, "done": false });
+    let line = format!("{line}\n").into_bytes();
+    let mut acts = chunked("application/x-ndjson", &vec![line.clone(); ALL / line.len()]);
+    acts.pop();
+    acts.push(Act::Fin);
+    upstream.always(CHAT, acts);
+    let launch = ground.launch(&upstream).set("flight.window", "64MiB");
+    let mut pannier = launch.start().await;
+    let mut wire = pannier.open().await;
+    wire.ask(&ask(1, true)).await;
+    let id = id_of(&wire.head("POST").await.fields);
+    eventually("it is known to have broken off", || async {
+        let estimated = pannier.metrics().await.sum("pannier_llm_tokens_total", &[("source", "estimated")]);
+        (estimated > 0.0).then_some(())
+    })
+    .await;
+    // More than lay on the way, and so much less than all that the rest does not.
+    let mut read = 0;
+    while read < ALL / 2 {
+        read += wire.piece().await.expect("a line").len();
+    }
+    pannier.signal("KILL");
+    pannier.ended().await;
+    drained_by(ground.launch(&upstream), &ground).await;
+    let book = ground.book().await;
+    let row = &book.rows[&id];
+    assert_eq!((row.get(Column::Source), row.get(Column::Ending)), (Some(2), None), "{row:?}");
+}
+
 /// Clients ask, prices change, and in the midst of it Pannier is killed.
 async fn round_of(
     ground: &Ground,
