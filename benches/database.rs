@@ -37,7 +37,7 @@ fn argument(name: &str) -> Option<u64> {
 
 async fn measure(database: &'static str, place: Place, entries: u64, hits: u64) {
     let table = Table::new("query_cache").expect("a name");
-    let config = DatabaseOptions { place, table, capacity: 1 << 40 };
+    let config = DatabaseOptions { place, table, capacity: 1 << 40, timeout: Duration::from_secs(1) };
     let tier = Arc::new(Database::new(config, Arc::new(Metrics::new())));
     tier.open().await.expect("open");
     let begun = Instant::now();

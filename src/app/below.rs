@@ -106,7 +106,7 @@ fn options(wanted: &cache::DatabaseConfig, data_dir: &Path) -> anyhow::Result<Da
         url => Place::parse(url).context("cache.database.url")?,
     };
     let table = Table::new(&wanted.table).context("cache.database.table")?;
-    Ok(DatabaseOptions { place, table, capacity: wanted.max_bytes as u64 })
+    Ok(DatabaseOptions { place, table, capacity: wanted.max_bytes as u64, timeout: wanted.timeout })
 }
 
 fn secret(given: &str, data_dir: &Path) -> anyhow::Result<Secret> {

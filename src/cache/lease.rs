@@ -16,10 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
-/// Nobody waits longer for a holder that has died.
-const TERM: Duration = Duration::from_secs(3);
-/// Twice may fail.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// Renewals within one term: of those in a row, all but the last may fail or be late.
+const RENEWALS: u32 = 3;
 /// Between two looks at whether a lease is still held.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LAST_LOOK: Duration = Duration::from_millis(100);
@@ -28,8 +27,8 @@ const FAULTS: u32 = 3;
 
 /// Leases that are renewed or given back in one go.
 const AT_ONCE: usize = 256;
-/// What nobody waits for has this long.
-const UPKEEP: Duration = Duration::from_secs(1);
+/// What nobody waits for has as long as a request would wait for it, and between so and so long.
+const UPKEEP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// Locks that all replicas see. Cancel safe; each call is bounded in time by the caller.
 #[async_trait]
@@ -100,6 +99,10 @@ struct Office {
     locks: Arc<dyn Locks>,
     /// The longest that a request waits for an answer of the locks.
     timeout: Duration,
+    /// The longest that upkeep takes over one go.
+    upkeep: Duration,
+    /// Nobody waits longer for a holder that has died.
+    term: Duration,
     breaker: Breaker,
     owner: String,
     serial: AtomicU64,
@@ -126,12 +129,16 @@ struct Held {
 // === impl Leases ===
 
 impl Leases {
-    /// `timeout` is the longest that taking one may take.
+    /// `timeout` is the longest that taking one may take. A lease that is not renewed lasts for three times as
+    /// long, and for three seconds at the least.
     pub fn new(locks: Arc<dyn Locks>, timeout: Duration, metrics: Arc<Metrics>) -> Self {
+        let upkeep = timeout.clamp(UPKEEP[0], UPKEEP[1]);
         let owner = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         Leases(Arc::new(Office {
             locks,
             timeout,
+            upkeep,
+            term: upkeep.saturating_mul(RENEWALS),
             breaker: Breaker::default(),
             owner,
             serial: AtomicU64::new(0),
@@ -152,8 +159,8 @@ impl Leases {
         let token = Token(format!("{}:{serial}", office.owner));
         // From here on it may be ours without our knowing: whatever keeps us from the answer, it is given back.
         let mut unsure = Unsure { office, taking: Some((*key, token.clone())) };
-        let until = Instant::now() + TERM;
-        let taken = office.ask("take", office.timeout, office.locks.take(key, &token, TERM)).await;
+        let until = Instant::now() + office.term;
+        let taken = office.ask("take", office.timeout, office.locks.take(key, &token, office.term)).await;
         match taken {
             Some(Ok(Some(fence))) => {
                 unsure.taking = None;
@@ -267,10 +274,10 @@ impl Held {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// It is held for another term from `asked` on, unless it was lost before.
-    fn prolong(&self, asked: Instant) {
+    /// It is held until `then`, unless it was lost before.
+    fn prolong(&self, then: Instant) {
         if let Some(until) = &mut *self.until.lock().unwrap_or_else(PoisonError::into_inner) {
-            *until = asked + TERM;
+            *until = then;
         }
     }
 }
@@ -310,12 +317,12 @@ impl Office {
         for (held, holdings) in held.chunks(AT_ONCE).zip(holdings.chunks(AT_ONCE)) {
             // A fault says nothing: the leases may be over or not.
             let asked = Instant::now();
-            let renewing = self.ask("renew", UPKEEP, self.locks.renew(holdings, TERM)).await;
+            let renewing = self.ask("renew", self.upkeep, self.locks.renew(holdings, self.term)).await;
             let Some(Ok(lost)) = renewing else { return };
             for (_, held) in held {
                 match lost.iter().any(|(_, token)| *token == held.token) {
                     true => held.lose(),
-                    false => held.prolong(asked),
+                    false => held.prolong(asked + self.term),
                 }
             }
         }
@@ -325,14 +332,15 @@ impl Office {
         let owed: Vec<Holding> =
             self.lock().returned.iter().map(|(key, (token, _))| (*key, token.clone())).collect();
         for owed in owed.chunks(AT_ONCE) {
-            let given = matches!(self.ask("release", UPKEEP, self.locks.release(owed)).await, Some(Ok(())));
+            let releasing = self.ask("release", self.upkeep, self.locks.release(owed));
+            let given = matches!(releasing.await, Some(Ok(())));
             let mut books = self.lock();
             for (key, token) in owed {
                 // What cannot be given back is over by itself.
                 if books
                     .returned
                     .get(key)
-                    .is_some_and(|(other, since)| other == token && (given || since.elapsed() > TERM))
+                    .is_some_and(|(other, since)| other == token && (given || since.elapsed() > self.term))
                 {
                     books.returned.remove(key);
                 }
@@ -409,7 +417,7 @@ mod tests {
             Ok(())
         };
         let mut answered = 0;
-        while leases.0.ask("release", UPKEEP, late()).await.is_some() {
+        while leases.0.ask("release", leases.0.upkeep, late()).await.is_some() {
             assert!(answered < 100, "late answers are taken for good ones");
             answered += 1;
         }

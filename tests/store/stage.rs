@@ -72,7 +72,8 @@ impl Stage {
     /// A tier that is not open, and that nobody looks after.
     pub fn closed(place: Place, capacity: u64) -> Stage {
         let metrics = Arc::new(Metrics::new());
-        let config = DatabaseOptions { place, table: Table::new("query_cache").expect("a name"), capacity };
+        let (table, timeout) = (Table::new("query_cache").expect("a name"), Duration::from_millis(50));
+        let config = DatabaseOptions { place, table, capacity, timeout };
         Stage { tier: Arc::new(Database::new(config, metrics.clone())), metrics, upkeep: None }
     }
 

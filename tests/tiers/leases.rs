@@ -5,8 +5,8 @@ use pannier::cache::{Ended, Lease, Leases, Taken};
 use servers::RedisServer;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// No holder that has died is waited for any longer.
-const TERM: Duration = Duration::from_secs(3);
+/// No holder that has died is waited for any longer: three times as long as for the tier itself.
+const TERM: Duration = Duration::from_secs(6);
 
 /// One replica's leases, at work.
 struct Replica {
@@ -17,7 +17,7 @@ struct Replica {
 
 impl Replica {
     async fn on(server: &RedisServer) -> Replica {
-        Replica::with(server, PATIENCE).await
+        Replica::with(server, TERM / 3).await
     }
 
     async fn with(server: &RedisServer, timeout: Duration) -> Replica {

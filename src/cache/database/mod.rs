@@ -49,6 +49,8 @@ pub struct DatabaseOptions {
     pub table: Table,
     /// Bytes of all entries together, with what each costs beside its own.
     pub capacity: u64,
+    /// The longest that a request waits.
+    pub timeout: Duration,
 }
 
 #[derive(Default)]
@@ -71,7 +73,7 @@ const OVERHEAD: u64 = 256;
 const STEP: usize = 500;
 /// Entries that are listed at once.
 const PAGE: usize = 200;
-/// How long to wait for the lock of another who writes, and for a connection: longer than any request waits,
+/// How long to wait for the lock of another who writes, and for a connection, where no request waits longer:
 /// short enough that nobody is stuck with a cause that is over.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What a file may take besides twice its capacity, with all that is free or half full in it.
@@ -153,7 +155,7 @@ impl Database {
         }
         let options = Options {
             readers: READERS,
-            patience: PATIENCE,
+            patience: self.config.timeout.max(PATIENCE),
             durable: false,
             largest_file: Some(self.config.capacity.saturating_mul(2).saturating_add(SLACK)),
             start,

@@ -16,11 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A connection on which a probe takes longer is given up.
+/// A connection on which a probe takes longer, and longer than a request waits, is given up.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) struct Link {
     address: Address,
+    /// The longest that a request waits.
+    timeout: Duration,
     current: ArcSwapOption<Connection>,
     /// The server takes no writes: by now there may be one under the same name that does.
     stale: AtomicBool,
@@ -44,10 +46,10 @@ struct Used {
 // === impl Link ===
 
 impl Link {
-    pub fn new(url: &str) -> Result<Self, AddressError> {
+    pub fn new(url: &str, timeout: Duration) -> Result<Self, AddressError> {
         let address = Address::parse(url)?;
         let (current, stale) = (ArcSwapOption::empty(), AtomicBool::new(false));
-        Ok(Link { address, current, stale, said: Mutex::default() })
+        Ok(Link { address, timeout, current, stale, said: Mutex::default() })
     }
 
     /// The reply to `command`.
@@ -85,7 +87,7 @@ impl Link {
             *self.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         let probed = self.connection()?;
-        match tokio::time::timeout(PROBE_TIMEOUT, self.ask(command)).await {
+        match tokio::time::timeout(self.timeout.max(PROBE_TIMEOUT), self.ask(command)).await {
             Ok(reply) => reply.map(drop),
             Err(_) => {
                 self.give_up(&probed);

@@ -56,7 +56,8 @@ impl Redis {
         let prefix = config.prefix.clone();
         let pattern = format!("{}{}", escaped(&prefix), "[0-9a-f]".repeat(4) + "*");
         let largest = config.max_entry + MAX_LABEL;
-        Ok(Redis { link: Link::new(config.url.expose())?, prefix, pattern, largest, hits: Hits::default() })
+        let link = Link::new(config.url.expose(), config.timeout)?;
+        Ok(Redis { link, prefix, pattern, largest, hits: Hits::default() })
     }
 
     /// Writes down now and then what was used, until `stop`.

@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is written has this long: nobody waits for it.
+/// What is written has this long, or as long as a request waits: nobody waits for it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What an operator asks for goes through all that a tier has.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(30);
-/// To reach a tier anew, its name looked up and its doors opened.
+/// To reach a tier anew, its name looked up and its doors opened, where a request does not wait for longer.
 const REACH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What is set about one tier.
@@ -70,6 +70,10 @@ impl Limits {
             Operation::Chat | Operation::Text => self.completion_ttl,
         };
         (!ttl.is_zero()).then_some(ttl)
+    }
+
+    fn for_writing(&self) -> Duration {
+        self.timeout.max(WRITE_TIMEOUT)
     }
 }
 
@@ -135,7 +139,7 @@ impl Level {
             self.metrics.write_lost(WriteLoss::TierDown, number);
             return;
         };
-        let kept = self.time("keep", WRITE_TIMEOUT, self.tier.keep(parcels)).await;
+        let kept = self.time("keep", self.limits.for_writing(), self.tier.keep(parcels)).await;
         self.judge(pass, &self.writing, &kept);
         if kept.is_err() {
             self.metrics.write_lost(WriteLoss::TierFailed, number);
@@ -146,7 +150,7 @@ impl Level {
     pub async fn throw_out(&self, key: CacheKey) {
         let Some(pass) = self.writing.enter(Instant::now()) else { return };
         let selection = Selection { key: Some(key), ..Selection::default() };
-        let removed = self.time("remove", WRITE_TIMEOUT, self.tier.remove(&selection)).await;
+        let removed = self.time("remove", self.limits.for_writing(), self.tier.remove(&selection)).await;
         self.judge(pass, &self.writing, &removed);
     }
 
@@ -164,7 +168,7 @@ impl Level {
     pub async fn probe(&self) {
         let Some(pass) = self.reading.enter(Instant::now()) else { return };
         let began = Instant::now();
-        let mut probed = self.time("probe", REACH_TIMEOUT, self.tier.probe()).await;
+        let mut probed = self.time("probe", self.limits.timeout.max(REACH_TIMEOUT), self.tier.probe()).await;
         if probed.is_ok() && began.elapsed() > self.limits.timeout {
             probed = self.time("probe", self.limits.timeout, self.tier.probe()).await;
         }
