@@ -118,7 +118,7 @@ fn a_complete_answer_says_what_it_cost() {
     {
         let silent = number >= COMPLETE.len() - SILENT_ABOUT_USAGE;
         let source = if silent { Source::Estimated } else { Source::Upstream };
-        let usage = Usage { source, prompt, cached_prompt, completion, reasoning: 0 };
+        let usage = Usage { source, prompt, cached_prompt, completion, ..Usage::default() };
         let body = answer(file);
         for len in [1, 7, 100, 4096, body.len()] {
             let observed = observe(form, streamed(file), &body, len, true);

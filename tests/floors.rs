@@ -9,7 +9,7 @@ use source::SourceFile;
 const ROOMS: &[(&str, &[&str])] = &[
     // assembly: knows everybody
     ("main", &["cli"]),
-    ("cli", &["app", "config", "auth", "metering", "analytics", "cache", "telemetry"]),
+    ("cli", &["app", "config", "auth", "metering", "analytics", "cache", "media", "telemetry"]),
     ("app", ALL_BELOW),
     ("config", ALL_BELOW),
     // faces: each knows a framework
@@ -47,6 +47,10 @@ const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("hyper", &["admin/", "cli/house.rs", "upstream/client.rs", "upstream/link.rs"]),
     ("sqlx", &["store/"]),
     ("image", &["media/"]),
+    ("rubato", &["media/transcriber/"]),
+    ("rustix", &["media/transcriber/"]),
+    ("symphonia", &["media/transcriber/"]),
+    ("whisper_rs", &["media/transcriber/"]),
     ("anyhow", &["main.rs", "cli/", "app/", "config/"]),
 ];
 

@@ -121,7 +121,7 @@ impl Wanted {
 }
 
 fn read_prefix(text: &str) -> Result<Prefix, Error> {
-    Prefix::named(text).ok_or_else(|| bad("prefix is embedding, inference or chat"))
+    Prefix::named(text).ok_or_else(|| bad("prefix is embedding, inference, chat or audio"))
 }
 
 /// No model's name and no team's has letters that cannot be shown; not every tier could even be asked for them, and

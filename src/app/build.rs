@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::dialect::DIALECTS;
 use crate::domain::{Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
-use crate::gateway::{Eyes, Gateway, Items, Policy, Touches, Warmer, Way};
+use crate::gateway::{Ears, Eyes, Gateway, Items, Policy, Touches, Warmer, Way};
 use crate::proxy::{
     self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Relay, Road,
 };
@@ -22,10 +22,14 @@ use crate::upstream::{Client, Fleet, Inventory, Origins, Target, Vessel};
 use arc_swap::ArcSwap;
 use pingora::prelude::http_proxy;
 use pingora::server::configuration::ServerConf;
+use std::path::PathBuf;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+/// The folder of the models, in the data directory.
+const MODELS: &str = "models";
 
 /// Everything that serves.
 pub struct House {
@@ -217,6 +221,7 @@ fn way(
         turns: below.turns.clone(),
         vectors,
         eyes: Eyes::new(&config.vision, client.clone()),
+        ears: Ears::new(&config.audio, models_dir(config), metrics),
         touches: Touches::new(),
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
@@ -224,6 +229,14 @@ fn way(
         ledger: books.ledger.clone(),
         client,
     })
+}
+
+/// Where the models lie that Pannier itself uses.
+pub fn models_dir(config: &Config) -> PathBuf {
+    match config.audio.models_dir.as_os_str().is_empty() {
+        true => config.server.data_dir.join(MODELS),
+        false => config.audio.models_dir.clone(),
+    }
 }
 
 /// Of `memory.capacity`, the part that the shortest way to the entries may take: a quarter.
@@ -337,6 +350,9 @@ fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>, keys: &
     show(Sampled::Size("origins"), |way| way.origins.len());
     show(Sampled::Size("pictures_waiting"), |way| way.eyes.darkroom.waiting() as u64);
     show(Sampled::Size("picture_bytes"), |way| way.eyes.darkroom.known_bytes());
+    show(Sampled::Size("recordings_waiting"), |way| way.ears.transcribers.waiting() as u64);
+    show(Sampled::Size("recordings_known"), |way| way.ears.known());
+    show(Sampled::Size("transcribers_idle"), |way| way.ears.transcribers.idle() as u64);
     show(Sampled::Size("model_abilities"), |way| way.eyes.abilities.len());
     let read = gateway.clone();
     metrics.gauge_source(Sampled::Size("recall_bytes"), move || read.recall_size().0 as i64);

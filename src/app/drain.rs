@@ -89,6 +89,8 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     tokio::spawn(async move { inventory.run(stop).await });
     let (warmer, stop) = (house.warmer.clone(), stopped.clone());
     tokio::spawn(async move { warmer.run(stop).await });
+    let (transcribers, stop) = (house.way.ears.transcribers.clone(), stopped.clone());
+    tokio::spawn(async move { transcribers.run(stop).await });
     let (stock, stop) = (house.way.stock.clone(), stopped.clone());
     tokio::spawn(async move { stock.follow(stop).await });
     // Without a ledger no database is opened for its sake: books from before stay as they are.

@@ -35,6 +35,9 @@ pub struct Config {
     /// Zero means that completions are not kept.
     #[serde(deserialize_with = "units::duration")]
     pub completion_ttl: Duration,
+    /// Zero means that transcripts are not kept.
+    #[serde(deserialize_with = "units::duration")]
+    pub transcript_ttl: Duration,
     /// Zero means that nothing is used when its time is over.
     #[serde(deserialize_with = "units::duration")]
     pub stale_if_error: Duration,

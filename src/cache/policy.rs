@@ -92,6 +92,7 @@ impl Policy {
         let completions = rule.and_then(|rule| rule.completions).unwrap_or(self.config.completions);
         let (usual, kept) = match call.operation {
             Operation::Embed => (self.config.embedding_ttl, true),
+            Operation::Transcribe => (self.config.transcript_ttl, true),
             Operation::Chat | Operation::Text => {
                 let kept = match completions {
                     Completions::All => true,

@@ -16,6 +16,7 @@ fn entry(body: Bytes, frames: &[u32]) -> Payload {
             cached_prompt: 20,
             completion: u64::MAX,
             reasoning: 4,
+            audio: Duration::from_millis(2_500),
         },
         durations: Durations {
             total: Duration::from_nanos(1_250_000_001),

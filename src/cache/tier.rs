@@ -27,6 +27,8 @@ pub enum Prefix {
     Inference,
     /// Completions of a conversation: chat, responses, messages.
     Chat,
+    /// What was said in recordings.
+    Audio,
 }
 
 /// What an operator may know of an entry, and find it by. It stands beside the sealed bytes in the open.
@@ -169,7 +171,7 @@ impl TierName {
 }
 
 impl Prefix {
-    pub const ALL: [Prefix; 3] = [Prefix::Embedding, Prefix::Inference, Prefix::Chat];
+    pub const ALL: [Prefix; 4] = [Prefix::Embedding, Prefix::Inference, Prefix::Chat, Prefix::Audio];
 
     /// The one of this label.
     pub fn named(label: &str) -> Option<Self> {
@@ -181,6 +183,7 @@ impl Prefix {
             Prefix::Embedding => "embedding",
             Prefix::Inference => "inference",
             Prefix::Chat => "chat",
+            Prefix::Audio => "audio",
         }
     }
 
@@ -189,6 +192,7 @@ impl Prefix {
             Operation::Embed => Prefix::Embedding,
             Operation::Text => Prefix::Inference,
             Operation::Chat => Prefix::Chat,
+            Operation::Transcribe => Prefix::Audio,
         }
     }
 }

@@ -13,6 +13,7 @@ mod prices;
 mod reports;
 mod serve;
 mod table;
+mod transcriber;
 mod version;
 
 use crate::app::CannotBind;
@@ -72,6 +73,9 @@ enum Command {
     Costs(reports::Options),
     /// Ask a running Pannier with the same settings whether it lives: exit code 0 or 1
     Healthcheck,
+    /// Listen to recordings, for the Pannier that starts this
+    #[command(hide = true)]
+    Transcriber,
     /// Print the version, the revision and the compiler it was built with
     Version,
 }
@@ -117,6 +121,7 @@ impl Cli {
             Command::Usage(usage) => usage.run(&load(&sources)?.config, out),
             Command::Costs(options) => options.run("/costs", &load(&sources)?.config, out),
             Command::Healthcheck => healthcheck::run(load(&sources)?.config.server.admin_listen),
+            Command::Transcriber => transcriber::run(),
             Command::Version => version::run(out),
         }
     }

@@ -53,6 +53,9 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
             ("vision.max_pixels", config.vision.max_pixels),
             ("vision.max_images", config.vision.max_images),
             ("vision.workers", config.vision.workers),
+            ("audio.workers", config.audio.workers),
+            ("audio.max_waiting", config.audio.max_waiting),
+            ("audio.max_memory", config.audio.max_memory),
         ],
         &mut found,
     );

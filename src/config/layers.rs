@@ -32,6 +32,7 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("BATCH_MAX_WORKERS", "embeddings.workers"),
     ("BATCH_SIZE", "embeddings.batch"),
     ("DEFAULT_VISION_MODEL", "vision.model"),
+    ("DEFAULT_AUDIO_MODEL", "audio.model"),
     ("METRICS_MAX_ENTRIES", "retention.max_rows"),
     ("METRICS_RETENTION_HOURS", "retention.rows"),
     ("METRICS_TTL_HOURS", "retention.rows"),

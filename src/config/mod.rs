@@ -46,6 +46,7 @@ pub struct Config {
     pub reports: analytics::ReportsConfig,
     pub embeddings: batch::Config,
     pub vision: media::Config,
+    pub audio: media::voice::Config,
     pub log: telemetry::LogConfig,
 }
 

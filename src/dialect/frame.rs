@@ -38,7 +38,9 @@ impl Framing {
     /// How an answer to a call of this form is framed when it is streamed.
     pub fn of(form: Form) -> Framing {
         match form {
-            Form::Generate | Form::Chat | Form::Embed | Form::Embeddings => Framing::Lines,
+            Form::Generate | Form::Chat | Form::Embed | Form::Embeddings | Form::Transcription => {
+                Framing::Lines
+            }
             Form::OpenAiChat | Form::OpenAiText | Form::OpenAiEmbed | Form::Responses | Form::Messages => {
                 Framing::Events
             }

@@ -22,6 +22,7 @@ mod question;
 mod routes;
 mod speech;
 mod stencil;
+pub mod transcript;
 mod vectors;
 
 pub use escaped::Grain;
@@ -67,6 +68,7 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
             openai::decode(form, body)
         }
         Form::Messages => anthropic::decode(body),
+        Form::Transcription => Ok(transcript::call("", false, body)),
     }
 }
 
@@ -77,6 +79,7 @@ pub fn outline(form: Form, body: &[u8]) -> Option<Outline> {
         Form::Generate | Form::Chat | Form::Embed | Form::Embeddings => ollama::known(form),
         Form::OpenAiChat | Form::OpenAiText | Form::OpenAiEmbed | Form::Responses => openai::known(form),
         Form::Messages => anthropic::known(),
+        Form::Transcription => return None,
     };
     let text = fields::Text::of(body);
     let question = question::Question::read(form, known, &text).ok()??;
@@ -88,6 +91,7 @@ pub enum Scanner {
     Ollama(ollama::Scanner),
     OpenAi(openai::Scanner),
     Anthropic(anthropic::Scanner),
+    Transcript(transcript::Scanner),
 }
 
 impl Scanner {
@@ -102,6 +106,7 @@ impl Scanner {
                 Scanner::OpenAi(openai::Scanner::new(form, streamed))
             }
             Form::Messages => Scanner::Anthropic(anthropic::Scanner::new(streamed)),
+            Form::Transcription => Scanner::Transcript(transcript::Scanner::new(streamed)),
         }
     }
 
@@ -112,6 +117,7 @@ impl Scanner {
             Scanner::Ollama(s) => s.feed(piece),
             Scanner::OpenAi(s) => s.feed(piece),
             Scanner::Anthropic(s) => s.feed(piece),
+            Scanner::Transcript(s) => s.feed(piece),
         }
     }
 
@@ -122,6 +128,7 @@ impl Scanner {
             Scanner::Ollama(s) => s.has_ended(),
             Scanner::OpenAi(s) => s.has_ended(),
             Scanner::Anthropic(s) => s.has_ended(),
+            Scanner::Transcript(s) => s.has_ended(),
         }
     }
 
@@ -133,6 +140,7 @@ impl Scanner {
             Scanner::Ollama(s) => s.finish(whole),
             Scanner::OpenAi(s) => s.finish(whole),
             Scanner::Anthropic(s) => s.finish(whole),
+            Scanner::Transcript(s) => s.finish(whole),
         }
     }
 }
@@ -150,6 +158,7 @@ pub fn cut(form: Form, streamed: bool, frames: &[Bytes], model: &str) -> Option<
             openai::cut(form, streamed, frames, model)
         }
         Form::Messages => anthropic::cut(streamed, frames, model),
+        Form::Transcription => transcript::cut(streamed, frames),
     }
 }
 
@@ -175,6 +184,8 @@ pub fn turn(
             openai::turn(form, from_streamed, frames, offers_tools, grain)
         }
         Form::Messages => anthropic::turn(from_streamed, frames, offers_tools, grain),
+        // There is but one mode.
+        Form::Transcription => None,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::domain::{Durations, FinishReason, Observed, Source, Usage};
 use memchr::memmem::{self, Finder};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// How much of a whole answer's end is kept.
 const TAIL: usize = 4 << 10;
@@ -58,6 +59,8 @@ pub struct Tally {
     pub content_frames: u64,
     pub figures: Figures,
     pub durations: Durations,
+    /// Of the recording that was listened to.
+    pub audio: Duration,
 }
 
 /// Counts as the server gave them; `None` where it gave none, or none that can be used.
@@ -145,8 +148,9 @@ impl Tally {
     fn observed(&self) -> Observed {
         let loaded = self.finish == FinishReason::Load;
         let complete = self.marked && !self.failed && !loaded;
+        let usage = if loaded { Usage::default() } else { self.figures.usage(self.content_frames) };
         Observed {
-            usage: if loaded { Usage::default() } else { self.figures.usage(self.content_frames) },
+            usage: Usage { audio: self.audio, ..usage },
             durations: self.durations,
             finish: if complete || (loaded && !self.failed) { self.finish } else { FinishReason::Error },
             complete,
@@ -172,6 +176,7 @@ impl Figures {
             cached_prompt: self.cached_prompt.unwrap_or(0).min(prompt),
             completion,
             reasoning: self.reasoning.unwrap_or(0).min(completion),
+            audio: Duration::ZERO,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use super::DIALECTS;
 use super::native::View;
+use super::transcript::Hearing;
 use crate::domain::{Operation, Route};
 
 /// The template of all routes that are in no table.
 const OTHER: &str = "other";
 
-/// The nine shapes of call that are answered rather than forwarded.
+/// The shapes of call that are answered rather than forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Form {
     /// `POST /api/generate`
@@ -28,9 +29,12 @@ pub enum Form {
     Responses,
     /// `POST /v1/messages`
     Messages,
+    /// `POST /v1/audio/transcriptions` and all others for what is said in recordings
+    Transcription,
 }
 
 impl Form {
+    /// Those whose bodies are JSON.
     pub const ALL: [Form; 9] = [
         Form::Generate,
         Form::Chat,
@@ -48,6 +52,7 @@ impl Form {
             Form::Generate | Form::OpenAiText => Operation::Text,
             Form::Chat | Form::OpenAiChat | Form::Responses | Form::Messages => Operation::Chat,
             Form::Embed | Form::Embeddings | Form::OpenAiEmbed => Operation::Embed,
+            Form::Transcription => Operation::Transcribe,
         }
     }
 
@@ -62,6 +67,7 @@ impl Form {
             Form::OpenAiEmbed => "/v1/embeddings",
             Form::Responses => "/v1/responses",
             Form::Messages => "/v1/messages",
+            Form::Transcription => "/v1/audio/transcriptions",
         }
     }
 }
@@ -75,6 +81,8 @@ pub enum Handling {
     Batch,
     /// The same, for what is to be told of pictures.
     See(View),
+    /// The same, for what is said in a recording.
+    Hear(Hearing),
     /// Passed on unread.
     Forward,
     /// Passed on unread; when it ends, what names mean may have changed.

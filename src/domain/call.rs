@@ -13,10 +13,13 @@ pub enum Operation {
     Text,
     /// Texts become vectors: `/api/embed`, `/api/embeddings`, `/v1/embeddings`.
     Embed,
+    /// Speech becomes text: `/v1/audio/*`, `/audio/*`.
+    Transcribe,
 }
 
 impl Operation {
-    pub const ALL: [Operation; 3] = [Operation::Chat, Operation::Text, Operation::Embed];
+    pub const ALL: [Operation; 4] =
+        [Operation::Chat, Operation::Text, Operation::Embed, Operation::Transcribe];
 
     /// The one of this label.
     pub fn named(label: &str) -> Option<Self> {
@@ -29,6 +32,7 @@ impl Operation {
             Operation::Chat => "chat",
             Operation::Text => "text_completion",
             Operation::Embed => "embeddings",
+            Operation::Transcribe => "transcription",
         }
     }
 }

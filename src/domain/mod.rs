@@ -17,6 +17,7 @@ mod reason;
 mod record;
 mod rights;
 mod template;
+mod transcript;
 pub mod units;
 mod usage;
 
@@ -33,4 +34,5 @@ pub use reason::Reason;
 pub use record::{CacheOutcome, CallFacts, Ended, Ending, Payer, Record, RequestId, Route, Settled, Trip};
 pub use rights::{Limits, Rights, unfit_route};
 pub use template::{Pour, Slot, SlotKind, Template};
+pub use transcript::{Close, Passage, Segment, Word};
 pub use usage::{Durations, FinishReason, Observed, Source, Usage};

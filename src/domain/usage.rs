@@ -41,6 +41,8 @@ pub struct Usage {
     pub completion: u64,
     /// Of `completion`, those spent on reasoning, where the server says so.
     pub reasoning: u64,
+    /// Of the recording that was listened to.
+    pub audio: Duration,
 }
 
 impl Usage {

@@ -59,7 +59,8 @@ impl Gateway {
         let (directives, era) = (Directives::read(request.headers)?, self.way.stock.era());
         let facts = CallFacts::new(&call, identity.as_ref().map_or("other".into(), |one| one.name.clone()));
         let (plain, replay) = (opened.plain, policy.replay);
-        let order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
+        let (request, job) = (&request, None);
+        let order = Order { request, call, plain, facts, identity, directives, era, replay, job };
         let mut told = Explanation::of(&order, &self.way, &policy);
         if down.is_some() && order.identity.is_none() {
             told.because.push(UNREACHABLE.into());

@@ -105,13 +105,13 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         Ok(ticket) => ticket,
         Err(remembered) => return Ok(Fetched::Remembered(remembered)),
     };
-    let (mut plan, call) = (order.plan(Some(keep)), order.request.upstream_call(&order.call));
-    let alike = FlightKey { key, since: identity.since, likeness: call.likeness() };
+    let (mut plan, outing) = (order.plan(Some(keep)), order.outing());
+    let alike = FlightKey { key, since: identity.since, likeness: outing.likeness() };
     let landed = || remembered().ok();
     let depart = |recorder: Recorder<_, _, _>| {
         order.depart();
         plan.lease = ticket.lease();
-        trip::travel(way.clone(), plan, call, recorder)
+        trip::travel(way.clone(), plan, outing, recorder)
     };
     match way.flights.join(alike, landed, depart).map_err(full)? {
         Boarding::Landed(remembered) => Ok(Fetched::Remembered(remembered)),
@@ -227,9 +227,9 @@ pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity,
 
 fn solo(way: &Arc<Way>, order: &Order<'_>, why: Reason, keep: Option<Keep>) -> Result<Fetched, Error> {
     let keeps = keep.as_ref().map(|keep| keep.terms.ttl);
-    let (plan, call) = (order.plan(keep), order.request.upstream_call(&order.call));
+    let (plan, outing) = (order.plan(keep), order.outing());
     order.depart();
-    let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, call, recorder)).map_err(full)?;
+    let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, outing, recorder)).map_err(full)?;
     Ok(Fetched::Trip { live: live(seat, order), outcome: CacheOutcome::Bypass, why: Some(why), keeps })
 }
 

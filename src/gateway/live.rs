@@ -4,6 +4,7 @@
 use super::trip::TripHead;
 use crate::dialect::native::Retold;
 use crate::dialect::openai::UsageStrip;
+use crate::dialect::transcript::Events;
 use crate::domain::{Error, Observed};
 use crate::flight::{Event, Seat};
 use bytes::Bytes;
@@ -25,6 +26,7 @@ enum Lens {
     Strip(UsageStrip),
     /// In other words.
     Retell(Retold),
+    Events(Events),
 }
 
 /// A trip that was called off has this long to close its books.
@@ -46,6 +48,11 @@ impl Live {
     /// The rest of it, which is a stream, is told in other words.
     pub(super) fn retell(&mut self, retold: Retold) {
         self.lens = Some(Lens::Retell(retold));
+    }
+
+    /// The rest of it, which is a transcript, is told as events.
+    pub(super) fn events(&mut self, events: Events) {
+        self.lens = Some(Lens::Events(events));
     }
 
     /// Waits for the answer's head, which may be asked for again. Cancel safe.
@@ -171,6 +178,7 @@ impl Lens {
         match self {
             Lens::Strip(strip) => strip.pass(piece),
             Lens::Retell(retold) => retold.pass(&piece),
+            Lens::Events(events) => events.pass(&piece),
         }
     }
 
@@ -178,6 +186,7 @@ impl Lens {
         match self {
             Lens::Strip(strip) => strip.finish(),
             Lens::Retell(retold) => retold.finish(),
+            Lens::Events(_) => None,
         }
     }
 }

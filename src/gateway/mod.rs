@@ -14,6 +14,7 @@ mod explanation;
 mod export;
 mod fan;
 mod fetch;
+mod hearing;
 mod inquiry;
 mod items;
 mod live;
@@ -21,6 +22,7 @@ mod metronome;
 mod mode;
 mod nearest;
 mod order;
+mod outing;
 mod pace;
 mod plan;
 mod policy;
@@ -46,6 +48,7 @@ pub use bulk::Told;
 pub use clearance::{Caller, Clearance, Limited, Peek, clear, holds_key};
 pub use error::{frame, refuse};
 pub use explanation::Explanation;
+pub use hearing::Ears;
 pub use items::Items;
 pub use live::{Live, Piece};
 pub use pace::{Pace, ReplayConfig};
@@ -109,6 +112,7 @@ pub struct Way {
     pub flights: Flights<plan::FlightKey, trip::TripHead, Error>,
     pub items: Items,
     pub eyes: Eyes,
+    pub ears: Ears,
     pub touches: Touches,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
@@ -153,7 +157,8 @@ impl Gateway {
         call.body = opened.seal(&call.body)?;
 
         let (plain, replay) = (opened.plain, policy.replay);
-        let mut order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
+        let (request, job) = (&request, None);
+        let mut order = Order { request, call, plain, facts, identity, directives, era, replay, job };
         let fetched = match down {
             Some(error) => Err(error),
             None => self.fetch(&policy, &order).await,

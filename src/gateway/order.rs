@@ -1,6 +1,8 @@
 //! What is known of a request that has been read.
 
 use super::fetch::Remembered;
+use super::hearing::Job;
+use super::outing::Outing;
 use super::plan::{Keep, Plan};
 use super::{Pace, Policy, ReplayConfig, Request, Way, query};
 use crate::cache::{
@@ -28,6 +30,8 @@ pub struct Order<'a> {
     pub replay: ReplayConfig,
     /// When it set out.
     pub era: Era,
+    /// For whom it is, where that is not the upstream.
+    pub job: Option<Arc<Job>>,
 }
 
 impl Order<'_> {
@@ -93,7 +97,11 @@ impl Order<'_> {
             era: self.era,
             identity: identity.clone(),
             terms,
-            question: Question::of(self.plain.clone(), terms.max_question, &asked),
+            question: match self.job {
+                None => Question::of(self.plain.clone(), terms.max_question, &asked),
+                // A recording is no text.
+                Some(_) => None,
+            },
         }
     }
 
@@ -129,6 +137,14 @@ impl Order<'_> {
     pub fn pace(&self, entry: &Entry, template: &Template) -> Option<Pace> {
         let is_streamed = !entry.frames.is_empty();
         is_streamed.then(|| self.replay.pace(entry.observed.usage, template.frames.len()))?
+    }
+
+    /// With what its trip sets out.
+    pub fn outing(&self) -> Outing {
+        match &self.job {
+            Some(job) => Outing::Job(job.clone()),
+            None => Outing::Call(Box::new(self.request.upstream_call(&self.call))),
+        }
     }
 
     /// A trip begins for it.

@@ -36,6 +36,24 @@ impl Request<'_> {
         if self.content_encoding.is_some() { usize::MAX } else { self.body.len() }
     }
 
+    /// The same request, at a target of Pannier's own, without its body.
+    pub fn of_own(&self, target: Bytes) -> Request<'_> {
+        Request {
+            id: self.id,
+            started: self.started,
+            form: self.form,
+            route: self.route,
+            target,
+            headers: self.headers,
+            consumer: self.consumer.clone(),
+            own_key: self.own_key,
+            origin: self.origin.clone(),
+            content_encoding: None,
+            body: Bytes::new(),
+            began_trip: AtomicBool::new(false),
+        }
+    }
+
     /// `call` as it goes upstream.
     pub fn upstream_call(&self, call: &Call) -> UpstreamCall {
         UpstreamCall {

@@ -89,6 +89,9 @@ impl Reply {
         for name in of_another {
             all.remove(name);
         }
+        if self.headers.contains_key(header::CONTENT_TYPE) {
+            all.remove(header::CONTENT_TYPE);
+        }
         for (name, value) in &self.headers {
             all.append(name.clone(), value.clone());
         }

@@ -5,12 +5,13 @@
 
 use super::Way;
 use super::books::Books;
+use super::outing::{Outing, Pieces};
 use super::plan::{FlightKey, Keep, Plan};
 use crate::cache::{Entry, Hits, Payload, Question};
 use crate::dialect::{self, Form, frame};
 use crate::domain::{Error, Kind, Observed};
 use crate::flight::Recorder;
-use crate::upstream::{Head, Incoming, UpstreamCall};
+use crate::upstream::Head;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::sync::Arc;
@@ -45,10 +46,10 @@ struct Arrived {
     took: Duration,
 }
 
-/// Goes there with `call`, and comes back with whatever there is.
-pub async fn travel(way: Arc<Way>, mut plan: Plan, call: UpstreamCall, recorder: Record) {
+/// Goes there, and comes back with whatever there is.
+pub async fn travel(way: Arc<Way>, mut plan: Plan, outing: Outing, recorder: Record) {
     let mut books = Books::open(&way, &plan);
-    match follow(&way, &mut plan, call, &recorder, &mut books).await {
+    match follow(&way, &mut plan, outing, &recorder, &mut books).await {
         Ok(arrived) => {
             // The readers have their answer; whether it may be remembered is found out behind their
             // backs. Until the recorder goes, whoever asks the same thing gets this very recording.
@@ -72,12 +73,11 @@ pub async fn travel(way: Arc<Way>, mut plan: Plan, call: UpstreamCall, recorder:
 async fn follow(
     way: &Arc<Way>,
     plan: &mut Plan,
-    call: UpstreamCall,
+    outing: Outing,
     recorder: &Record,
     books: &mut Books,
 ) -> Result<Arrived, Error> {
-    let mut incoming = way.client.send(&call).await?;
-    drop(call);
+    let mut incoming = outing.begin(&way.client).await?;
     let head = incoming.head().clone();
     let streamed = is_framed(&head.headers);
     books.head(plan.form, &head, streamed);
@@ -125,7 +125,7 @@ fn all_of_it(recorder: &Record, wanted: bool, last: &Bytes) -> Option<Bytes> {
 }
 
 /// The next piece of an answer; one of which only the end is missing is waited for so long.
-pub async fn next(incoming: &mut Incoming, patience: Option<Duration>) -> Result<Option<Bytes>, Error> {
+pub async fn next(incoming: &mut impl Pieces, patience: Option<Duration>) -> Result<Option<Bytes>, Error> {
     match patience {
         None => incoming.chunk().await,
         Some(patience) => tokio::time::timeout(patience, incoming.chunk())
@@ -144,7 +144,8 @@ async fn remember(way: &Way, plan: &mut Plan, arrived: Arrived) -> Result<(), &'
         return Err("it is not complete");
     }
     let entry = entry(plan, keep, arrived).ok_or("it is not fit for a replay")?;
-    if !way.inventory.confirm(&plan.model, &keep.identity).await {
+    let is_own = plan.form == Form::Transcription;
+    if !is_own && !way.inventory.confirm(&plan.model, &keep.identity).await {
         return Err("the model may have changed meanwhile");
     }
     let entry = Arc::new(entry);

@@ -160,7 +160,8 @@ impl Gateway {
         let facts = CallFacts::new(&call, "other".into());
         let directives = Directives::default();
         let (plain, replay) = (opened.plain, policy.replay);
-        let order = Order { request: &request, call, plain, facts, identity, directives, era, replay };
+        let (request, job) = (&request, None);
+        let order = Order { request, call, plain, facts, identity, directives, era, replay, job };
         let (identity, _) = fetch::terms(policy, &order).map_err(|why| why.label().to_owned())?;
         let way = &*self.way;
         let keys = match order.call.texts.as_ref().filter(|_| !way.items.is_opaque(identity)) {

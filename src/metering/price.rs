@@ -54,6 +54,7 @@ impl Used {
         let gpu = observed.durations.gpu();
         match operation {
             Operation::Embed => Used { embedding: usage.prompt, gpu, ..Used::default() },
+            Operation::Transcribe => Used { audio: usage.audio, gpu, ..Used::default() },
             Operation::Chat | Operation::Text => Used {
                 prompt: usage.prompt,
                 cached_prompt: usage.cached_prompt.min(usage.prompt),

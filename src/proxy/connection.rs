@@ -297,6 +297,9 @@ impl Connection {
             }
             Errand::Upstream(Handling::Batch) => self.ask(arrival, Question::Batch, own, edge).await,
             Errand::Upstream(Handling::See(view)) => self.ask(arrival, Question::See(view), own, edge).await,
+            Errand::Upstream(Handling::Hear(hearing)) => {
+                self.ask(arrival, Question::Hear(hearing), own, edge).await
+            }
             Errand::Limited(limited) => self.ask(arrival, Question::Limited(limited), own, edge).await,
             Errand::Upstream(_) if head.terms.are_light() => {
                 let up = self.front.relay.head(&head, &self.read, arrival.own_key)?;

@@ -7,6 +7,7 @@ use super::hold::Budget;
 use super::visit::Visit;
 use crate::dialect::Form;
 use crate::dialect::native::View;
+use crate::dialect::transcript::Hearing;
 use crate::domain::{Error, Kind, Observed, Pour};
 use crate::gateway::{self, Body, Gateway, Limited, Live, Pace, Peek, Piece, Reply, Request, Told};
 use crate::telemetry::{Metrics, Sinks};
@@ -49,6 +50,8 @@ pub enum Question {
     Batch,
     /// For what is to be seen.
     See(View),
+    /// For what is to be heard.
+    Hear(Hearing),
     /// For what the upstream says of its models.
     Limited(Limited),
 }
@@ -112,6 +115,10 @@ impl Desk {
             Question::See(view) => {
                 let request = asking.request(Form::Generate, body);
                 self.gateway.see(request, view, &mut visit.record).await
+            }
+            Question::Hear(hearing) => {
+                let request = asking.request(Form::Transcription, body);
+                self.gateway.hear(request, hearing, &mut visit.record).await
             }
             Question::Limited(what) => self.gateway.peek(asking.peek(what, body)).await,
         }

@@ -15,10 +15,43 @@ pub enum PictureOutcome {
     Refused,
 }
 
+/// What became of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordingOutcome {
+    Decoded,
+    /// It had come before, so that nobody had to open it again.
+    Known,
+    /// It is none, or none that is wanted.
+    Refused,
+}
+
 impl Metrics {
+    /// Somebody has opened a recording.
+    pub fn recording(&self, outcome: RecordingOutcome) {
+        self.families.media_decodes.with_label_values(&["recording", outcome.label()]).inc();
+    }
+
+    /// A process that listened had to be ended, or has ended by itself.
+    pub fn transcriber_lost(&self) {
+        self.families.media_worker_restarts.inc();
+    }
+
     /// Somebody has looked at a picture.
     pub fn picture(&self, outcome: PictureOutcome) {
         self.families.media_decodes.with_label_values(&["picture", outcome.label()]).inc();
+    }
+}
+
+impl RecordingOutcome {
+    pub(super) const ALL: [RecordingOutcome; 3] =
+        [RecordingOutcome::Decoded, RecordingOutcome::Known, RecordingOutcome::Refused];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            RecordingOutcome::Decoded => "decoded",
+            RecordingOutcome::Known => "known",
+            RecordingOutcome::Refused => "refused",
+        }
     }
 }
 

@@ -190,8 +190,10 @@ families! {
     turns: IntCounterVec = "pannier_flight_turns_total", ["outcome"], NONE;
     /// Models that hits were to keep warm, by what came of it.
     touches: IntCounterVec = "pannier_model_touches_total", ["outcome"], NONE;
-    /// Pictures that somebody has looked at, by what became of them.
+    /// Pictures and recordings that somebody has opened, by what became of them.
     media_decodes: IntCounterVec = "pannier_media_decodes_total", ["kind", "result"], NONE;
+    /// Processes that listened to recordings and had to be ended, or ended by themselves.
+    media_worker_restarts: IntCounter = "pannier_media_worker_restarts_total", FLAT, NONE;
     /// Trips under way.
     flights: IntGauge = "pannier_flights", FLAT, NONE;
 

@@ -27,7 +27,7 @@ pub use counting::HitHandles;
 pub use exposition::Exposition;
 pub use figures::{CallFigures, TierFigures};
 pub use keyed::{KeyUse, Keyed};
-pub use media::PictureOutcome;
+pub use media::{PictureOutcome, RecordingOutcome};
 pub use metrics::{Eviction, Held, Listener, Metrics, Sampled};
 pub use start::{Log, StartError, start};
 pub use tier::{TierResult, TouchOutcome, TurnOutcome, WriteLoss};

@@ -1,6 +1,6 @@
 //! Where metrics begin.
 
-use super::media::PictureOutcome;
+use super::media::{PictureOutcome, RecordingOutcome};
 use super::metrics::{Eviction, Families, Listener, MEMORY};
 use super::tier::{TouchOutcome, TurnOutcome, WriteLoss};
 use crate::domain::{Kind, Operation, Reason};
@@ -34,6 +34,9 @@ impl Families {
         }
         for outcome in PictureOutcome::ALL {
             self.media_decodes.with_label_values(&["picture", outcome.label()]);
+        }
+        for outcome in RecordingOutcome::ALL {
+            self.media_decodes.with_label_values(&["recording", outcome.label()]);
         }
         for cause in WriteLoss::ALL {
             self.cache_writes_lost.with_label_values(&[cause.label()]);

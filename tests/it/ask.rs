@@ -146,7 +146,7 @@ async fn the_command_line_finds_the_key_and_says_who_does_not_answer() {
     let (code, _, said) = command(&pannier, &["cache", "top", "--admin-key", "sesame"]).await;
     assert!(code == 5 && said.contains("admin key") && !said.contains("sesame"), "{code} {said}");
     let (code, _, said) = command(&pannier, &["cache", "top", "--prefix", "speech"]).await;
-    assert!(code == 1 && said.contains("embedding, inference or chat"), "{code} {said}");
+    assert!(code == 1 && said.contains("embedding, inference, chat or audio"), "{code} {said}");
     let address = pannier.admin.to_string();
     pannier.signal("KILL");
     pannier.ended().await;

@@ -85,7 +85,7 @@ async fn clear_removes_what_is_named_and_asks_back_before() {
     };
     assert!(!known(&chat).await && known(&embed).await);
     let (code, _, said) = command(&pannier, &["cache", "clear", "--prefix", "speech", "--yes"]).await;
-    assert!(code == 1 && said.contains("embedding, inference or chat"), "{code} {said}");
+    assert!(code == 1 && said.contains("embedding, inference, chat or audio"), "{code} {said}");
     told(&pannier, &["clear", "--expired"]).await;
     assert!(known(&embed).await, "it is not too old");
     let removed = told_as_json(&pannier, &["clear", "--yes"]).await;

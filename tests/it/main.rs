@@ -6,6 +6,7 @@ mod stage;
 
 mod admin;
 mod ask;
+mod audio;
 mod below;
 mod bounds;
 mod bulk;

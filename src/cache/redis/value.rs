@@ -76,6 +76,7 @@ fn code(operation: Operation) -> u8 {
         Operation::Chat => 0,
         Operation::Text => 1,
         Operation::Embed => 2,
+        Operation::Transcribe => 3,
     }
 }
 

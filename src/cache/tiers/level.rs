@@ -67,7 +67,7 @@ impl Limits {
     pub fn ttl(&self, operation: Operation) -> Option<Duration> {
         let ttl = match operation {
             Operation::Embed => self.embedding_ttl,
-            Operation::Chat | Operation::Text => self.completion_ttl,
+            Operation::Chat | Operation::Text | Operation::Transcribe => self.completion_ttl,
         };
         (!ttl.is_zero()).then_some(ttl)
     }

@@ -44,7 +44,7 @@ enum Command {
 /// Which entries are meant; what is left out matches all.
 #[derive(Debug, Args)]
 struct Which {
-    /// embedding, inference or chat
+    /// embedding, inference, chat or audio
     #[arg(long)]
     prefix: Option<String>,
     /// By its full name, as in llama3:latest

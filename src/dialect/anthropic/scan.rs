@@ -139,7 +139,7 @@ mod tests {
         );
         let observed = stream(&[TEXT, &last, STOP]);
         let usage =
-            Usage { source: Source::Upstream, prompt: 111, cached_prompt: 10, completion: 6, reasoning: 0 };
+            Usage { source: Source::Upstream, prompt: 111, cached_prompt: 10, completion: 6, ..Usage::default() };
         assert_eq!(
             (observed.usage, observed.finish, observed.complete),
             (usage, FinishReason::ToolCalls, true)

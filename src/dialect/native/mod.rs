@@ -10,6 +10,7 @@ pub use look::{Look, View};
 pub use retold::{Narrator, Retold};
 pub use tell::{Counts, Failure, Teller, complaint};
 
+use super::transcript::{Hearing, Manner};
 use super::{Dialect, Handling, RouteSpec};
 use crate::domain::Error;
 use bytes::Bytes;
@@ -21,12 +22,20 @@ const fn see(view: View, path: &'static str) -> RouteSpec {
     RouteSpec::new("POST", path, Handling::See(view))
 }
 
-const ROUTES: [RouteSpec; 5] = [
+const fn hear(translate: bool, path: &'static str) -> RouteSpec {
+    RouteSpec::new("POST", path, Handling::Hear(Hearing { translate, manner: Manner::Native }))
+}
+
+const ROUTES: [RouteSpec; 9] = [
     RouteSpec::new("POST", "/embeddings/batch", Handling::Batch),
     see(View::Analyze, "/vision/analyze"),
     see(View::Analyze, "/vision/upload"),
     see(View::Caption, "/vision/caption"),
     see(View::Ocr, "/vision/ocr"),
+    hear(false, "/audio/transcribe"),
+    hear(true, "/audio/translate"),
+    hear(false, "/audio/upload/transcribe"),
+    hear(true, "/audio/upload/translate"),
 ];
 
 impl Dialect for Native {

@@ -14,6 +14,7 @@ pub use strip::UsageStrip;
 pub use turn::turn;
 pub(super) use vectors::{read_vectors, write_base64, write_vectors};
 
+use super::transcript::{Hearing, Manner};
 use super::{Dialect, Form, Handling, RouteSpec};
 use crate::domain::{Error, Kind};
 use bytes::Bytes;
@@ -21,14 +22,19 @@ use bytes::Bytes;
 /// OpenAI's dialect.
 pub struct OpenAi;
 
-const ROUTES: [RouteSpec; 8] = [
+const fn hear(translate: bool, path: &'static str) -> RouteSpec {
+    RouteSpec::new("POST", path, Handling::Hear(Hearing { translate, manner: Manner::OpenAi }))
+}
+
+const ROUTES: [RouteSpec; 9] = [
     RouteSpec::new("POST", "/v1/chat/completions", Handling::Answer(Form::OpenAiChat)),
     RouteSpec::new("POST", "/v1/completions", Handling::Answer(Form::OpenAiText)),
     RouteSpec::new("POST", "/v1/embeddings", Handling::Answer(Form::OpenAiEmbed)),
     RouteSpec::new("POST", "/v1/responses", Handling::Answer(Form::Responses)),
     RouteSpec::new("GET", "/v1/models", Handling::Forward),
     RouteSpec::new("GET", "/v1/models/{model}", Handling::Forward),
-    RouteSpec::new("POST", "/v1/audio/transcriptions", Handling::Forward),
+    hear(false, "/v1/audio/transcriptions"),
+    hear(true, "/v1/audio/translations"),
     RouteSpec::new("POST", "/v1/systemone", Handling::Forward),
 ];
 

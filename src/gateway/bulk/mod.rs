@@ -71,7 +71,8 @@ impl Gateway {
         let digest = identity.as_ref().map(|identity| &*identity.digest);
         let teller = Teller::new(&call.model, digest, call.streamed, base64);
         let (plain, replay) = (call.body.clone(), policy.replay);
-        let mut order = Order { request: &single, call, plain, facts, identity, directives, era, replay };
+        let (request, job) = (&single, None);
+        let mut order = Order { request, call, plain, facts, identity, directives, era, replay, job };
         let spare = Spare::of(&self.way, &policy, &mut order);
         let mut job = Job::new(teller, order.call.streamed, places, started, came);
         let mut headers = fields(order.call.streamed);

@@ -14,8 +14,8 @@ const LONGEST: usize = 16 << 20;
 /// The whole answer of a call.
 pub struct Gathered {
     status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+    pub headers: HeaderMap,
+    pub body: Bytes,
     pub observed: Option<Observed>,
 }
 

@@ -135,6 +135,7 @@ pub(super) fn trip(trip: &Trip, account: &Symbol, subject: &Symbol) -> Scratch<E
     time(&mut out, trip.first_token);
     figures(&mut out, &trip.observed);
     out.text(trip.error.map_or("", Kind::code));
+    audio(&mut out, &trip.observed);
     out
 }
 
@@ -168,6 +169,9 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
         out.text(error);
         out.text(told.message);
     }
+    if let Some(observed) = told.observed {
+        audio(&mut out, observed);
+    }
     out
 }
 
@@ -184,6 +188,7 @@ pub(super) fn hits(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scrat
     out.number(flags.into_iter().filter_map(|(is, flag)| is.then_some(flag)).sum());
     if let Some(observed) = told.observed {
         figures(&mut out, observed);
+        audio(&mut out, observed);
     }
     out
 }
@@ -222,6 +227,10 @@ fn read_hits<'a>(from: &mut Cursor<'a>) -> Option<Entry<'a>> {
     let tally = Tally::read(u64::from_ne_bytes(from.raw(8)?.try_into().ok()?));
     let request = RequestId::first_of(from.number()?);
     let (account, subject, flags) = (from.number()?, from.number()?, from.number()?);
+    let mut observed = read_observed(from, flags)?;
+    if let Some(observed) = &mut observed {
+        observed.usage.audio = read_audio(from);
+    }
     let one = AnswerEntry {
         request,
         account,
@@ -232,7 +241,7 @@ fn read_hits<'a>(from: &mut Cursor<'a>) -> Option<Entry<'a>> {
         cache: CacheOutcome::Hit,
         total: Duration::ZERO,
         first_byte: None,
-        observed: read_observed(from, flags)?,
+        observed,
         error: "",
         message: "",
     };
@@ -249,7 +258,7 @@ fn read_observed(from: &mut Cursor<'_>, flags: u64) -> Option<Option<Observed>> 
 }
 
 fn read_trip<'a>(from: &mut Cursor<'a>) -> Option<TripEntry<'a>> {
-    Some(TripEntry {
+    let mut entry = TripEntry {
         request: request(from)?,
         account: from.number()?,
         subject: from.number()?,
@@ -258,7 +267,9 @@ fn read_trip<'a>(from: &mut Cursor<'a>) -> Option<TripEntry<'a>> {
         first_token: read_time(from)?,
         observed: read_figures(from)?,
         error: from.text()?,
-    })
+    };
+    entry.observed.usage.audio = read_audio(from);
+    Some(entry)
 }
 
 fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
@@ -268,7 +279,7 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
     let ending = Ended::numbered(i64::try_from(from.number()?).ok()?)?;
     let cache = CacheOutcome::numbered(i64::try_from(from.number()?).ok()?)?;
     let (total, first_byte) = (read_time(from)?.unwrap_or_default(), read_time(from)?);
-    let observed = read_observed(from, flags)?;
+    let mut observed = read_observed(from, flags)?;
     let amends = match flags & AMENDS {
         0 => None,
         _ => Some((u16::try_from(from.number()?).ok()?, read_time(from)?.unwrap_or_default())),
@@ -277,6 +288,9 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
         Ended::Complete => ("", ""),
         Ended::Refused | Ended::Broken => (from.text()?, from.text()?),
     };
+    if let Some(observed) = &mut observed {
+        observed.usage.audio = read_audio(from);
+    }
     Some(AnswerEntry {
         request,
         account,
@@ -298,7 +312,7 @@ fn request(from: &mut Cursor<'_>) -> Option<RequestId> {
 }
 
 fn figures(out: &mut Scratch<ENTRY>, observed: &Observed) {
-    let Usage { source, prompt, cached_prompt, completion, reasoning } = observed.usage;
+    let Usage { source, prompt, cached_prompt, completion, reasoning, audio: _ } = observed.usage;
     for number in [source.number().into(), prompt, cached_prompt, completion, reasoning] {
         out.number(number);
     }
@@ -312,10 +326,22 @@ fn read_figures(from: &mut Cursor<'_>) -> Option<Observed> {
     let source = Source::numbered(i64::try_from(from.number()?).ok()?)?;
     let [prompt, cached_prompt, completion, reasoning] =
         [from.number()?, from.number()?, from.number()?, from.number()?];
-    let usage = Usage { source, prompt, cached_prompt, completion, reasoning };
+    let usage = Usage { source, prompt, cached_prompt, completion, reasoning, audio: Duration::ZERO };
     let mut next = || from.number().map(Duration::from_micros);
     let durations = Durations { total: next()?, load: next()?, prompt_eval: next()?, eval: next()? };
     Some(Observed { usage, durations, ..Observed::default() })
+}
+
+/// Stands at the end, where older entries have nothing; nothing means none.
+fn audio(out: &mut Scratch<ENTRY>, observed: &Observed) {
+    let audio = observed.usage.audio;
+    if !audio.is_zero() {
+        out.number(micros(audio));
+    }
+}
+
+fn read_audio(from: &mut Cursor<'_>) -> Duration {
+    Duration::from_micros(from.number().unwrap_or(0))
 }
 
 /// 0 for none; else one more than the microseconds.

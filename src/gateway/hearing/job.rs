@@ -1,0 +1,80 @@
+//! A trip that leads to no upstream: to a process that listens.
+
+use crate::dialect::transcript;
+use crate::domain::{Error, Passage};
+use crate::media::voice::{Fault, Model, Sitting, Task, Transcribers};
+use crate::upstream::Head;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// What is to be written down, and by whom.
+pub struct Job {
+    transcribers: Arc<Transcribers>,
+    model: Model,
+    audio: Bytes,
+    task: Task,
+    /// The recording may lie open already.
+    sitting: Mutex<Option<Sitting>>,
+}
+
+/// Somebody who listens. Dropped before the end, the process is ended with it.
+pub struct Listening {
+    head: Head,
+    sitting: Sitting,
+    until: Option<Instant>,
+    has_ended: bool,
+}
+
+impl Job {
+    pub fn new(
+        transcribers: Arc<Transcribers>,
+        model: Model,
+        audio: Bytes,
+        task: Task,
+        sitting: Option<Sitting>,
+    ) -> Self {
+        Job { transcribers, model, audio, task, sitting: Mutex::new(sitting) }
+    }
+
+    /// Begins.
+    ///
+    /// # Errors
+    /// Why nobody listens.
+    pub async fn begin(&self) -> Result<Listening, Error> {
+        let open = self.sitting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut sitting = match open {
+            Some(sitting) => sitting,
+            None => self.transcribers.open(&self.model, &self.audio).await?,
+        };
+        sitting.begin(&self.task).await?;
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        let head = Head { status: StatusCode::OK, headers: HeaderMap::from_iter([kind]) };
+        let until = self.transcribers.timeout().map(|timeout| Instant::now() + timeout);
+        Ok(Listening { head, sitting, until, has_ended: false })
+    }
+}
+
+impl Listening {
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The next line of the transcript; `None` at its end.
+    ///
+    /// # Errors
+    /// Why it does not go on.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let next = self.sitting.next();
+        let passage = match self.until {
+            Some(until) => tokio::time::timeout_at(until, next).await.unwrap_or(Err(Fault::Slow)),
+            None => next.await,
+        }?;
+        self.has_ended = matches!(passage, Passage::End(_));
+        Ok(transcript::line(&passage))
+    }
+}

@@ -1,0 +1,189 @@
+//! From a file in any format to the samples that are listened to.
+
+use super::RATE;
+use super::resample::Resampler;
+use crate::media::voice::Flaw;
+use rustix::time::{ClockId, clock_gettime};
+use std::io::Cursor;
+use std::sync::LazyLock;
+use std::time::Duration;
+use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::registry::CodecRegistry;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::core::meta::MetadataOptions;
+use symphonia_adapter_libopus::OpusDecoder;
+
+/// What speech is recorded in, and more.
+const RATES: std::ops::RangeInclusive<u32> = 1_000..=384_000;
+const MOST_CHANNELS: usize = 8;
+/// Packets that may be broken before the rest is given up.
+const MOST_BROKEN: usize = 64;
+/// Of the processor, for any recording, and for each mebibyte.
+const BASE_TIME: Duration = Duration::from_millis(1_500);
+const TIME_EACH: Duration = Duration::from_millis(4_000);
+
+/// What some files begin with that are no recordings, or none that are listened to.
+const OTHERS: [(usize, &[u8], &str); 14] = [
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"FORM", "AIFF"),
+    (0, b"caff", "CAF"),
+    (0, b"MThd", "MIDI"),
+    (0, b".snd", "AU"),
+    (0, b"MAC ", "Monkey's Audio"),
+    (0, b"wvpk", "WavPack"),
+    (8, b"AVI ", "AVI"),
+    (0, b"\x89PNG", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"GIF8", "GIF"),
+    (0, b"%PDF", "PDF"),
+    (0, b"PK\x03\x04", "ZIP"),
+];
+
+static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
+    let mut codecs = CodecRegistry::new();
+    symphonia::default::register_enabled_codecs(&mut codecs);
+    codecs.register_audio_decoder::<OpusDecoder>();
+    codecs
+});
+
+/// The samples of a recording of at most so long, of one channel, at [`RATE`].
+///
+/// # Errors
+/// Why there are none.
+pub fn decode(audio: Vec<u8>, longest: Duration) -> Result<Vec<f32>, Flaw> {
+    if audio.is_empty() {
+        return Err(Flaw::Empty);
+    }
+    let other = OTHERS.iter().find(|(at, magic, _)| audio.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
+    let mebibytes = audio.len() as f64 / f64::from(1 << 20);
+    let time = BASE_TIME + TIME_EACH.mul_f64(mebibytes);
+    let stream = MediaSourceStream::new(Box::new(Cursor::new(audio)), Default::default());
+    let (formats, tags) = (FormatOptions::default(), MetadataOptions::default());
+    let opened = symphonia::default::get_probe().probe(&Hint::new(), stream, formats, tags);
+    let opened = opened.and_then(|format| Track::of(format, longest, time));
+    match (opened, other) {
+        (Ok(track), _) => track.samples(),
+        (Err(_), Some((_, _, name))) => Err(Flaw::Format((*name).to_owned())),
+        (Err(Error::Unsupported(_)), None) => Err(Flaw::Format("what is in this file".to_owned())),
+        (Err(error), None) => Err(Flaw::broken(error)),
+    }
+}
+
+/// One track of a file.
+struct Track {
+    format: Box<dyn FormatReader>,
+    id: u32,
+    decoder: Box<dyn AudioDecoder>,
+    /// Samples at the most.
+    longest: usize,
+    /// Of the processor, when all must be read.
+    until: Duration,
+    broken: usize,
+}
+
+impl Track {
+    fn of(format: Box<dyn FormatReader>, longest: Duration, time: Duration) -> Result<Self, Error> {
+        let known = format.first_track_known_codec(TrackType::Audio);
+        let track = format.default_track(TrackType::Audio).or(known).ok_or(Error::Unsupported("no sound"))?;
+        let audio = track.codec_params.as_ref().and_then(|params| params.audio());
+        let audio = audio.ok_or(Error::Unsupported("an unknown codec"))?;
+        let (id, decoder) = (track.id, CODECS.make_audio_decoder(audio, &AudioDecoderOptions::default())?);
+        let longest = (longest.as_secs_f64() * f64::from(RATE)) as usize;
+        Ok(Track { format, id, decoder, longest, until: processor_time() + time, broken: 0 })
+    }
+
+    fn samples(mut self) -> Result<Vec<f32>, Flaw> {
+        let mut mix: Vec<f32> = Vec::new();
+        let mut resampler: Option<(u32, Resampler)> = None;
+        let mut samples = Vec::new();
+        while let Some(rate) = self.next(&mut mix)? {
+            let (first, resampler) = match &mut resampler {
+                Some((first, resampler)) => (*first, resampler),
+                None => {
+                    let new = Resampler::new(rate).ok_or_else(|| Flaw::broken("its rate is none"))?;
+                    let (first, resampler) = resampler.insert((rate, new));
+                    (*first, resampler)
+                }
+            };
+            if first != rate {
+                return Err(Flaw::broken("its sample rate changes on the way"));
+            }
+            resampler.pass(&mix, &mut samples);
+            self.check(samples.len())?;
+        }
+        if let Some((_, resampler)) = resampler {
+            resampler.finish(&mut samples);
+        }
+        match samples.is_empty() {
+            true => Err(Flaw::broken("there is no sound in it")),
+            false => Ok(samples),
+        }
+    }
+
+    /// The next samples, of all channels together, and their rate; `None` at the end. What breaks off is read as far
+    /// as it goes.
+    fn next(&mut self, mix: &mut Vec<f32>) -> Result<Option<u32>, Flaw> {
+        while self.broken < MOST_BROKEN {
+            let packet = match self.format.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) | Err(Error::IoError(_) | Error::ResetRequired) => return Ok(None),
+                Err(Error::DecodeError(_)) => {
+                    self.broken += 1;
+                    self.check(0)?;
+                    continue;
+                }
+                Err(error) => return Err(Flaw::broken(error)),
+            };
+            if packet.track_id != self.id {
+                continue;
+            }
+            match self.decoder.decode(&packet) {
+                Ok(buffer) => {
+                    let rate = mix_down(&buffer, mix)?;
+                    return Ok(Some(rate));
+                }
+                Err(Error::DecodeError(_) | Error::IoError(_)) => self.broken += 1,
+                Err(error) => return Err(Flaw::broken(error)),
+            }
+            self.check(0)?;
+        }
+        Ok(None)
+    }
+
+    fn check(&self, samples: usize) -> Result<(), Flaw> {
+        let is_late = processor_time() > self.until;
+        if is_late || samples > self.longest {
+            return Err(Flaw::TooLong((self.longest / RATE as usize) as u64));
+        }
+        Ok(())
+    }
+}
+
+/// What this thread has taken of a processor: waiting for it does not count.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// All channels as one. What is no number is silence.
+fn mix_down(buffer: &GenericAudioBufferRef<'_>, mix: &mut Vec<f32>) -> Result<u32, Flaw> {
+    let (rate, channels) = (buffer.spec().rate(), buffer.spec().channels().count());
+    if !RATES.contains(&rate) {
+        return Err(Flaw::broken(format!("a sample rate of {rate} Hz")));
+    }
+    if !(1..=MOST_CHANNELS).contains(&channels) {
+        return Err(Flaw::broken(format!("it has {channels} channels, and 1 to {MOST_CHANNELS} are listened to")));
+    }
+    let mut all: Vec<f32> = Vec::new();
+    buffer.copy_to_vec_interleaved(&mut all);
+    let share = 1.0 / channels as f32;
+    let sane = |sample: f32| if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 };
+    mix.clear();
+    mix.extend(all.chunks_exact(channels).map(|all| all.iter().copied().map(sane).sum::<f32>() * share));
+    Ok(rate)
+}

@@ -1,0 +1,71 @@
+//! What a file of weights says of itself in its first bytes, and what the process that loads it will take.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// `ggml`, as a number.
+const MAGIC: u32 = 0x6767_6d6c;
+/// Bytes of a process beside its weights: for one recording, its samples and what is made of them.
+const ROOM: u64 = 256 << 20;
+/// And for each number that a layer passes on, about.
+const EACH: u64 = 12 << 10;
+
+/// Of a file of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cast {
+    /// Bytes of the file.
+    pub length: u64,
+    width: u64,
+    layers: u64,
+}
+
+impl Cast {
+    /// # Errors
+    /// When there is none that can be read, or it is none.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut head = [[0; 4]; 6];
+        for field in &mut head {
+            file.read_exact(field)?;
+        }
+        let [magic, _, _, width, _, layers] = head.map(u32::from_le_bytes);
+        let is_sane = (64..=16_384).contains(&width) && (1..=512).contains(&layers);
+        if magic != MAGIC || !is_sane {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no ggml weights of Whisper"));
+        }
+        Ok(Cast { length, width: width.into(), layers: layers.into() })
+    }
+
+    /// Bytes that a process with these weights may take.
+    pub fn memory(&self) -> u64 {
+        self.length + ROOM + self.width * self.layers * EACH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(head: [u32; 6]) -> io::Result<Cast> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let bytes: Vec<u8> = head.iter().flat_map(|field| field.to_le_bytes()).collect();
+        std::fs::write(file.path(), bytes).expect("room");
+        Cast::read(file.path())
+    }
+
+    #[test]
+    fn weights_say_how_large_they_are() {
+        let cast = written([MAGIC, 51_865, 1500, 384, 6, 4]).expect("weights");
+        assert_eq!((cast.length, cast.width, cast.layers), (24, 384, 4));
+        assert_eq!(cast.memory(), 24 + ROOM + 384 * 4 * EACH);
+    }
+
+    #[test]
+    fn what_is_no_weights_is_said_to_be_none() {
+        for head in [[0, 1, 2, 384, 4, 5], [MAGIC, 1, 2, u32::MAX, 4, 5], [MAGIC, 1, 2, 384, 4, 0]] {
+            assert!(written(head).is_err(), "{head:?}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The shelf: which names are Pannier's own, and which files they mean.
+
+use super::{Cast, Config};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The models that OpenAI has published, in the order of their size.
+const PUBLISHED: [&str; 12] = [
+    "tiny",
+    "tiny.en",
+    "base",
+    "base.en",
+    "small",
+    "small.en",
+    "medium",
+    "medium.en",
+    "large-v1",
+    "large-v2",
+    "large-v3",
+    "large-v3-turbo",
+];
+
+/// Other names of them.
+const ALIASES: [(&str, &str); 3] =
+    [("large", "large-v3"), ("turbo", "large-v3-turbo"), ("large-turbo", "large-v3-turbo")];
+
+/// How their weights may be written; those first that a processor is quick at.
+pub(super) const FORMS: [&str; 6] = ["-q8_0", "-q5_1", "-q5_0", "-q4_1", "-q4_0", ""];
+
+/// What OpenAI calls the one that it offers.
+const WHISPER: &str = "whisper-1";
+
+/// In the names by which books are kept and rights given: as other models have a tag.
+const FAMILY: &str = "whisper:";
+
+/// A model that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// As in `whisper:tiny-q5_1`.
+    pub name: Arc<str>,
+    pub path: PathBuf,
+    pub cast: Cast,
+    /// When the file was last written, in nanoseconds: with its length, as good as a digest.
+    pub written: u128,
+}
+
+/// Why there is no model of a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    #[error("the model {name} is not in {}: `pannier models pull {name}` gets it", dir.display())]
+    NotThere { name: String, dir: PathBuf },
+    #[error("the model {name} cannot be read: {why}")]
+    Broken { name: String, why: String },
+}
+
+/// All that can be asked for.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    usual: String,
+    dir: PathBuf,
+    own: Vec<(String, PathBuf)>,
+}
+
+impl Shelf {
+    /// `dir`: where models are that are not said to be elsewhere.
+    pub fn new(config: &Config, dir: PathBuf) -> Self {
+        let own = config.models.iter().map(|own| (own.name.clone(), own.path.clone())).collect();
+        Shelf { usual: config.model.clone(), dir, own }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The name on the shelf of what a request calls `written`; `None` where it is no name of Pannier's.
+    pub fn name_of(&self, written: Option<&str>) -> Option<String> {
+        let name = match written.map(str::trim) {
+            None | Some("" | WHISPER) => self.usual.as_str(),
+            Some(name) => name,
+        };
+        let bare = name.strip_prefix(FAMILY).unwrap_or(name);
+        let is_own = self.own.iter().any(|(own, _)| own == bare);
+        let is_usual = bare == self.usual.strip_prefix(FAMILY).unwrap_or(&self.usual);
+        let known = (is_own || is_usual || is_published(bare)).then(|| unaliased(bare));
+        // What the operator has put there, whatever it is called.
+        known.or_else(|| (bare.len() < name.len() && is_plain(bare)).then(|| bare.to_owned()))
+    }
+
+    /// The name that books and rights know.
+    pub fn full(name: &str) -> String {
+        format!("{FAMILY}{name}")
+    }
+
+    /// The file of a name that [`name_of`](Self::name_of) gave.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn find(&self, name: &str) -> Result<Model, Missing> {
+        let own = self.own.iter().find(|(own, _)| own == name).map(|(_, path)| (name.to_owned(), path.clone()));
+        let found = own.or_else(|| {
+            let named = forms(name).into_iter().map(|form| (form.clone(), self.path(&form)));
+            named.into_iter().find(|(_, path)| path.is_file())
+        });
+        let Some((found, path)) = found else {
+            return Err(Missing::NotThere { name: name.to_owned(), dir: self.dir.clone() });
+        };
+        let broken = |error: std::io::Error| Missing::Broken { name: found.clone(), why: error.to_string() };
+        let cast = Cast::read(&path).map_err(broken)?;
+        let written = fs::metadata(&path).and_then(|file| file.modified()).map_err(broken)?;
+        let written = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        Ok(Model { name: Self::full(&found).into(), path, cast, written })
+    }
+
+    /// Where the file of a model belongs.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("ggml-{name}.bin"))
+    }
+}
+
+/// Names of the files that will do, the best first: without a form, any.
+fn forms(name: &str) -> Vec<String> {
+    match FORMS.iter().any(|form| !form.is_empty() && name.ends_with(form)) {
+        true => vec![name.to_owned()],
+        false => FORMS.iter().map(|form| format!("{name}{form}")).collect(),
+    }
+}
+
+fn unaliased(name: &str) -> String {
+    let alias = ALIASES.iter().find_map(|(alias, meant)| Some((name.strip_prefix(alias)?, meant)));
+    match alias {
+        Some((form, meant)) if FORMS.contains(&form) => format!("{meant}{form}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn is_published(name: &str) -> bool {
+    let name = unaliased(name);
+    let bare = FORMS.iter().filter(|form| !form.is_empty()).find_map(|form| name.strip_suffix(form));
+    PUBLISHED.contains(&bare.unwrap_or(&name))
+}
+
+/// Cannot lead out of the folder.
+fn is_plain(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.bytes().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Own;
+    use super::*;
+    use std::time::Duration;
+
+    pub(crate) fn config(model: &str) -> Config {
+        Config {
+            model: model.into(),
+            models_dir: PathBuf::new(),
+            models: vec![Own { name: "mine".into(), path: "/nowhere/x.bin".into() }],
+            workers: 1,
+            threads: 1,
+            max_waiting: 1,
+            keep_alive: Duration::ZERO,
+            timeout: Duration::ZERO,
+            max_duration: Duration::ZERO,
+            max_memory: 1,
+            vad: true,
+        }
+    }
+
+    fn shelf() -> Shelf {
+        Shelf::new(&config("base"), "/models".into())
+    }
+
+    #[test]
+    fn names_are_ours_or_the_upstreams() {
+        let name = |written: &str| shelf().name_of(Some(written));
+        for (written, meant) in [
+            ("tiny", "tiny"),
+            ("tiny.en-q5_1", "tiny.en-q5_1"),
+            ("large", "large-v3"),
+            ("large-q5_0", "large-v3-q5_0"),
+            ("turbo", "large-v3-turbo"),
+            ("whisper-1", "base"),
+            ("", "base"),
+            ("mine", "mine"),
+            ("whisper:tiny", "tiny"),
+            ("whisper:their-own_1.bin", "their-own_1.bin"),
+        ] {
+            assert_eq!(name(written).as_deref(), Some(meant), "{written}");
+        }
+        for other in ["gemma4", "tiny:latest", "tinyllama", "largest", "whisper:../x", "whisper:", "whisper:.x"] {
+            assert_eq!(name(other), None, "{other}");
+        }
+        assert_eq!(shelf().name_of(None).as_deref(), Some("base"));
+    }
+
+    #[test]
+    fn of_several_files_the_quickest_is_taken() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let shelf = Shelf::new(&config("base"), dir.path().to_owned());
+        let missing = shelf.find("tiny").expect_err("nothing is there");
+        assert!(missing.to_string().contains("pannier models pull tiny"), "{missing}");
+        let weights: Vec<u8> = [0x6767_6d6c_u32, 1, 1, 384, 1, 4].iter().flat_map(|n| n.to_le_bytes()).collect();
+        for (form, best) in [("", "tiny"), ("-q5_1", "tiny-q5_1"), ("-q8_0", "tiny-q8_0")] {
+            fs::write(shelf.path(&format!("tiny{form}")), &weights).expect("room");
+            let model = shelf.find("tiny").expect("a model");
+            assert_eq!((&*model.name, model.path), (&*format!("whisper:{best}"), shelf.path(best)));
+        }
+        fs::write(shelf.path("base"), "no weights").expect("room");
+        assert!(matches!(shelf.find("base"), Err(Missing::Broken { .. })));
+    }
+}
