@@ -67,7 +67,7 @@ if ! command -v cargo >/dev/null; then
   exit 1
 fi
 
-need gcc libc6-dev cmake
+need gcc g++ libc6-dev cmake
 if [ ${#missing[@]} != 0 ]; then
   say "Pannier cannot be built without: ${missing[*]} (Debian: apt-get install ${missing[*]})"
   exit 1
@@ -75,9 +75,9 @@ fi
 
 case "${1:-build}" in
 build) ;;
-ollama) need g++ curl python3 python3-venv ;;
+ollama) need curl python3 python3-venv ;;
 test)
-  need g++ curl python3 python3-venv redis-server postgresql pgbouncer strace
+  need curl python3 python3-venv redis-server postgresql pgbouncer strace
   need_promtool
   ;;
 bench) need nginx wrk util-linux redis-server postgresql ;;

@@ -34,7 +34,7 @@ const TEXTS: [&str; 16] = [
     "error_message",
     "price",
 ];
-const NUMBERS: [(&str, Number); 19] = [
+const NUMBERS: [(&str, Number); 20] = [
     ("status", Number::Plain(Column::Status)),
     ("prompt_tokens", Number::Plain(Column::Prompt)),
     ("cached_prompt_tokens", Number::Plain(Column::CachedPrompt)),
@@ -54,12 +54,14 @@ const NUMBERS: [(&str, Number); 19] = [
     ("unpriced", Number::Plain(Column::Unpriced)),
     ("unbilled", Number::Plain(Column::Unbilled)),
     ("hit_below", Number::Below),
+    ("audio_seconds", Number::Milliseconds(Column::Audio)),
 ];
 
 /// How a number is shown; nothing where the row has none.
 enum Number {
     Plain(Column),
     Time(Column),
+    Milliseconds(Column),
     Money(Column),
     /// How long the model's hardware was at work for the answer.
     Gpu,
@@ -75,6 +77,7 @@ impl Number {
         match self {
             Number::Plain(column) => value(column).map(|number| number.to_string()),
             Number::Time(column) => value(column).map(seconds),
+            Number::Milliseconds(column) => value(column).map(|time| seconds(time.saturating_mul(1000))),
             Number::Gpu => {
                 let times = [Column::Load, Column::PromptTime, Column::CompletionTime];
                 times.iter().filter_map(value).reduce(i64::saturating_add).map(seconds)

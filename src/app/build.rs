@@ -22,8 +22,8 @@ use crate::upstream::{Client, Fleet, Inventory, Origins, Target, Vessel};
 use arc_swap::ArcSwap;
 use pingora::prelude::http_proxy;
 use pingora::server::configuration::ServerConf;
-use std::path::PathBuf;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -134,7 +134,12 @@ fn door(
 
 fn readiness(way: &Way, books: &Books) -> Arc<Readiness> {
     let client = way.client.clone();
-    let readiness = Readiness::new(move || client.is_up());
+    let transcribers = way.ears.transcribers.clone();
+    let readiness = Readiness::new(move || client.is_up()).also(move || Check {
+        name: "speech",
+        fault: (!transcribers.is_well()).then_some("the process that listens does not come up"),
+        is_extra: true,
+    });
     let Some(ledger) = books.ledger.clone() else { return Arc::new(readiness) };
     let books = books.clone();
     Arc::new(readiness.also(move || Check {

@@ -7,6 +7,7 @@ mod drain;
 mod entrance;
 mod keys;
 mod ledger;
+pub mod models;
 mod reload;
 mod reports;
 mod why;

@@ -8,6 +8,7 @@ mod format;
 mod healthcheck;
 mod house;
 mod keys;
+mod models;
 mod out;
 mod prices;
 mod reports;
@@ -65,6 +66,8 @@ enum Command {
     Embed(embed::Options),
     /// Make, list, change and remove the API keys of a running Pannier
     Keys(keys::Options),
+    /// The models that speech is listened to with: list, pull, remove
+    Models(models::Options),
     /// What models cost: list, set, import and export the prices of a running Pannier
     Prices(prices::Options),
     /// Who used how much of which model, and what the cache has saved
@@ -117,6 +120,7 @@ impl Cli {
             Command::Cache(options) => options.run(&load(&sources)?.config, out),
             Command::Embed(options) => options.run(&load(&sources)?.config, out),
             Command::Keys(options) => options.run(&load(&sources)?.config, out),
+            Command::Models(options) => options.run(&load(&sources)?.config, out),
             Command::Prices(options) => options.run(&load(&sources)?.config, out),
             Command::Usage(usage) => usage.run(&load(&sources)?.config, out),
             Command::Costs(options) => options.run("/costs", &load(&sources)?.config, out),
@@ -202,6 +206,7 @@ mod tests {
             "cache",
             "embed",
             "keys",
+            "models",
             "prices",
             "usage",
             "costs",

@@ -229,7 +229,8 @@ fn solo(way: &Arc<Way>, order: &Order<'_>, why: Reason, keep: Option<Keep>) -> R
     let keeps = keep.as_ref().map(|keep| keep.terms.ttl);
     let (plan, outing) = (order.plan(keep), order.outing());
     order.depart();
-    let seat = way.flights.solo(|recorder| trip::travel(way.clone(), plan, outing, recorder)).map_err(full)?;
+    let seat =
+        way.flights.solo(|recorder| trip::travel(way.clone(), plan, outing, recorder)).map_err(full)?;
     Ok(Fetched::Trip { live: live(seat, order), outcome: CacheOutcome::Bypass, why: Some(why), keeps })
 }
 

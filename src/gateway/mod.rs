@@ -48,7 +48,7 @@ pub use bulk::Told;
 pub use clearance::{Caller, Clearance, Limited, Peek, clear, holds_key};
 pub use error::{frame, refuse};
 pub use explanation::Explanation;
-pub use hearing::Ears;
+pub use hearing::{Ears, pull};
 pub use items::Items;
 pub use live::{Live, Piece};
 pub use pace::{Pace, ReplayConfig};

@@ -115,6 +115,7 @@ impl<'a> Making<'a> {
             (Figure::Completion, narrow(taken.usage.completion)),
             (Figure::Reasoning, narrow(taken.usage.reasoning)),
             (Figure::Gpu, gpu(taken)),
+            (Figure::Audio, narrow(millis(taken.usage.audio))),
             (Figure::CompletionTime, narrow(micros(taken.durations.eval))),
             (Figure::Cost, charge.cost.known().unwrap_or_default().nanos()),
             (Figure::PromptCost, charge.shares.prompt.nanos()),
@@ -283,6 +284,7 @@ impl Part {
             (Column::Load, micros(durations.load)),
             (Column::PromptTime, micros(durations.prompt_eval)),
             (Column::CompletionTime, micros(durations.eval)),
+            (Column::Audio, millis(usage.audio)),
         ] {
             self.set(column, (amount > 0).then(|| narrow(amount)));
         }
@@ -361,6 +363,10 @@ fn narrow(number: u64) -> i64 {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(i64::MAX as u64)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn operation(label: &str) -> Operation {

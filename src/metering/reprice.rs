@@ -239,6 +239,7 @@ fn observed(row: &Billed) -> Observed {
             prompt: tokens(row.prompt),
             cached_prompt: tokens(row.cached_prompt),
             completion: tokens(row.completion),
+            audio: Duration::from_millis(row.audio.unsigned_abs()),
             ..Usage::default()
         },
         durations: Durations { total: load + prompt_eval + eval, load, prompt_eval, eval },

@@ -4,6 +4,7 @@
 
 mod abilities;
 mod client;
+mod download;
 mod fields;
 mod fleet;
 mod inventory;
@@ -19,6 +20,7 @@ mod target;
 
 pub use abilities::Abilities;
 pub use client::{Client, Head, Incoming, UpstreamCall, limited};
+pub use download::Download;
 pub use fields::{
     CREDENTIALS, HOP_BY_HOP, end_to_end, is_framed_plainly, is_ours, named_by_connection, outgoing,
 };

@@ -96,3 +96,9 @@ def _listed(ollama_url):
 def need_pictures(_listed):
     if models.PICTURES not in _listed or not models.picture("red").exists():
         pytest.skip(f"no model {models.PICTURES} or no pictures: set PANNIER_TEST_ASSETS")
+
+
+@pytest.fixture(scope="session")
+def need_speech():
+    if not models.speech("whisper/ggml-tiny-q5_1.bin").exists() or not models.speech("audio/jfk.mp3").exists():
+        pytest.skip("no weights to listen with, or no recordings: set PANNIER_TEST_ASSETS")

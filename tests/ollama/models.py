@@ -35,8 +35,16 @@ WEATHER_QUESTION = "What is the weather in Paris?"
 
 def picture(colour):
     """A picture of nothing but this colour."""
-    assets = os.environ.get("PANNIER_TEST_ASSETS") or REPOSITORY.parent / "shared/assets"
-    return Path(assets) / f"vision/{colour}.png"
+    return _asset(f"vision/{colour}.png")
+
+
+def speech(path):
+    """A recording, or weights to listen with."""
+    return _asset(path)
+
+
+def _asset(path):
+    return Path(os.environ.get("PANNIER_TEST_ASSETS") or REPOSITORY.parent / "shared/assets") / path
 
 
 # smollm2 knows no tools. With this template, an example and no randomness it reliably writes one call.

@@ -11,7 +11,10 @@ import models
 from pannier import REPOSITORY
 
 # What else a script wants to be told.
-ARGUMENTS = {"caption_folder.py": [models.picture("red").parent, models.SEEING]}
+ARGUMENTS = {
+    "caption_folder.py": [models.picture("red").parent, models.SEEING],
+    "dictate.sh": [models.speech("audio/jfk.mp3")],
+}
 EXAMPLES = REPOSITORY / "examples"
 WITH = {
     ".py": [sys.executable],
@@ -23,7 +26,7 @@ WITH = {
 @pytest.fixture(scope="module")
 def pannier(start):
     """One for all of them."""
-    return start()
+    return start(audio__models_dir=str(models.speech("whisper")))
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in WITH))
@@ -34,10 +37,12 @@ def test_an_example_runs(example, pannier, request):
         pytest.skip("no node with the openai package")
     if example.startswith("caption"):
         request.getfixturevalue("need_pictures")
+    if example.startswith("dictate"):
+        request.getfixturevalue("need_speech")
     path = f"{Path(os.environ['OLLAMA_BIN']).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         [*WITH[Path(example).suffix], EXAMPLES / example, *ARGUMENTS.get(example, [])],
-        env=os.environ | {"PANNIER_URL": pannier.url, "PATH": path},
+        env=os.environ | {"PANNIER_URL": pannier.url, "PATH": path, "PANNIER_SPEECH_MODEL": "tiny"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

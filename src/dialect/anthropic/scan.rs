@@ -138,8 +138,13 @@ mod tests {
             r#"{"input_tokens":1,"cache_read_input_tokens":10,"cache_creation_input_tokens":100,"output_tokens":6}"#,
         );
         let observed = stream(&[TEXT, &last, STOP]);
-        let usage =
-            Usage { source: Source::Upstream, prompt: 111, cached_prompt: 10, completion: 6, ..Usage::default() };
+        let usage = Usage {
+            source: Source::Upstream,
+            prompt: 111,
+            cached_prompt: 10,
+            completion: 6,
+            ..Usage::default()
+        };
         assert_eq!(
             (observed.usage, observed.finish, observed.complete),
             (usage, FinishReason::ToolCalls, true)

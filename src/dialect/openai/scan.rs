@@ -269,14 +269,26 @@ mod tests {
     #[test]
     fn reasoning_and_odd_figures() {
         let usage = r#"data: {"model":"m","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":8,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":5}}}"#;
-        let expected =
-            Usage { source: Source::Upstream, prompt: 9, cached_prompt: 4, completion: 8, reasoning: 5, ..Usage::default() };
+        let expected = Usage {
+            source: Source::Upstream,
+            prompt: 9,
+            cached_prompt: 4,
+            completion: 8,
+            reasoning: 5,
+            ..Usage::default()
+        };
         assert_eq!(stream(Form::OpenAiChat, &[TEXT, STOP, usage, DONE]).usage, expected);
         for odd in ["-8", "8.5", "1e999", "null", "{}"] {
             let usage = usage.replace(":8,", &format!(":{odd},")).replace(":4}", &format!(":{odd}}}"));
             let observed = stream(Form::OpenAiChat, &[TEXT, STOP, &usage, DONE]);
-            let expected =
-                Usage { source: Source::Estimated, prompt: 9, cached_prompt: 0, completion: 1, reasoning: 1, ..Usage::default() };
+            let expected = Usage {
+                source: Source::Estimated,
+                prompt: 9,
+                cached_prompt: 0,
+                completion: 1,
+                reasoning: 1,
+                ..Usage::default()
+            };
             assert_eq!(observed.usage, expected, "{odd}");
         }
     }

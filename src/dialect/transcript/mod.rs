@@ -13,9 +13,7 @@ pub use shape::{Grain, Manner, Shape};
 pub use tell::{Events, Teller};
 pub use wish::{Hearing, Wish};
 
-use crate::domain::{
-    Call, Certainty, Fingerprint, Operation, Passage, Reason, Storable, Template,
-};
+use crate::domain::{Call, Certainty, Fingerprint, Operation, Passage, Reason, Storable, Template};
 use bytes::Bytes;
 
 /// A call of a model that listens; `body` is what goes to the upstream, where it is the upstream's.
@@ -53,5 +51,9 @@ pub(super) fn cut(streamed: bool, frames: &[Bytes]) -> Option<Template> {
         end += frame.len();
         u32::try_from(end).ok()
     });
-    Some(Template { frames: ends.collect::<Option<_>>()?, body: frames.concat().into(), slots: Box::default() })
+    Some(Template {
+        frames: ends.collect::<Option<_>>()?,
+        body: frames.concat().into(),
+        slots: Box::default(),
+    })
 }

@@ -69,9 +69,7 @@ impl Teller {
         }
         if self.grain.words {
             let words = transcript.segments.iter().flat_map(|segment| &segment.words);
-            let word = |word: &crate::domain::Word| {
-                json!({ "word": word.word, "start": seconds(word.start), "end": seconds(word.end) })
-            };
+            let word = |word: &crate::domain::Word| json!({ "word": word.word, "start": seconds(word.start), "end": seconds(word.end) });
             told["words"] = words.map(word).collect();
         }
         told

@@ -49,7 +49,12 @@ const LONGEST_PROMPT: usize = 16 << 10;
 impl Wish {
     /// # Errors
     /// `BadRequest` for what is none.
-    pub fn read(hearing: Hearing, content_type: Option<&[u8]>, query: &str, body: &Bytes) -> Result<Wish, Error> {
+    pub fn read(
+        hearing: Hearing,
+        content_type: Option<&[u8]>,
+        query: &str,
+        body: &Bytes,
+    ) -> Result<Wish, Error> {
         let mut sheet = Sheet::default();
         if multipart::is_form(content_type) {
             let boundary = multipart::boundary(content_type);
@@ -99,7 +104,9 @@ impl Sheet {
 
     fn take_part(&mut self, part: Part) -> Result<(), Error> {
         match part.name.as_str() {
-            "file" | "audio" if part.is_file || part.name == "file" => self.take_audio(Film::Bytes(part.content)),
+            "file" | "audio" if part.is_file || part.name == "file" => {
+                self.take_audio(Film::Bytes(part.content))
+            }
             _ if part.is_file => Ok(()),
             name => {
                 let text = std::str::from_utf8(&part.content).map_err(|_| bad("a field is not UTF-8"))?;
@@ -150,7 +157,12 @@ impl Sheet {
                 let wrong = "response_format is json, text, srt, vtt or verbose_json";
                 once(&mut self.shape, Shape::named(named), wrong, TWICE)
             }
-            "stream" => once(&mut self.streamed, fields::flag(&named.to_lowercase()), "stream is true or false", TWICE),
+            "stream" => once(
+                &mut self.streamed,
+                fields::flag(&named.to_lowercase()),
+                "stream is true or false",
+                TWICE,
+            ),
             "timestamp_granularities" | "timestamp_granularities[]" => {
                 let grain = self.grain.get_or_insert(Grain { segments: false, words: false });
                 match named {
@@ -175,6 +187,10 @@ impl Sheet {
         if grain.is_some() && shape != Shape::Verbose && hearing.manner == Manner::OpenAi {
             return Err(bad("timestamp_granularities need response_format=verbose_json"));
         }
+        let streamed = streamed.unwrap_or(false) && hearing.manner == Manner::OpenAi;
+        if streamed && !matches!(shape, Shape::Json | Shape::Text) {
+            return Err(bad("a stream is told with response_format json or text alone"));
+        }
         Ok(Wish {
             hearing,
             model: model.filter(is_said),
@@ -184,7 +200,7 @@ impl Sheet {
             temperature: temperature.unwrap_or(0.0),
             shape,
             grain: grain.unwrap_or_default(),
-            streamed: streamed.unwrap_or(false),
+            streamed,
         })
     }
 }

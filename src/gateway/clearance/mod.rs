@@ -71,7 +71,9 @@ pub fn clear(
         return Ok(Clearance::Usual);
     }
     let limited = match (handling, route.template) {
-        (Handling::Answer(_) | Handling::Batch | Handling::See(_) | Handling::Hear(_), _) => return Ok(Clearance::Usual),
+        (Handling::Answer(_) | Handling::Batch | Handling::See(_) | Handling::Hear(_), _) => {
+            return Ok(Clearance::Usual);
+        }
         (_, template) if HARMLESS.contains(&template) => return Ok(Clearance::Usual),
         (_, "/api/tags" | "/api/ps") => Limited::Models,
         (_, "/v1/models") => Limited::OpenAiModels,

@@ -1,8 +1,8 @@
 //! A trip that leads to no upstream: to a process that listens.
 
 use crate::dialect::transcript;
-use crate::domain::{Error, Passage};
-use crate::media::voice::{Fault, Model, Sitting, Task, Transcribers};
+use crate::domain::{Error, Fingerprint, Passage};
+use crate::media::voice::{Fault, Heard, Model, Sitting, Task, Transcribers};
 use crate::upstream::Head;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -77,4 +77,20 @@ impl Listening {
         self.has_ended = matches!(passage, Passage::End(_));
         Ok(transcript::line(&passage))
     }
+}
+
+/// Of all that decides what is written down, except the model.
+pub fn fingerprint(heard: &Heard, task: &Task) -> Fingerprint {
+    let Task { translate, language, prompt, temperature, vad } = task;
+    let mut hasher = blake3::Hasher::new_derive_key("pannier 2026-11 what is said in a recording");
+    hasher.update(&heard.hash);
+    hasher.update(&[u8::from(*translate), u8::from(*vad)]);
+    hasher.update(&temperature.to_bits().to_le_bytes());
+    for text in [language, prompt] {
+        // `None` is not the empty text, and no text runs into the next.
+        let length = text.as_ref().map_or(u64::MAX, |text| text.len() as u64);
+        hasher.update(&length.to_le_bytes());
+        hasher.update(text.as_deref().unwrap_or_default().as_bytes());
+    }
+    Fingerprint(*hasher.finalize().as_bytes())
 }

@@ -1,42 +1,34 @@
 //! What is asked about recordings: who listens is a model of Pannier's own, and everything else is as with any call.
 //! A model that is not Pannier's is the upstream's, and so is the request.
 
+mod ears;
+mod fault;
+mod fetching;
 mod job;
+mod theirs;
 mod told;
 
+pub use ears::Ears;
+pub use fetching::pull;
 pub use job::{Job, Listening};
 
 use super::order::{self, Order};
 use super::vision::gather;
-use super::{Gateway, LONG_READ, Policy, Reply, Request, fetch, query, respond};
+use super::{Gateway, LONG_READ, Policy, Reply, Request, fetch, query};
 use crate::cache::Directives;
-use crate::dialect::encoding;
 use crate::dialect::transcript::{self, Hearing, Manner, Teller, Wish};
-use crate::domain::{Call, Certainty, Error, Fingerprint, Kind, Record, Storable};
+use crate::dialect::{Form, encoding};
+use crate::domain::{Call, Certainty, Error, Film, Kind, Record, Storable};
 use crate::gateway::clearance::may_use;
-use crate::gateway::fetch::Fetched;
-use crate::media::voice::{self, Fault, Flaw, Heard, Missing, Model, Shelf, Sitting, Task, Transcribers};
-use crate::media::{self, open};
-use crate::telemetry::{Metrics, RecordingOutcome};
-use crate::upstream::{Identity, Verdict};
+use crate::media::open;
+use crate::media::voice::{self, Fault, Heard, Missing, Model, Shelf, Sitting, Task};
+use crate::telemetry::RecordingOutcome;
+use crate::upstream::Identity;
 use bytes::Bytes;
+use fault::no_bytes;
 use http::{HeaderValue, header};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-/// Recordings of which it is remembered what is in them.
-const KNOWN: u64 = 16_384;
-/// Nobody who is turned away need wait longer.
-const AGAIN: Duration = Duration::from_secs(5);
-
-/// What is needed to listen.
-pub struct Ears {
-    pub transcribers: Arc<Transcribers>,
-    /// By the hash of a file's bytes.
-    known: moka::sync::Cache<[u8; 32], Heard>,
-}
 
 /// What a request turns out to be.
 enum Reading {
@@ -54,20 +46,6 @@ struct Matter {
     heard: Heard,
     /// It lies open already.
     sitting: Option<Sitting>,
-}
-
-impl Ears {
-    /// `dir`: where models are that are not said to be elsewhere.
-    pub fn new(config: &voice::Config, dir: PathBuf, metrics: &Arc<Metrics>) -> Self {
-        let metrics = metrics.clone();
-        let transcribers = Arc::new(Transcribers::new(config, dir, move || metrics.transcriber_lost()));
-        Ears { transcribers, known: moka::sync::Cache::new(KNOWN) }
-    }
-
-    /// Recordings of which it is known what is in them.
-    pub fn known(&self) -> u64 {
-        self.known.entry_count()
-    }
 }
 
 impl Gateway {
@@ -89,7 +67,8 @@ impl Gateway {
         }
         let (wish, audio) = match self.read_wish(&request, hearing).await? {
             Reading::Theirs(model) => {
-                return self.pass_on(&policy, &request, &model, directives, verdict, record).await;
+                let reply = self.pass_on(&policy, &request, &model, directives, record).await?;
+                return Ok(reply.with_verdict(verdict));
             }
             Reading::Ours(wish, audio) => (wish, audio),
         };
@@ -119,7 +98,7 @@ impl Gateway {
                 return Ok(Reading::Theirs(model));
             }
             let mut wish = Wish::read(hearing, kind, &query, &body)?;
-            let audio = std::mem::replace(&mut wish.audio, crate::domain::Film::Bytes(Bytes::new()));
+            let audio = std::mem::replace(&mut wish.audio, Film::Bytes(Bytes::new()));
             let audio = open(audio).map_err(no_bytes)?;
             Ok(Reading::Ours(Box::new(wish), audio))
         };
@@ -135,17 +114,23 @@ impl Gateway {
         let ears = &self.way.ears;
         let shelf = &ears.transcribers.shelf;
         let name = shelf.name_of(wish.model.as_deref()).ok_or_else(|| {
-            Error::new(Kind::NotFound, "there is no such model: tiny, base, small, medium, large and turbo are")
+            Error::new(
+                Kind::NotFound,
+                "there is no such model: tiny, base, small, medium, large and turbo are",
+            )
         })?;
         may_use(&request.consumer, None, &Shelf::full(&name))?;
         if cfg!(not(feature = "audio")) {
             return Err(Fault::NotBuiltIn.into());
         }
-        let model = shelf.find(&name).map_err(Fault::Missing)?;
+        let model = match shelf.find(&name) {
+            Err(Missing::NotThere { .. }) => return Err(ears.first_use(&name)),
+            found => found.map_err(Fault::Missing)?,
+        };
         let digest = ears.transcribers.digest(&model).await?;
         let file = *blake3::hash(&audio).as_bytes();
         let counted = |outcome| self.way.metrics.recording(outcome);
-        if let Some(heard) = ears.known.get(&file) {
+        if let Some(heard) = ears.heard.get(&file) {
             counted(RecordingOutcome::Known);
             return Ok(Matter { name, model, digest, audio, heard, sitting: None });
         }
@@ -156,7 +141,7 @@ impl Gateway {
         })?;
         counted(RecordingOutcome::Decoded);
         let heard = sitting.heard;
-        ears.known.insert(file, heard);
+        ears.heard.insert(file, heard);
         Ok(Matter { name, model, digest, audio, heard, sitting: Some(sitting) })
     }
 
@@ -171,23 +156,10 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let Matter { model, digest, audio, heard, sitting, .. } = matter;
-        let task = Task {
-            translate: wish.hearing.translate,
-            language: wish.language.clone(),
-            prompt: wish.prompt.clone(),
-            temperature: wish.temperature,
-            vad: self.way.ears.transcribers.skips_silence(),
-        };
-        let identity = Identity {
-            name: model.name.clone(),
-            digest,
-            version: voice::ENGINE.into(),
-            remote: false,
-            epoch: 0,
-            since: 0,
-        };
+        let task = self.task(wish);
+        let identity = identity(&model, digest);
         let call = Call {
-            fingerprint: fingerprint(&heard, &task),
+            fingerprint: job::fingerprint(&heard, &task),
             certainty: if task.temperature == 0.0 { Certainty::Greedy } else { Certainty::Sampled },
             storable: Storable::Yes,
             ..transcript::call(&model.name, true, Bytes::new())
@@ -195,8 +167,8 @@ impl Gateway {
         let facts = order::facts(&self.way, &call, Some(&identity));
         record.call = Some(facts.clone());
         self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts))?;
-        let transcribers = self.way.ears.transcribers.clone();
-        let own = request.of_own(transcript_target());
+        let own = request.of_own(Bytes::from_static(Form::Transcription.path().as_bytes()));
+        let job = Job::new(self.way.ears.transcribers.clone(), model, audio, task, sitting);
         let order = Order {
             request: &own,
             call,
@@ -206,103 +178,27 @@ impl Gateway {
             directives,
             era: self.way.stock.era(),
             replay: policy.replay,
-            job: Some(Arc::new(Job::new(transcribers, model, audio, task, sitting))),
+            job: Some(Arc::new(job)),
         };
         let fetched = fetch::fetch(&self.way, policy, &order).await?;
         (record.cache, record.why) = (fetched.outcome(), fetched.why());
         record.began_trip |= own.began_trip.load(Ordering::Relaxed);
-        Ok(match fetched {
-            Fetched::Remembered(remembered) | Fetched::Stale(remembered) => {
-                record.observed = Some(remembered.entry.observed);
-                let template = respond::fit(&remembered.entry, &order)?;
-                respond::remembered(&remembered, &template, None, record)
-            }
-            Fetched::Trip { live, outcome, why, keeps } => {
-                respond::live(live, respond::Fresh { outcome, why, keeps })
-            }
-            Fetched::Assembled(assembled) => assembled.reply,
-        })
+        told::reply(fetched, &order, record)
     }
 
-    /// Asks the upstream, with the very bytes that came.
-    async fn pass_on(
-        &self,
-        policy: &Policy,
-        request: &Request<'_>,
-        model: &str,
-        directives: Directives,
-        verdict: Option<Verdict>,
-        record: &mut Record,
-    ) -> Result<Reply, Error> {
-        let call = transcript::call(model, false, request.body.clone());
-        let (identity, down) = super::stale::identify(&self.way, policy, model).await?;
-        may_use(&request.consumer, identity.as_ref(), model)?;
-        let facts = order::facts(&self.way, &call, identity.as_ref());
-        record.call = Some(facts.clone());
-        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts))?;
-        if let Some(error) = down {
-            return Err(error);
-        }
-        let (era, replay) = (self.way.stock.era(), policy.replay);
-        let plain = request.body.clone();
-        let order = Order { request, call, plain, facts, identity, directives, era, replay, job: None };
-        let fetched = fetch::fetch(&self.way, policy, &order).await?;
-        (record.cache, record.why) = (fetched.outcome(), fetched.why());
-        record.began_trip |= request.began_trip.load(Ordering::Relaxed);
-        match fetched {
-            Fetched::Trip { live, outcome, why, keeps } => {
-                let reply = respond::live(live, respond::Fresh { outcome, why, keeps });
-                Ok(reply.with_verdict(verdict))
-            }
-            _ => Err(Error::new(Kind::Internal, "nothing of the upstream's is remembered here")),
+    fn task(&self, wish: &Wish) -> Task {
+        Task {
+            translate: wish.hearing.translate,
+            language: wish.language.clone(),
+            prompt: wish.prompt.clone(),
+            temperature: wish.temperature,
+            vad: self.way.ears.transcribers.skips_silence(),
         }
     }
 }
 
-/// Where it would have been asked for as everybody does.
-fn transcript_target() -> Bytes {
-    Bytes::from_static(crate::dialect::Form::Transcription.path().as_bytes())
-}
-
-/// Of all that decides what is written down, except the model.
-fn fingerprint(heard: &Heard, task: &Task) -> Fingerprint {
-    let Task { translate, language, prompt, temperature, vad } = task;
-    let mut hasher = blake3::Hasher::new_derive_key("pannier 2026-11 what is said in a recording");
-    hasher.update(&heard.hash);
-    hasher.update(&[u8::from(*translate), u8::from(*vad)]);
-    hasher.update(&temperature.to_bits().to_le_bytes());
-    for text in [language, prompt] {
-        // `None` is not the empty text, and no text runs into the next.
-        let length = text.as_ref().map_or(u64::MAX, |text| text.len() as u64);
-        hasher.update(&length.to_le_bytes());
-        hasher.update(text.as_deref().unwrap_or_default().as_bytes());
-    }
-    Fingerprint(*hasher.finalize().as_bytes())
-}
-
-fn no_bytes(flaw: media::Flaw) -> Error {
-    let why = match flaw {
-        media::Flaw::Address => "the recording is an address, and none is fetched: send its bytes as base64",
-        _ => "the recording is not base64",
-    };
-    Error::new(Kind::BadRequest, why)
-}
-
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        let kind = match &fault {
-            Fault::Refused(flaw) => match flaw {
-                Flaw::Format(_) => Kind::Unsupported,
-                Flaw::TooLong(_) => Kind::TooLarge,
-                Flaw::Empty | Flaw::Broken(_) | Flaw::Language(_) | Flaw::EnglishOnly => Kind::BadRequest,
-            },
-            Fault::Missing(Missing::NotThere { .. }) => Kind::NotFound,
-            Fault::Missing(Missing::Broken { .. }) | Fault::TooLarge { .. } | Fault::Failed(_) => Kind::Internal,
-            Fault::Busy => return Error::new(Kind::Overloaded, fault.to_string()).retry_after(AGAIN),
-            Fault::Slow => Kind::UpstreamTimeout,
-            Fault::Died => Kind::UpstreamAborted,
-            Fault::NotBuiltIn => Kind::NotFound,
-        };
-        Error::new(kind, fault.to_string())
-    }
+/// By its weights, wherever they lie, and by what listens with them.
+fn identity(model: &Model, digest: Arc<str>) -> Identity {
+    let (name, version) = (model.name.clone(), voice::ENGINE.into());
+    Identity { name, digest, version, remote: false, epoch: 0, since: 0 }
 }

@@ -1,13 +1,33 @@
 //! From what was written down to what goes back.
 
 use super::gather;
-use crate::dialect::transcript::{Manner, Shape, Teller};
+use crate::dialect::transcript::Teller;
 use crate::domain::{Error, Kind, Record};
-use crate::gateway::{Body, Reply};
+use crate::gateway::fetch::Fetched;
+use crate::gateway::order::Order;
+use crate::gateway::{Body, Reply, respond};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// What goes back, as it is kept or comes.
+///
+/// # Errors
+/// `Internal` when a kept answer is not what it was found to be.
+pub fn reply(fetched: Fetched, order: &Order<'_>, record: &mut Record) -> Result<Reply, Error> {
+    Ok(match fetched {
+        Fetched::Remembered(remembered) | Fetched::Stale(remembered) => {
+            record.observed = Some(remembered.entry.observed);
+            let template = respond::fit(&remembered.entry, order)?;
+            respond::remembered(&remembered, &template, None, record)
+        }
+        Fetched::Trip { live, outcome, why, keeps } => {
+            respond::live(live, respond::Fresh { outcome, why, keeps })
+        }
+        Fetched::Assembled(assembled) => assembled.reply,
+    })
+}
 
 /// `reply` in the shape that is wanted: at once, or event by event where that is wanted and it comes so.
 ///
@@ -19,10 +39,6 @@ pub async fn retell(
     streamed: bool,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let streamed = streamed && teller.hearing.manner == Manner::OpenAi;
-    if streamed && !matches!(teller.shape, Shape::Json | Shape::Text) {
-        return Err(Error::new(Kind::BadRequest, "a stream is told with response_format json or text alone"));
-    }
     if streamed && let Body::Live(live) = &mut reply.body {
         // What keeps anybody from listening is told as an answer of its own.
         live.head().await?;

@@ -59,7 +59,8 @@ pub fn decode(audio: Vec<u8>, longest: Duration) -> Result<Vec<f32>, Flaw> {
     if audio.is_empty() {
         return Err(Flaw::Empty);
     }
-    let other = OTHERS.iter().find(|(at, magic, _)| audio.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
+    let other =
+        OTHERS.iter().find(|(at, magic, _)| audio.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
     let mebibytes = audio.len() as f64 / f64::from(1 << 20);
     let time = BASE_TIME + TIME_EACH.mul_f64(mebibytes);
     let stream = MediaSourceStream::new(Box::new(Cursor::new(audio)), Default::default());
@@ -177,7 +178,9 @@ fn mix_down(buffer: &GenericAudioBufferRef<'_>, mix: &mut Vec<f32>) -> Result<u3
         return Err(Flaw::broken(format!("a sample rate of {rate} Hz")));
     }
     if !(1..=MOST_CHANNELS).contains(&channels) {
-        return Err(Flaw::broken(format!("it has {channels} channels, and 1 to {MOST_CHANNELS} are listened to")));
+        return Err(Flaw::broken(format!(
+            "it has {channels} channels, and 1 to {MOST_CHANNELS} are listened to"
+        )));
     }
     let mut all: Vec<f32> = Vec::new();
     buffer.copy_to_vec_interleaved(&mut all);
@@ -187,3 +190,6 @@ fn mix_down(buffer: &GenericAudioBufferRef<'_>, mix: &mut Vec<f32>) -> Result<u3
     mix.extend(all.chunks_exact(channels).map(|all| all.iter().copied().map(sane).sum::<f32>() * share));
     Ok(rate)
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ impl Transcriber {
             Some(silence) => silence,
             None => self.silence.insert(Silence::new()?),
         };
-        Ok(silence.leave_out(&samples))
+        Ok(silence.leave_out(samples))
     }
 
     /// The language that is spoken, or why nobody can listen.
@@ -226,7 +226,8 @@ fn language(task: &Task, is_multilingual: bool) -> Result<Option<String>, Flaw> 
     let Some(written) = task.language.as_deref() else { return Ok(english().filter(|_| !is_multilingual)) };
     let name = written.trim().to_lowercase();
     let known = name.len() <= LONGEST_NAME && !name.contains('\0');
-    let id = known.then(|| whisper_rs::get_lang_id(name.split(['-', '_']).next().unwrap_or_default())).flatten();
+    let id =
+        known.then(|| whisper_rs::get_lang_id(name.split(['-', '_']).next().unwrap_or_default())).flatten();
     let code = id.and_then(whisper_rs::get_lang_str);
     match code {
         None => Err(Flaw::Language(name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect())),

@@ -43,7 +43,15 @@ impl Resampler {
         let ratio = f64::from(RATE) / f64::from(rate);
         let inner = Async::new_sinc(ratio, 1.1, &FILTER, CHUNK, 1, FixedAsync::Input).ok()?;
         let (room, late) = (vec![0.0; inner.output_frames_max()], inner.output_delay());
-        Some(Resampler(Some(Conversion { inner, ratio, pending: Vec::new(), room, taken: 0, given: 0, late })))
+        Some(Resampler(Some(Conversion {
+            inner,
+            ratio,
+            pending: Vec::new(),
+            room,
+            taken: 0,
+            given: 0,
+            late,
+        })))
     }
 
     /// Appends what comes of `samples`.

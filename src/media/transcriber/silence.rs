@@ -41,8 +41,8 @@ impl Silence {
     }
 
     /// Where somebody speaks in `samples`.
-    pub fn leave_out(&mut self, samples: &[f32]) -> Speech {
-        let segments = self.0.segments_from_samples(WhisperVadParams::default(), samples);
+    pub fn leave_out(&mut self, samples: Vec<f32>) -> Speech {
+        let segments = self.0.segments_from_samples(WhisperVadParams::default(), &samples);
         let found = segments.into_iter().flatten().map(|part| at(part.start)..at(part.end));
         Speech::of(samples, found)
     }
@@ -79,7 +79,8 @@ impl Speech {
         Speech { parts: vec![Range { start: 0, end: samples.len() }], samples }
     }
 
-    fn of(samples: &[f32], found: impl Iterator<Item = Range<usize>>) -> Self {
+    /// In place: there may be room for one recording only.
+    fn of(mut samples: Vec<f32>, found: impl Iterator<Item = Range<usize>>) -> Self {
         let mut parts: Vec<Range<usize>> = Vec::new();
         for part in found {
             let part = part.start.saturating_sub(MARGIN)..(part.end + MARGIN).min(samples.len());
@@ -89,14 +90,16 @@ impl Speech {
                 _ => {}
             }
         }
-        let mut speech = Vec::new();
+        let mut end = 0;
         for part in &parts {
-            if !speech.is_empty() {
-                speech.resize(speech.len() + GAP, 0.0);
-            }
-            speech.extend_from_slice(&samples[part.clone()]);
+            // A gap is shorter than any pause that it stands for: what comes is never written over.
+            let start = if end == 0 { 0 } else { end + GAP };
+            samples[end..start].fill(0.0);
+            samples.copy_within(part.clone(), start);
+            end = start + part.len();
         }
-        Speech { parts, samples: speech }
+        samples.truncate(end);
+        Speech { parts, samples }
     }
 
     /// Milliseconds of the recording, of a time in hundredths of a second of what is left of it.
@@ -125,7 +128,7 @@ mod tests {
         let second = RATE as usize;
         let samples: Vec<f32> = (0..20 * second).map(|at| at as f32).collect();
         let spoken = [2 * second..3 * second, 4 * second..5 * second, 15 * second..16 * second];
-        let speech = Speech::of(&samples, spoken.into_iter());
+        let speech = Speech::of(samples.clone(), spoken.into_iter());
         assert_eq!(
             speech.parts,
             [2 * second - MARGIN..5 * second + MARGIN, 15 * second - MARGIN..16 * second + MARGIN]
@@ -135,7 +138,7 @@ mod tests {
         for (time, milliseconds) in [(0, 1800), (340, 5200), (350, 14_800), (360, 14_900), (9999, 16_200)] {
             assert_eq!(speech.time(time), milliseconds, "{time}");
         }
-        assert!(Speech::of(&samples, std::iter::empty()).samples.is_empty());
+        assert!(Speech::of(samples, std::iter::empty()).samples.is_empty());
     }
 
     #[test]
@@ -143,7 +146,7 @@ mod tests {
         let mut silence = Silence::new().expect("the model");
         let tone = |at: usize| (at as f32 * 0.17).sin() * 0.3;
         for samples in [vec![0.0; 5 * RATE as usize], (0..5 * RATE as usize).map(tone).collect()] {
-            assert!(silence.leave_out(&samples).samples.is_empty());
+            assert!(silence.leave_out(samples).samples.is_empty());
         }
     }
 }

@@ -15,6 +15,10 @@ pub struct Config {
     pub models_dir: PathBuf,
     /// Models that are elsewhere.
     pub models: Vec<Own>,
+    /// Whether a model that is not there is fetched when it is asked for first.
+    pub download: bool,
+    /// From where: an address, or a folder.
+    pub mirror: String,
     /// Recordings that are listened to at a time. Never zero.
     pub workers: usize,
     /// Of each; zero means as many as there are cores, up to four.

@@ -4,7 +4,9 @@
 //! in memory and time, and is ended when it does not behave.
 
 mod cast;
+mod catalogue;
 mod config;
+mod delivery;
 mod frames;
 mod message;
 mod models;
@@ -12,7 +14,9 @@ mod pool;
 mod worker;
 
 pub use cast::Cast;
+pub use catalogue::Weights;
 pub use config::{Config, Own};
+pub use delivery::{Delivery, Trouble, forget_part};
 pub use frames::{read_frame, write_frame};
 pub use message::{Ask, Flaw, Heard, Limits, Say, Task};
 pub use models::{Missing, Model, Shelf};

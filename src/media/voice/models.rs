@@ -97,7 +97,8 @@ impl Shelf {
     /// # Errors
     /// Why there is none.
     pub fn find(&self, name: &str) -> Result<Model, Missing> {
-        let own = self.own.iter().find(|(own, _)| own == name).map(|(_, path)| (name.to_owned(), path.clone()));
+        let own =
+            self.own.iter().find(|(own, _)| own == name).map(|(_, path)| (name.to_owned(), path.clone()));
         let found = own.or_else(|| {
             let named = forms(name).into_iter().map(|form| (form.clone(), self.path(&form)));
             named.into_iter().find(|(_, path)| path.is_file())
@@ -157,6 +158,8 @@ mod tests {
             model: model.into(),
             models_dir: PathBuf::new(),
             models: vec![Own { name: "mine".into(), path: "/nowhere/x.bin".into() }],
+            download: false,
+            mirror: String::new(),
             workers: 1,
             threads: 1,
             max_waiting: 1,
@@ -189,7 +192,9 @@ mod tests {
         ] {
             assert_eq!(name(written).as_deref(), Some(meant), "{written}");
         }
-        for other in ["gemma4", "tiny:latest", "tinyllama", "largest", "whisper:../x", "whisper:", "whisper:.x"] {
+        for other in
+            ["gemma4", "tiny:latest", "tinyllama", "largest", "whisper:../x", "whisper:", "whisper:.x"]
+        {
             assert_eq!(name(other), None, "{other}");
         }
         assert_eq!(shelf().name_of(None).as_deref(), Some("base"));
@@ -201,7 +206,8 @@ mod tests {
         let shelf = Shelf::new(&config("base"), dir.path().to_owned());
         let missing = shelf.find("tiny").expect_err("nothing is there");
         assert!(missing.to_string().contains("pannier models pull tiny"), "{missing}");
-        let weights: Vec<u8> = [0x6767_6d6c_u32, 1, 1, 384, 1, 4].iter().flat_map(|n| n.to_le_bytes()).collect();
+        let weights: Vec<u8> =
+            [0x6767_6d6c_u32, 1, 1, 384, 1, 4].iter().flat_map(|n| n.to_le_bytes()).collect();
         for (form, best) in [("", "tiny"), ("-q5_1", "tiny-q5_1"), ("-q8_0", "tiny-q8_0")] {
             fs::write(shelf.path(&format!("tiny{form}")), &weights).expect("room");
             let model = shelf.find("tiny").expect("a model");

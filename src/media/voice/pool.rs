@@ -10,13 +10,15 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 /// Between two looks at who is not needed any more.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of a second of a recording: its samples, and what the engine makes of them.
+const EACH_SECOND: u64 = 128_000;
 /// The cores that one recording is given where the settings do not say.
 const MOST_CORES: usize = 4;
 
@@ -55,6 +57,7 @@ pub struct Transcribers {
     waiting: AtomicUsize,
     /// Told of each that ends amidst its work, or by itself.
     lost: Box<dyn Fn() + Send + Sync>,
+    is_well: AtomicBool,
     digests: Mutex<HashMap<PathBuf, (u64, u128, Arc<str>)>>,
 }
 
@@ -82,6 +85,7 @@ impl Transcribers {
             returned: Notify::new(),
             waiting: AtomicUsize::new(0),
             lost: Box::new(lost),
+            is_well: AtomicBool::new(true),
             digests: Mutex::default(),
             config: config.clone(),
         }
@@ -130,6 +134,11 @@ impl Transcribers {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Whether the process that was started last came up; as long as none was, it is taken for granted.
+    pub fn is_well(&self) -> bool {
+        self.is_well.load(Ordering::Relaxed)
+    }
+
     /// Processes that wait to be asked.
     pub fn idle(&self) -> usize {
         self.idlers().len()
@@ -150,7 +159,8 @@ impl Transcribers {
             return Ok(digest);
         }
         let path = model.path.clone();
-        let hash = move || blake3::Hasher::new().update_reader(File::open(path)?).map(|hasher| hasher.finalize());
+        let hash =
+            move || blake3::Hasher::new().update_reader(File::open(path)?).map(|hasher| hasher.finalize());
         let hash = tokio::task::spawn_blocking(hash).await.unwrap_or_else(|_| Err(ErrorKind::Other.into()));
         let hash = hash.map_err(|error| Fault::Failed(shortened(error)))?;
         let digest = Arc::<str>::from(hash.to_hex().as_str());
@@ -185,11 +195,13 @@ impl Transcribers {
         };
         let limits = Limits {
             model: model.path.to_string_lossy().into_owned(),
-            memory: model.cast.memory(),
+            memory: self.needs(model),
             max_duration: u64::try_from(self.config.max_duration.as_millis()).unwrap_or(u64::MAX),
             threads,
         };
-        Worker::start(model, limits, memory).await.map_err(|fault| match fault {
+        let started = Worker::start(model, limits, memory).await;
+        self.is_well.store(started.is_ok(), Ordering::Relaxed);
+        started.map_err(|fault| match fault {
             Fault::Died => Fault::Failed("it does not come up".to_owned()),
             Fault::Failed(why) => Fault::Failed(shortened(why)),
             other => other,
@@ -203,9 +215,14 @@ impl Transcribers {
         idle.remove(last)
     }
 
+    /// Bytes that a process may take: for its model, and for the longest recording.
+    fn needs(&self, model: &Model) -> u64 {
+        model.cast.memory().saturating_add(self.config.max_duration.as_secs().saturating_mul(EACH_SECOND))
+    }
+
     /// Has those go that are not needed now, until there is memory for one more.
     async fn make_room(&self, model: &Model) -> Result<OwnedSemaphorePermit, Fault> {
-        let (needed, most) = (mebibytes(model.cast.memory()), mebibytes(self.config.max_memory as u64));
+        let (needed, most) = (mebibytes(self.needs(model)), mebibytes(self.config.max_memory as u64));
         if needed > most {
             return Err(Fault::TooLarge { needed: needed.into(), most: most.into() });
         }
@@ -225,8 +242,11 @@ impl Transcribers {
     fn put_back(&self, mut worker: Worker) {
         if !worker.is_quiet {
             (self.lost)();
+            drop(worker);
         } else if self.is_there(&mut worker) && !self.config.keep_alive.is_zero() {
             self.idlers().push_back(worker);
+        } else {
+            drop(worker);
         }
         self.returned.notify_waiters();
     }

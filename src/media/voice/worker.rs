@@ -139,7 +139,8 @@ impl Worker {
         }
         let mut frame = vec![0; length];
         self.output.read_exact(&mut frame).await.map_err(|_| Fault::Died)?;
-        serde_json::from_slice(&frame).map_err(|_| Fault::Failed("it says what nobody understands".to_owned()))
+        serde_json::from_slice(&frame)
+            .map_err(|_| Fault::Failed("it says what nobody understands".to_owned()))
     }
 }
 

@@ -72,6 +72,8 @@ numbered! {
         Unpriced = "unpriced",
         /// Its trips whose figures come to no amount.
         Unbilled = "unbilled",
+        /// Milliseconds of the recording that was listened to.
+        Audio = "audio_ms",
     }
 }
 
@@ -111,6 +113,8 @@ numbered! {
         Rated = "rated",
         Liked = "liked",
         Disliked = "disliked",
+        /// Milliseconds of recordings that trips listened to.
+        Audio = "audio_ms",
     }
 }
 
@@ -154,7 +158,8 @@ impl Column {
             | Column::PromptTime
             | Column::CompletionTime
             | Column::Unpriced
-            | Column::Unbilled => Merge::NarrowSum,
+            | Column::Unbilled
+            | Column::Audio => Merge::NarrowSum,
             Column::Cost | Column::SavedCost => Merge::Sum,
         }
     }

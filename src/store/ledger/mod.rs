@@ -136,8 +136,9 @@ impl Period {
 /// The ledger's own tables.
 pub fn migrations() -> Migrations {
     let sums = |number: &str| {
+        let first = Figure::ALL.iter().filter(|figure| **figure != Figure::Audio);
         let figures: Vec<String> =
-            Figure::ALL.iter().map(|figure| format!("{} {number} NOT NULL", figure.name())).collect();
+            first.map(|figure| format!("{} {number} NOT NULL", figure.name())).collect();
         let table = |period: Period| {
             format!(
                 "CREATE TABLE {} (start {number} NOT NULL, account {number} NOT NULL, \
@@ -167,7 +168,14 @@ pub fn migrations() -> Migrations {
         format!("CREATE TABLE ledger_gone (period TEXT PRIMARY KEY, start {number} NOT NULL);\n")
     };
     let third = Migration { name: "sums that have gone", sqlite: gone("INTEGER"), postgres: gone("BIGINT") };
-    Migrations { part: "ledger".into(), steps: vec![first, second, third] }
+    let heard = |number: &str| {
+        let sums = Period::ALL.map(|period| {
+            format!("ALTER TABLE {} ADD COLUMN audio_ms {number} NOT NULL DEFAULT 0;\n", period.table())
+        });
+        format!("ALTER TABLE ledger_row ADD COLUMN audio_ms INTEGER;\n{}", sums.concat())
+    };
+    let fourth = Migration { name: "recordings", sqlite: heard("INTEGER"), postgres: heard("BIGINT") };
+    Migrations { part: "ledger".into(), steps: vec![first, second, third, fourth] }
 }
 
 /// How far the file `spool` has been taken over; 0 for not at all.

@@ -20,6 +20,8 @@ pub struct Billed {
     pub load: i64,
     pub prompt_time: i64,
     pub completion_time: i64,
+    /// Milliseconds.
+    pub audio: i64,
     pub bill: Bill,
 }
 
@@ -138,7 +140,8 @@ fn judged(rows: Vec<Billed>, judge: impl Fn(&Billed) -> Option<Anew>) -> Vec<Jud
 async fn rows(work: &mut Work, span: Span, lock: &str) -> Result<Vec<Billed>, Error> {
     let columns = COLUMNS.map(|column| format!("CAST({column} AS BIGINT)")).join(", ");
     let select = Statement::new(format!(
-        "SELECT {columns}, CAST(r.unbilled AS BIGINT), s.model, s.operation, COALESCE(p.version, '') \
+        "SELECT {columns}, CAST(r.unbilled AS BIGINT), s.model, s.operation, COALESCE(p.version, ''), \
+         CAST(r.audio_ms AS BIGINT) \
          FROM ledger_row AS r JOIN ledger_subject AS s ON s.id = r.subject \
          LEFT JOIN ledger_price AS p ON p.id = r.price WHERE (r.id_head, r.id_tail) > "
     ));
@@ -161,6 +164,7 @@ fn billed(row: &crate::store::Row) -> Result<Billed, Error> {
         load: figure(8)?,
         prompt_time: figure(9)?,
         completion_time: figure(10)?,
+        audio: figure(18)?,
         bill: Bill {
             cost: row.number_or_none(11)?,
             saved_cost: row.number_or_none(12)?,

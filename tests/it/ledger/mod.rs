@@ -1,6 +1,6 @@
 //! The books against an upstream that writes down what it served (RELIABILITY.md L-01 to L-15, I1, I2).
 
-mod books;
+pub mod books;
 mod currency;
 mod disk;
 mod given;

@@ -294,6 +294,11 @@ impl Wire {
         self.reply(&ask.method).await
     }
 
+    /// Waits until something more has come, or the other side has hung up, for however long that takes.
+    pub async fn something(&mut self) {
+        self.more().await;
+    }
+
     /// The next head, 1xx or final; `None` when the connection ended instead.
     pub async fn try_head(&mut self, method: &str) -> Option<Head> {
         loop {

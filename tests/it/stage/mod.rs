@@ -9,7 +9,7 @@ mod server;
 mod upstream;
 
 pub use answers::{chunked, head, json, ndjson, sse, whole, with_cors};
-pub use client::{Ask, Ending, Framing, Reply, Wire, find};
+pub use client::{Ask, Ending, Framing, Payload, Reply, Wire, find};
 pub use recorded::{MODELS, Recording, Route, model_entry, route, routes, text_frames};
 pub use samples::{Samples, sample_lines};
 pub use server::{Launch, Pannier, free_address};

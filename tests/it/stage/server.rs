@@ -359,7 +359,8 @@ impl Pannier {
         run(&format!("prlimit --pid {} --nofile=1024:", self.id()));
     }
 
-    fn id(&self) -> u32 {
+    /// Of its process.
+    pub fn id(&self) -> u32 {
         self.child.id().expect("it still runs")
     }
 }

@@ -17,7 +17,12 @@ fn kept() -> Vec<u8> {
         words,
     };
     let passages = [
-        Passage::Segment(segment(500, 1_250, " Ask <not>", vec![word("Ask", 500, 800), word("<not>", 800, 1_250)])),
+        Passage::Segment(segment(
+            500,
+            1_250,
+            " Ask <not>",
+            vec![word("Ask", 500, 800), word("<not>", 800, 1_250)],
+        )),
         Passage::Segment(segment(3_723_004, 3_724_000, " what --> \n\n it can.", vec![])),
         Passage::End(Close {
             language: "en".into(),
@@ -49,7 +54,10 @@ fn text_and_json_say_what_was_said() {
     let usage = json!({ "type": "duration", "seconds": 3725 });
     assert_eq!(json_of(Manner::OpenAi, Shape::Json, false), json!({ "text": TEXT, "usage": usage }));
     let native = json_of(Manner::Native, Shape::Json, false);
-    assert_eq!((&native["text"], &native["language"], &native["model"]), (&json!(TEXT), &json!("en"), &json!("tiny")));
+    assert_eq!(
+        (&native["text"], &native["language"], &native["model"]),
+        (&json!(TEXT), &json!("en"), &json!("tiny"))
+    );
     assert_eq!((&native["duration"], &native["segments"][0]["start"]), (&json!(3724.5), &json!(0.5)));
 }
 
@@ -58,7 +66,10 @@ fn verbose_tells_of_segments_and_words() {
     let verbose = json_of(Manner::OpenAi, Shape::Verbose, true);
     assert_eq!((&verbose["task"], &verbose["language"]), (&json!("transcribe"), &json!("english")));
     let segment = &verbose["segments"][1];
-    assert_eq!((&segment["id"], &segment["start"], &segment["end"]), (&json!(1), &json!(3723.004), &json!(3724.0)));
+    assert_eq!(
+        (&segment["id"], &segment["start"], &segment["end"]),
+        (&json!(1), &json!(3723.004), &json!(3724.0))
+    );
     assert_eq!(segment["tokens"], json!([1, 2]));
     assert!(segment["compression_ratio"].as_f64().is_some_and(|ratio| ratio > 0.1));
     assert_eq!(verbose["words"][1], json!({ "word": "<not>", "start": 0.8, "end": 1.25 }));

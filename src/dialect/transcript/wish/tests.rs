@@ -30,14 +30,14 @@ fn a_form_says_what_is_wanted() {
         ("temperature", "0.5"),
         ("response_format", "verbose_json"),
         ("timestamp_granularities[]", "word"),
-        ("stream", "True"),
         ("include[]", "logprobs"),
     ])
     .expect("a wish");
     assert_eq!(wish.audio, Film::Bytes(Bytes::from_static(b"RIFF")));
     assert_eq!((wish.model.as_deref(), wish.language.as_deref()), (Some("tiny"), Some("en")));
     assert_eq!((wish.prompt.as_deref(), wish.temperature, wish.shape), (Some("names"), 0.5, Shape::Verbose));
-    assert_eq!((wish.grain, wish.streamed), (Grain { segments: false, words: true }, true));
+    assert_eq!((wish.grain, wish.streamed), (Grain { segments: false, words: true }, false));
+    assert!(read(&[FILE, ("stream", "True")]).expect("a wish").streamed);
     // What it does not say stands in the address, or is as usual.
     let wish = read(&[FILE]).expect("a wish");
     assert_eq!((wish.model.as_deref(), wish.language.as_deref()), (Some("base"), Some("de")));
@@ -46,7 +46,8 @@ fn a_form_says_what_is_wanted() {
 
 #[test]
 fn json_says_it_as_well_on_our_own_routes() {
-    let body = json!({ "audio": "UklGRg==", "model": "tiny", "language": null, "temperature": 0.25, "x": [1] });
+    let body =
+        json!({ "audio": "UklGRg==", "model": "tiny", "language": null, "temperature": 0.25, "x": [1] });
     let body = Bytes::from(body.to_string());
     let wish = Wish::read(NATIVE, Some(b"application/json"), "", &body).expect("a wish");
     assert_eq!(wish.audio, Film::Text("UklGRg==".into()));
@@ -65,6 +66,7 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
         (vec![FILE, ("temperature", "NaN")], "temperature"),
         (vec![FILE, ("response_format", "xml")], "response_format"),
         (vec![FILE, ("stream", "maybe")], "stream"),
+        (vec![FILE, ("stream", "true"), ("response_format", "srt")], "stream"),
         (vec![FILE, ("timestamp_granularities[]", "letter")], "timestamp_granularities"),
         (vec![FILE, ("timestamp_granularities[]", "word")], "verbose_json"),
         (vec![FILE, ("model", "a"), ("model", "b")], "twice"),

@@ -1,0 +1,41 @@
+//! What is needed to listen.
+
+use super::fetching::Fetches;
+use crate::media::voice::{Config, Heard, Transcribers};
+use crate::telemetry::Metrics;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Recordings of which it is remembered what is in them.
+const KNOWN: u64 = 16_384;
+
+/// What is needed to listen.
+pub struct Ears {
+    pub transcribers: Arc<Transcribers>,
+    /// By the hash of a file's bytes.
+    pub(super) heard: moka::sync::Cache<[u8; 32], Heard>,
+    /// Whether models are fetched when they are asked for first, and from where.
+    pub(super) fetches_models: bool,
+    pub(super) mirror: String,
+    pub(super) fetches: Arc<Fetches>,
+}
+
+impl Ears {
+    /// `dir`: where models are that are not said to be elsewhere.
+    pub fn new(config: &Config, dir: PathBuf, metrics: &Arc<Metrics>) -> Self {
+        let metrics = metrics.clone();
+        let transcribers = Arc::new(Transcribers::new(config, dir, move || metrics.transcriber_lost()));
+        Ears {
+            transcribers,
+            heard: moka::sync::Cache::new(KNOWN),
+            fetches_models: config.download,
+            mirror: config.mirror.clone(),
+            fetches: Arc::default(),
+        }
+    }
+
+    /// Recordings of which it is known what is in them.
+    pub fn known(&self) -> u64 {
+        self.heard.entry_count()
+    }
+}

@@ -1,0 +1,154 @@
+//! Weights that are not there are fetched: when they are asked for first, or when an operator wants them.
+
+use super::Ears;
+use super::fault::AGAIN;
+use crate::domain::{Error, Kind};
+use crate::media::voice::{Delivery, Fault, Missing, Shelf, Trouble, Weights};
+use crate::upstream::Download;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+
+/// After one that has failed the next begins no sooner.
+const REST: Duration = Duration::from_secs(30);
+/// Bytes that are taken from a file at once.
+const PIECE: usize = 1 << 18;
+
+/// What is being fetched, by its name.
+#[derive(Default)]
+pub struct Fetches(Mutex<Vec<(&'static str, Fetch)>>);
+
+enum Fetch {
+    UnderWay(Arc<Progress>),
+    Failed(String, Instant),
+}
+
+/// Bytes that are there, and of how many.
+#[derive(Default)]
+struct Progress {
+    have: AtomicU64,
+    of: AtomicU64,
+}
+
+/// Gets weights from `mirror`, which is an address or a folder. `told` is how many bytes are there, and of how many.
+///
+/// # Errors
+/// Why they do not come.
+pub async fn pull(
+    weights: Weights,
+    shelf: &Shelf,
+    mirror: &str,
+    mut told: impl FnMut(u64, Option<u64>),
+) -> Result<PathBuf, Error> {
+    let path = shelf.path(weights.name);
+    let mut delivery = Delivery::begin(weights, path).map_err(trouble)?;
+    let file = format!("ggml-{}.bin", weights.name);
+    if mirror.starts_with("http://") || mirror.starts_with("https://") {
+        let url = format!("{}/{file}", mirror.trim_end_matches('/'));
+        let mut download = Download::begin(&url, delivery.have).await?;
+        if download.from != delivery.have {
+            delivery.start_over().map_err(disk)?;
+        }
+        told(delivery.have, download.length);
+        while let Some(piece) = download.chunk().await? {
+            delivery.write(&piece).map_err(disk)?;
+            told(delivery.have, download.length);
+        }
+    } else {
+        copy(&Path::new(mirror).join(file), &mut delivery, &mut told).await.map_err(disk)?;
+    }
+    delivery.finish().map_err(trouble)
+}
+
+async fn copy(
+    from: &Path,
+    delivery: &mut Delivery,
+    told: &mut impl FnMut(u64, Option<u64>),
+) -> std::io::Result<()> {
+    delivery.start_over()?;
+    let mut file = File::open(from).await?;
+    let length = file.metadata().await?.len();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece).await? {
+            0 => return Ok(()),
+            read => delivery.write(&piece[..read])?,
+        }
+        told(delivery.have, Some(length));
+    }
+}
+
+impl Ears {
+    /// What is to be said to whoever asks for a model that is not there: it is on its way where it can be.
+    pub(super) fn first_use(&self, name: &str) -> Error {
+        let missing = || {
+            let dir = self.transcribers.shelf.dir().to_owned();
+            Error::from(Fault::Missing(Missing::NotThere { name: name.to_owned(), dir }))
+        };
+        let Some(weights) = Weights::of(name).filter(|_| self.fetches_models) else { return missing() };
+        let mut fetches = self.fetches.lock();
+        let known = fetches.iter().position(|(name, _)| *name == weights.name);
+        match known.map(|at| &fetches[at].1) {
+            Some(Fetch::UnderWay(progress)) => return on_its_way(weights, progress),
+            Some(Fetch::Failed(why, since)) if since.elapsed() < REST => {
+                let path = self.transcribers.shelf.path(weights.name);
+                let why = format!(
+                    "the model {name} is not there and cannot be fetched ({why}): without a network, put it at {} or \
+                     set audio.mirror",
+                    path.display()
+                );
+                return Error::new(Kind::NotFound, why);
+            }
+            _ => {}
+        }
+        let progress = Arc::<Progress>::default();
+        fetches.retain(|(name, _)| *name != weights.name);
+        fetches.push((weights.name, Fetch::UnderWay(progress.clone())));
+        drop(fetches);
+        self.fetch(weights, progress.clone());
+        on_its_way(weights, &progress)
+    }
+
+    fn fetch(&self, weights: Weights, progress: Arc<Progress>) {
+        let (transcribers, mirror) = (self.transcribers.clone(), self.mirror.clone());
+        let fetches = self.fetches.clone();
+        tokio::spawn(async move {
+            tracing::info!(model = weights.name, mirror, "a model is fetched");
+            let told = |have, of: Option<u64>| {
+                progress.have.store(have, Ordering::Relaxed);
+                progress.of.store(of.unwrap_or(0), Ordering::Relaxed);
+            };
+            let pulled = pull(weights, &transcribers.shelf, &mirror, told).await;
+            let mut fetches = fetches.lock();
+            fetches.retain(|(name, _)| *name != weights.name);
+            if let Err(error) = pulled {
+                tracing::warn!(model = weights.name, why = error.message, "a model cannot be fetched");
+                fetches.push((weights.name, Fetch::Failed(error.message, Instant::now())));
+            }
+        });
+    }
+}
+
+impl Fetches {
+    fn lock(&self) -> MutexGuard<'_, Vec<(&'static str, Fetch)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn on_its_way(weights: Weights, progress: &Progress) -> Error {
+    let mebibytes = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) >> 20;
+    let (have, of) = (mebibytes(&progress.have), mebibytes(&progress.of));
+    let why = format!("the model {} is being fetched ({have} of {of} MiB): ask again", weights.name);
+    Error::new(Kind::Overloaded, why).retry_after(AGAIN)
+}
+
+fn trouble(trouble: Trouble) -> Error {
+    Error::new(Kind::Internal, trouble.to_string())
+}
+
+fn disk(error: std::io::Error) -> Error {
+    Error::new(Kind::Internal, error.to_string())
+}

@@ -1,0 +1,180 @@
+//! What is no recording, or no request for one: each is told why, soon, and nobody else notices.
+
+use super::*;
+use std::time::Instant;
+
+/// Generous: a machine that is busy is slow.
+const SOON: Duration = Duration::from_secs(15);
+
+/// FLAC's frames carry sums of their own.
+fn crc(bytes: &[u8], width: u32, polynomial: u32) -> u32 {
+    let top = 1 << (width - 1);
+    let step = |sum: u32| if sum & top == 0 { sum << 1 } else { (sum << 1) ^ polynomial };
+    let sum = bytes
+        .iter()
+        .fold(0, |sum: u32, byte| (0..8).fold(sum ^ (u32::from(*byte) << (width - 8)), |sum, _| step(sum)));
+    sum & ((top << 1).wrapping_sub(1))
+}
+
+/// A day of silence, at 16 kHz, in a few bytes a frame of 65,535 samples.
+fn a_day_of_silence() -> Vec<u8> {
+    const SAMPLES: u32 = 24 * 3600 * 16_000;
+    const BLOCK: u32 = 65_535;
+    let mut file = b"fLaC".to_vec();
+    file.extend([0x80, 0, 0, 34]);
+    file.extend([BLOCK as u16, BLOCK as u16].iter().flat_map(|size| size.to_be_bytes()));
+    file.extend([0; 6]);
+    // 20 bits of rate, 3 of channels, 5 of depth, 36 of length.
+    let figures = (16_000u64 << 44) | (15 << 36) | u64::from(SAMPLES);
+    file.extend(figures.to_be_bytes());
+    file.extend([0; 16]);
+    for number in 0..SAMPLES / BLOCK {
+        let mut frame = vec![0xff, 0xf8, 0x75, 0x08];
+        // As UTF-8 would write a letter of that number.
+        frame.extend(char::from_u32(number).expect("a small number").to_string().as_bytes());
+        frame.extend((BLOCK as u16 - 1).to_be_bytes());
+        frame.push(crc(&frame, 8, 0x07) as u8);
+        // One value for all of it.
+        frame.extend([0, 0, 0]);
+        let sum = crc(&frame, 16, 0x8005) as u16;
+        frame.extend(sum.to_be_bytes());
+        file.extend(frame);
+    }
+    file
+}
+
+/// With something else in its head.
+fn altered(mut wav: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    wav[at..at + bytes.len()].copy_from_slice(bytes);
+    wav
+}
+
+fn silence() -> Vec<u8> {
+    wav(16_000, std::iter::repeat_n(0, 16_000))
+}
+
+#[tokio::test]
+async fn bad_recordings_are_refused_in_the_routes_own_words() {
+    let lobby = Lobby::open().await;
+    let noise: Vec<u8> = (0..10_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let cases: Vec<(&str, Vec<u8>, &[u16])> = vec![
+        ("nothing", Vec::new(), &[400]),
+        ("noise", noise, &[400, 415]),
+        ("a WAV's first bytes", silence()[..20].to_vec(), &[400, 415]),
+        ("a WAV without samples", silence()[..44].to_vec(), &[400]),
+        ("a WAV of 0 Hz", altered(silence(), 24, &[0; 4]), &[400, 415]),
+        ("a WAV of 1 Hz", altered(silence(), 24, &1u32.to_le_bytes()), &[400, 415]),
+        ("a WAV of 3 MHz", altered(silence(), 24, &3_000_000u32.to_le_bytes()), &[400, 415]),
+        ("a WAV of no channel", altered(silence(), 22, &[0; 2]), &[400, 415]),
+        ("a WAV of 255 channels", altered(silence(), 22, &255u16.to_le_bytes()), &[400, 415]),
+        ("a WAV of an unknown kind", altered(silence(), 20, &0x7777u16.to_le_bytes()), &[400, 415]),
+        ("a day of silence", a_day_of_silence(), &[413]),
+        ("half a page of OGG", b"OggS\0\x02\0\0\0\0\0\0\0\0".to_vec(), &[400, 415]),
+        ("an MP4 of a thousand million samples", mp4(), &[400, 415]),
+        ("a tag and nothing else", [&b"ID3\x04\0\0\x7f\x7f\x7f\x7f"[..], &[0; 64]].concat(), &[400, 415]),
+        ("PNG", b"\x89PNG\r\n\x1a\n".to_vec(), &[415]),
+        ("PDF", b"%PDF-1.7\n".to_vec(), &[415]),
+        ("a script", b"<script>alert(1)</script>".to_vec(), &[400, 415]),
+        ("AMR", b"#!AMR\n\x3c".to_vec(), &[415]),
+    ];
+    for (what, file, statuses) in cases {
+        let begun = Instant::now();
+        let reply = lobby.pannier.ask(&form(TRANSCRIPTIONS, &file, &[])).await;
+        assert!(statuses.contains(&reply.status()), "{what}: {} {}", reply.status(), reply.text());
+        assert!(reply.json()["error"]["message"].is_string(), "{what}: {}", reply.text());
+        assert!(begun.elapsed() < SOON, "{what} took {:?}", begun.elapsed());
+        let native = lobby.pannier.ask(&form("/audio/upload/transcribe", &file, &[])).await;
+        assert_eq!((native.status(), native.code()), (reply.status(), reply.code()), "{what}");
+        assert!(native.json()["error"].is_string(), "{what}: {}", native.text());
+    }
+    // Whoever opened all of that is there for the next.
+    assert_eq!(transcribers(&lobby.pannier).len(), 1);
+    assert_eq!(lobby.pannier.metrics().await.sum("pannier_media_worker_restarts_total", &[]), 0.0);
+}
+
+/// Its table of samples says that it has many more than there are bytes.
+fn mp4() -> Vec<u8> {
+    let atom = |name: &[u8], content: &[u8]| {
+        let length = u32::try_from(content.len() + 8).expect("a short one");
+        [&length.to_be_bytes()[..], name, content].concat()
+    };
+    let table = [&[0; 4][..], &0u32.to_be_bytes(), &1_000_000_000u32.to_be_bytes()].concat();
+    let track = atom(b"trak", &atom(b"mdia", &atom(b"minf", &atom(b"stbl", &atom(b"stsz", &table)))));
+    [atom(b"ftyp", b"M4A \0\0\0\0M4A "), atom(b"moov", &track)].concat()
+}
+
+/// What is broken in its middle is listened to as far as it goes, and what lies of its length too.
+#[tokio::test]
+async fn what_breaks_off_is_opened_as_far_as_it_goes() {
+    let lobby = Lobby::open().await;
+    let whole = silence();
+    let mut floats = altered(silence(), 20, &3u16.to_le_bytes());
+    floats[34..36].copy_from_slice(&32u16.to_le_bytes());
+    floats[28..34].copy_from_slice(&[0, 0xfa, 0, 0, 4, 0]);
+    floats[44..].chunks_exact_mut(4).for_each(|sample| sample.copy_from_slice(&f32::NAN.to_le_bytes()));
+    for (what, file) in [
+        ("whole", whole.clone()),
+        ("half", whole[..whole.len() / 2].to_vec()),
+        ("of 4 GB, by what it says", altered(whole.clone(), 40, &[0xff; 4])),
+        ("of no samples, by what it says", altered(whole, 4, &[0; 4])),
+        ("of nothing that is a number", floats),
+    ] {
+        let reply = lobby.pannier.ask(&form(TRANSCRIPTIONS, &file, &[])).await;
+        // It was opened: only then is it noticed that there are no weights.
+        assert_eq!(reply.status(), 500, "{what}: {}", reply.text());
+        assert!(reply.text().contains("model cannot be loaded"), "{what}: {}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused() {
+    let lobby = Lobby::open().await;
+    let part = "--edge\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\ny\r\n";
+    let nested = "--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\nContent-Type: \
+                  multipart/form-data; boundary=edge2\r\n\r\n--edge2\r\n\r\n\r\n--edge2--\r\n\r\n--edge--\r\n";
+    let multipart = |body: &str| {
+        Ask::new("POST", TRANSCRIPTIONS)
+            .with("Content-Type", "multipart/form-data; boundary=edge")
+            .bytes(body.as_bytes().to_vec())
+    };
+    for (what, ask, status) in [
+        ("JSON", Ask::post(TRANSCRIPTIONS, &json!({ "model": "tiny" })), 400),
+        ("no file", multipart(&format!("{part}--edge--\r\n")), 400),
+        ("ten thousand parts", multipart(&format!("{}--edge--\r\n", part.repeat(10_000))), 413),
+        ("a form without end", multipart(part), 400),
+        ("a form in a form", multipart(nested), 400),
+        (
+            "no boundary",
+            Ask::new("POST", TRANSCRIPTIONS).with("Content-Type", "multipart/form-data").bytes(b"x".to_vec()),
+            400,
+        ),
+        (
+            "two formats",
+            form(TRANSCRIPTIONS, &silence(), &[("response_format", "json"), ("response_format", "srt")]),
+            400,
+        ),
+        ("an unknown format", form(TRANSCRIPTIONS, &silence(), &[("response_format", "docx")]), 400),
+        ("no number", form(TRANSCRIPTIONS, &silence(), &[("temperature", "warm")]), 400),
+        ("garbage", Ask::post("/audio/transcribe", &json!({ "audio": "!!!" })), 400),
+        ("an address", Ask::post("/audio/transcribe", &json!({ "audio": "http://127.0.0.1/a.wav" })), 400),
+        ("no text", Ask::post("/audio/transcribe", &json!({ "audio": [1, 2] })), 400),
+        ("no JSON", Ask::new("POST", "/audio/transcribe").bytes(b"audio".to_vec()), 400),
+    ] {
+        let reply = lobby.pannier.ask(&ask).await;
+        // Where it came to a recording, it may be of a kind that nobody listens to.
+        let statuses = [status, if status == 400 { 415 } else { status }];
+        assert!(statuses.contains(&reply.status()), "{what}: {} {}", reply.status(), reply.text());
+        assert!(reply.json()["error"] != Value::Null, "{what}: {}", reply.text());
+    }
+    let line_breaks = "UklG\r\nRiQA\n AAB=";
+    let reply = lobby.pannier.ask(&Ask::post("/audio/transcribe", &json!({ "audio": line_breaks }))).await;
+    assert!(!reply.text().contains("not base64"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_large_one_is_refused_before_it_is_read() {
+    let lobby = Lobby::open_with(|launch| launch.set("server.max_body", "1MiB")).await;
+    let reply = lobby.pannier.ask(&form(TRANSCRIPTIONS, &vec![0; 2 << 20], &[])).await;
+    assert_eq!(reply.status(), 413);
+    assert!(transcribers(&lobby.pannier).is_empty());
+}
