@@ -37,7 +37,7 @@ impl Pepper {
     pub fn kept(given: &Hidden, data_dir: &Path) -> Result<Self, PepperError> {
         let file = Private::new(data_dir, FILE_NAME);
         let text =
-            if given.expose().is_empty() { Hidden::new(file.text(hex::write)?) } else { given.clone() };
+            if given.expose().is_empty() { Hidden::new(file.text(|bytes| hex::write(bytes))?) } else { given.clone() };
         Pepper::from_hex(text.expose()).ok_or_else(|| PepperError::Malformed { path: file.path() })
     }
 

@@ -36,7 +36,7 @@ impl Secret {
     /// asks at the same time gets the same.
     pub fn kept_in(directory: &Path) -> Result<Self, SecretError> {
         let file = Private::new(directory, FILE_NAME);
-        let text = file.text(hex::write)?;
+        let text = file.text(|bytes| hex::write(bytes))?;
         Secret::from_hex(&text).ok_or_else(|| SecretError::Malformed { path: file.path() })
     }
 

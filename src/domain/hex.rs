@@ -1,7 +1,7 @@
-//! 256 bits as people read and write them: 64 hexadecimal digits.
+//! Bytes as people read and write them: two hexadecimal digits each, 64 for 256 bits.
 
 /// In lower case.
-pub fn write(bytes: &[u8; 32]) -> String {
+pub fn write(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()

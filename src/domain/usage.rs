@@ -48,13 +48,14 @@ pub struct Usage {
 impl Usage {
     /// Of both answers together. It is no better known than the worse known of them.
     pub fn and(self, more: Usage) -> Usage {
-        let Usage { source, prompt, cached_prompt, completion, reasoning } = more;
+        let Usage { source, prompt, cached_prompt, completion, reasoning, audio } = more;
         Usage {
             source: if source == Source::Upstream { self.source } else { source },
             prompt: self.prompt.saturating_add(prompt),
             cached_prompt: self.cached_prompt.saturating_add(cached_prompt),
             completion: self.completion.saturating_add(completion),
             reasoning: self.reasoning.saturating_add(reasoning),
+            audio: self.audio.saturating_add(audio),
         }
     }
 }

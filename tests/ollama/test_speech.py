@@ -1,10 +1,14 @@
 """Speech by OpenAI's own library, with real weights: it works unchanged."""
 
+import fnmatch
 import io
 import re
+import wave
 
+import numpy
 import openai
 import pytest
+from pywhispercpp.model import Model
 
 import models
 
@@ -22,6 +26,12 @@ def client(start):
     """Asks a Pannier that has the weights of `tiny`."""
     pannier = start(audio__models_dir=str(models.speech("whisper")), audio__download="false")
     return openai.OpenAI(base_url=f"{pannier.url}/v1", api_key="unused", timeout=PATIENCE, max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def whisper():
+    """whisper.cpp by somebody else's binding, with the same weights."""
+    return Model(str(models.speech("whisper/ggml-tiny-q5_1.bin")), n_threads=1, print_progress=False)
 
 
 def words(text):
@@ -64,3 +74,50 @@ def test_what_is_no_recording_is_an_error_of_its_own_kind(client):
     with pytest.raises(openai.BadRequestError) as raised:
         ask(client, file=("x.wav", io.BytesIO(b"")))
     assert raised.value.code == "bad_request"
+
+
+# === how well
+
+NUMBERS = dict(zip("0 1 2 3 4 5 6 7 8 9 10".split(), "zero one two three four five six seven eight nine ten".split()))
+
+
+def transcripts():
+    """What is said in each recording that there is."""
+    listed = models.speech("audio/TRANSCRIPTS.tsv")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    patterns = [line.split("\t") for line in lines]
+    names = sorted(path.name for path in listed.parent.glob("*"))
+    return [(name, said) for pattern, said in patterns for name in fnmatch.filter(names, pattern)]
+
+
+def error_rate(heard, said):
+    """Words that are wrong, missing or too many, to each that was said; digits are written out."""
+    heard, said = ([NUMBERS.get(word, word) for word in re.findall(r"\w+", text.lower())] for text in (heard, said))
+    row = list(range(len(said) + 1))
+    for at, word in enumerate(heard, 1):
+        before, row = row, [at]
+        for column, other in enumerate(said):
+            row.append(min(before[column] + (word != other), before[column + 1] + 1, row[column] + 1))
+    return row[-1] / len(said)
+
+
+def samples(name):
+    """Of a WAV: of one channel, 16,000 a second."""
+    with wave.open(str(models.speech(f"audio/{name}"))) as file:
+        rate, channels, length = file.getframerate(), file.getnchannels(), file.getnframes()
+        sound = numpy.frombuffer(file.readframes(length), "<i2").reshape(-1, channels).mean(axis=1) / 32768
+    wanted = round(length * 16_000 / rate)
+    spectrum = numpy.fft.rfft(sound)
+    spectrum = numpy.pad(spectrum, (0, max(0, wanted // 2 + 1 - len(spectrum))))[: wanted // 2 + 1]
+    return (numpy.fft.irfft(spectrum, wanted) * wanted / length).astype(numpy.float32)
+
+
+@pytest.mark.parametrize(("recording", "said"), transcripts())
+def test_as_much_is_understood_as_by_whisper_cpp_itself(client, whisper, recording, said, record_property):
+    sound = io.BytesIO(models.speech(f"audio/{recording}").read_bytes())
+    ours = error_rate(ask(client, file=(recording, sound)).text, said)
+    # Whatever the format, it was made of this one.
+    original = recording if recording.endswith(".wav") else "jfk.wav"
+    theirs = error_rate(" ".join(part.text for part in whisper.transcribe(samples(original), language="en")), said)
+    record_property("word error rates", f"{recording}: {ours:.3f}, whisper.cpp {theirs:.3f}")
+    assert ours <= theirs

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-pub(super) use told::{Gathered, gather};
+pub(super) use told::gather;
 
 /// What is needed to look at pictures.
 pub struct Eyes {

@@ -4,7 +4,7 @@ use super::silence::{Silence, Speech};
 use super::words::Words;
 use super::{Transcriber, nanoseconds};
 use crate::domain::{Close, Passage, Segment};
-use crate::media::voice::{Flaw, Say, Task};
+use crate::media::voice::{Cast, Flaw, Say, Task};
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::path::Path;
@@ -39,6 +39,10 @@ struct Listener<'a> {
 impl Engine {
     fn load(path: &Path) -> Result<Self, String> {
         let began = Instant::now();
+        // The engine takes a file that ends before its weights for a model to be tested with, and listens with none.
+        if !Cast::read(path).is_ok_and(|cast| cast.holds_weights()) {
+            return Err("the model cannot be loaded: its file breaks off".to_owned());
+        }
         let mut parameters = WhisperContextParameters::default();
         parameters.use_gpu(false).flash_attn(false);
         match WhisperContext::new_with_params(path, parameters) {

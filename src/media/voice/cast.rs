@@ -16,6 +16,7 @@ const EACH: u64 = 12 << 10;
 pub struct Cast {
     /// Bytes of the file.
     pub length: u64,
+    vocabulary: u64,
     width: u64,
     layers: u64,
 }
@@ -27,15 +28,24 @@ impl Cast {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut head = [[0; 4]; 6];
+        let none = || io::Error::new(io::ErrorKind::InvalidData, "it holds no ggml weights of Whisper");
         for field in &mut head {
-            file.read_exact(field)?;
+            file.read_exact(field).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => none(),
+                _ => error,
+            })?;
         }
-        let [magic, _, _, width, _, layers] = head.map(u32::from_le_bytes);
+        let [magic, vocabulary, _, width, _, layers] = head.map(u32::from_le_bytes);
         let is_sane = (64..=16_384).contains(&width) && (1..=512).contains(&layers);
         if magic != MAGIC || !is_sane {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no ggml weights of Whisper"));
+            return Err(none());
         }
-        Ok(Cast { length, width: width.into(), layers: layers.into() })
+        Ok(Cast { length, vocabulary: vocabulary.into(), width: width.into(), layers: layers.into() })
+    }
+
+    /// Whether the table of its words fits into the file, at two bits a number: most of the weights come after it.
+    pub fn holds_weights(&self) -> bool {
+        self.length >= self.vocabulary * self.width / 4
     }
 
     /// Bytes that a process with these weights may take.
@@ -59,6 +69,8 @@ mod tests {
     fn weights_say_how_large_they_are() {
         let cast = written([MAGIC, 51_865, 1500, 384, 6, 4]).expect("weights");
         assert_eq!((cast.length, cast.width, cast.layers), (24, 384, 4));
+        assert!(!cast.holds_weights());
+        assert!(Cast { length: 51_865 * 384 / 4, ..cast }.holds_weights());
         assert_eq!(cast.memory(), 24 + ROOM + 384 * 4 * EACH);
     }
 

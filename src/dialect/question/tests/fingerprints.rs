@@ -95,6 +95,7 @@ fn counted(form: Form) -> Vec<(&'static str, &'static str, &'static str)> {
             ("top_k", "1", "2"),
             ("stop_sequences", r#"["a"]"#, r#"["b"]"#),
         ],
+        Form::Transcription => &[],
     };
     let shared: &[_] = match form {
         Form::Generate | Form::Chat => &native,
@@ -125,6 +126,7 @@ fn uncounted(form: Form) -> &'static [&'static str] {
         Form::OpenAiEmbed => &["model", "user"],
         Form::Responses => &["model", "stream", "store", "metadata", "user", "include", "prompt_cache_key"],
         Form::Messages => &["model", "stream", "metadata"],
+        Form::Transcription => &[],
     }
 }
 
