@@ -36,8 +36,11 @@ impl Pepper {
     /// The one that is given, else that of `data_dir`, where one is made if there is none.
     pub fn kept(given: &Hidden, data_dir: &Path) -> Result<Self, PepperError> {
         let file = Private::new(data_dir, FILE_NAME);
-        let text =
-            if given.expose().is_empty() { Hidden::new(file.text(|bytes| hex::write(bytes))?) } else { given.clone() };
+        let text = if given.expose().is_empty() {
+            Hidden::new(file.text(|bytes| hex::write(bytes))?)
+        } else {
+            given.clone()
+        };
         Pepper::from_hex(text.expose()).ok_or_else(|| PepperError::Malformed { path: file.path() })
     }
 

@@ -55,10 +55,11 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 ///
 /// # Errors
 /// Why there are none.
-pub fn decode(audio: Vec<u8>, longest: Duration) -> Result<Vec<f32>, Flaw> {
+pub fn decode(mut audio: Vec<u8>, longest: Duration) -> Result<Vec<f32>, Flaw> {
     if audio.is_empty() {
         return Err(Flaw::Empty);
     }
+    measure_wav(&mut audio);
     let other =
         OTHERS.iter().find(|(at, magic, _)| audio.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
     let mebibytes = audio.len() as f64 / f64::from(1 << 20);
@@ -72,6 +73,35 @@ pub fn decode(audio: Vec<u8>, longest: Duration) -> Result<Vec<f32>, Flaw> {
         (Err(_), Some((_, _, name))) => Err(Flaw::Format((*name).to_owned())),
         (Err(Error::Unsupported(_)), None) => Err(Flaw::Format("what is in this file".to_owned())),
         (Err(error), None) => Err(Flaw::broken(error)),
+    }
+}
+
+/// A WAV that was written as it came, or broke off, says of itself that it is longer than it is, or has no length at
+/// all. Has it say what is there.
+fn measure_wav(audio: &mut [u8]) {
+    let Ok(end) = u32::try_from(audio.len()) else { return };
+    if !audio.starts_with(b"RIFF") || audio.get(8..12) != Some(b"WAVE") {
+        return;
+    }
+    let said = |head: &[u8]| u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    let is_unmeasured = said(audio) == 0 || said(audio) > end - 8;
+    if is_unmeasured {
+        audio[4..8].copy_from_slice(&(end - 8).to_le_bytes());
+    }
+    let mut at = 12;
+    while let Some((head, content)) = audio[at..].split_first_chunk_mut::<8>() {
+        let (length, there) = (said(head) as usize, content.len());
+        if head.starts_with(b"data") {
+            if length > there || length == 0 && is_unmeasured {
+                head[4..].copy_from_slice(&(there as u32).to_le_bytes());
+            }
+            return;
+        }
+        // A piece of odd length has a byte behind it.
+        at = match at.checked_add(8 + length + length % 2) {
+            Some(next) if next <= audio.len() => next,
+            _ => return,
+        };
     }
 }
 

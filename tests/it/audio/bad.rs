@@ -116,7 +116,9 @@ async fn what_breaks_off_is_opened_as_far_as_it_goes() {
         ("whole", whole.clone()),
         ("half", whole[..whole.len() / 2].to_vec()),
         ("of 4 GB, by what it says", altered(whole.clone(), 40, &[0xff; 4])),
-        ("of no samples, by what it says", altered(whole, 4, &[0; 4])),
+        ("of 4 GB in all", altered(altered(whole.clone(), 4, &[0xff; 4]), 40, &[0xff; 4])),
+        ("of no length, by what it says", altered(whole.clone(), 4, &[0; 4])),
+        ("of no length and no samples", altered(altered(whole, 4, &[0; 4]), 40, &[0; 4])),
         ("of nothing that is a number", floats),
     ] {
         let reply = lobby.pannier.ask(&form(TRANSCRIPTIONS, &file, &[])).await;
