@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use whisper_rs::{WhisperVadContext, WhisperVadContextParams, WhisperVadParams};
 
-/// Silero's voice-activity model, version 6.2, in ggml's form (MIT).
+/// Silero's voice-activity model, version 6.2, in ggml's form; silero.LICENSE is its licence.
 const WEIGHTS: &[u8] = include_bytes!("silero-v6.2.0.bin");
 
 /// Around what is speech, so that no word loses its beginning.
