@@ -18,6 +18,7 @@ fn folder(form: Form) -> &'static str {
         Form::OpenAiChat => "openai/chat_completions",
         Form::OpenAiText => "openai/completions",
         Form::OpenAiEmbed => "openai/embeddings",
+        Form::Transcription => "openai/transcriptions",
         Form::Responses => "openai/responses",
         Form::Messages => "anthropic/messages",
     }

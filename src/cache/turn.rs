@@ -68,6 +68,11 @@ impl Turns {
         Turns { leases, tiers, metrics }
     }
 
+    /// Whether others may be waited for.
+    pub fn are_shared(&self) -> bool {
+        self.leases.is_some()
+    }
+
     /// Waits until it is this replica's turn to ask for `key`, or another has kept the answer. Cancel safe.
     /// A holder that has died is waited for no longer than its lease lasts; one that lives, as long as it works.
     pub async fn wait(&self, key: &CacheKey, scope: &Scope, label: &Label) -> Turn {

@@ -3,8 +3,8 @@
 use super::house::wait_for;
 use crate::app::models::{pull, shelf};
 use crate::config::Config;
-use crate::media::voice::{Shelf, Weights, forget_part};
-use anyhow::{Context, anyhow, ensure};
+use crate::media::voice::{Shelf, Weights, forget_part, part_of};
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
@@ -117,22 +117,19 @@ fn fetch(name: &str, shelf: &Shelf, mirror: &str, out: &mut dyn Write) -> anyhow
     Ok(())
 }
 
+/// What lies elsewhere is the operator's, and stays.
 fn remove(name: &str, shelf: &Shelf, out: &mut dyn Write) -> anyhow::Result<()> {
-    let name = name.strip_prefix("whisper:").unwrap_or(name);
-    let is_plain =
-        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
-    ensure!(is_plain, "{name} is no name of a model");
-    // A bare name means the file that would be listened with.
-    let path = match shelf.path(name) {
-        path if path.is_file() => path,
-        path => shelf.find(name).map_or(path, |model| model.path),
-    };
-    let (was_there, was_begun) = match fs::remove_file(&path) {
-        Ok(()) => (true, forget_part(&path)?),
-        Err(error) if error.kind() == ErrorKind::NotFound => (false, forget_part(&path)?),
-        Err(error) => return Err(error).context(path.display().to_string()),
-    };
-    ensure!(was_there || was_begun, "{name} is not in {}", shelf.dir().display());
+    let meant = shelf.name_of(Some(name)).or_else(|| shelf.name_of(Some(&Shelf::full(name))));
+    let meant = meant.with_context(|| format!("{name} is no name of a model"))?;
+    let paths = shelf.paths(&meant);
+    let there = paths.iter().find(|path| path.is_file());
+    let begun = paths.iter().find(|path| part_of(path).is_file());
+    let path = there.or(begun).with_context(|| format!("{name} is not in {}", shelf.dir().display()))?;
+    let context = || path.display().to_string();
+    forget_part(path).with_context(context)?;
+    if there.is_some() {
+        fs::remove_file(path).with_context(context)?;
+    }
     writeln!(out, "removed {}", path.display())?;
     Ok(())
 }

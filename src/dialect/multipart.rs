@@ -27,6 +27,13 @@ pub fn is_form(content_type: Option<&[u8]>) -> bool {
         .is_some_and(|kind| kind.get(..KIND.len()).is_some_and(|start| start.eq_ignore_ascii_case(KIND)))
 }
 
+/// Whether it is said to be one with files in it, and no other.
+pub fn is_form_data(content_type: Option<&[u8]>) -> bool {
+    const KIND: &[u8] = b"multipart/form-data";
+    content_type
+        .is_some_and(|kind| kind.get(..KIND.len()).is_some_and(|start| start.eq_ignore_ascii_case(KIND)))
+}
+
 /// The parts of a form that lies here whole.
 ///
 /// # Errors

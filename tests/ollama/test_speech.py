@@ -2,7 +2,10 @@
 
 import fnmatch
 import io
+import os
 import re
+import shutil
+import subprocess
 import wave
 
 import numpy
@@ -11,6 +14,7 @@ import pytest
 from pywhispercpp.model import Model
 
 import models
+from pannier import REPOSITORY
 
 SENTENCE = (
     "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
@@ -74,6 +78,29 @@ def test_what_is_no_recording_is_an_error_of_its_own_kind(client):
     with pytest.raises(openai.BadRequestError) as raised:
         ask(client, file=("x.wav", io.BytesIO(b"")))
     assert raised.value.code == "bad_request"
+
+
+def test_what_the_page_about_it_shows_works(start, tmp_path):
+    page = (REPOSITORY / "docs/vision-audio.md").read_text().split("\n## Speech\n")[1]
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 2
+    for name in ("jfk.wav", "jfk.mp3"):
+        shutil.copy(models.speech(f"audio/{name}"), tmp_path)
+    shutil.copy(models.speech("audio/jfk.webm"), tmp_path / "speech.webm")
+    shown = {"PANNIER__AUDIO__MODELS_DIR": str(models.speech("whisper")), "PATH": f"{REPOSITORY}/target/debug:{os.environ['PATH']}"}
+    pannier = start(audio__models_dir=str(models.speech("whisper")))
+    for block in blocks:
+        script = "set -euo pipefail\n" + block.replace("localhost:8000", pannier.url)
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=os.environ | shown,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, (block, done.stderr)
+        assert len(re.findall("fellow Americans", done.stdout)) >= block.count("curl"), done.stdout
 
 
 # === how well

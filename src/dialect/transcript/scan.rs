@@ -24,7 +24,12 @@ impl Format for Lines {
 
     fn frame(&mut self, line: &[u8], tally: &mut Tally) {
         match serde_json::from_slice(line) {
-            Ok(Passage::Segment(_)) => tally.content_frames += 1,
+            Ok(Passage::Segment(segment)) => {
+                tally.content_frames += 1;
+                // Whoever leaves before the end has had so much of it, and no tokens.
+                tally.figures = Figures { prompt: Some(0), completion: Some(0), ..Figures::default() };
+                tally.audio = tally.audio.max(Duration::from_millis(segment.end));
+            }
             Ok(Passage::End(end)) => {
                 tally.marked = true;
                 tally.finish = FinishReason::Stop;

@@ -59,7 +59,8 @@ impl Teller {
         let Transcript { end, .. } = transcript;
         let mut told = json!({
             "task": if self.hearing.translate { "translate" } else { "transcribe" },
-            "language": end.language_name,
+            // The text's: a translation is into English.
+            "language": if self.hearing.translate { "english" } else { &end.language_name },
             "duration": end.seconds(),
             "text": transcript.text(),
             "usage": transcript.usage(),
@@ -160,9 +161,10 @@ fn event(line: &[u8], text: &mut String) -> String {
             text.push_str(delta);
             format!("data: {{\"type\":\"transcript.text.delta\",\"delta\":{}}}\n\n", json_text(delta))
         }
-        Ok(Passage::End(end)) => {
-            let (text, usage) = (json_text(text.trim_end()), usage(&end));
-            format!("data: {{\"type\":\"transcript.text.done\",\"text\":{text},\"usage\":{usage}}}\n\n")
+        // With no usage: an event's is in tokens, and there are none.
+        Ok(Passage::End(_)) => {
+            let text = json_text(text.trim_end());
+            format!("data: {{\"type\":\"transcript.text.done\",\"text\":{text}}}\n\n")
         }
         Err(_) => String::new(),
     }

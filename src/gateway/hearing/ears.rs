@@ -14,6 +14,8 @@ pub struct Ears {
     pub transcribers: Arc<Transcribers>,
     /// By the hash of a file's bytes.
     pub(super) heard: moka::sync::Cache<[u8; 32], Heard>,
+    /// Whoever sends what others are just having opened waits for that, and opens nothing: by a byte of the hash.
+    pub(super) opening: [tokio::sync::Mutex<()>; 256],
     /// Whether models are fetched when they are asked for first, and from where.
     pub(super) fetches_models: bool,
     pub(super) mirror: String,
@@ -28,6 +30,7 @@ impl Ears {
         Ears {
             transcribers,
             heard: moka::sync::Cache::new(KNOWN),
+            opening: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             fetches_models: config.download,
             mirror: config.mirror.clone(),
             fetches: Arc::default(),

@@ -24,7 +24,9 @@ impl From<Fault> for Error {
                 Flaw::TooLong(_) => Kind::TooLarge,
                 Flaw::Empty | Flaw::Broken(_) | Flaw::Language(_) | Flaw::EnglishOnly => Kind::BadRequest,
             },
-            Fault::Missing(Missing::NotThere { .. }) | Fault::NotBuiltIn => Kind::NotFound,
+            Fault::Missing(Missing::NotThere { .. } | Missing::Unpublished { .. }) | Fault::NotBuiltIn => {
+                Kind::NotFound
+            }
             Fault::Missing(Missing::Broken { .. }) | Fault::TooLarge { .. } | Fault::Failed(_) => {
                 Kind::Internal
             }

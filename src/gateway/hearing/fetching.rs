@@ -115,13 +115,15 @@ impl Ears {
     fn fetch(&self, weights: Weights, progress: Arc<Progress>) {
         let (transcribers, mirror) = (self.transcribers.clone(), self.mirror.clone());
         let fetches = self.fetches.clone();
-        tokio::spawn(async move {
-            tracing::info!(model = weights.name, mirror, "a model is fetched");
+        let runtime = tokio::runtime::Handle::current();
+        // Files are written, and read again: not on a thread that serves.
+        tokio::task::spawn_blocking(move || {
+            tracing::info!(model = weights.name, "a model is fetched");
             let told = |have, of: Option<u64>| {
                 progress.have.store(have, Ordering::Relaxed);
                 progress.of.store(of.unwrap_or(0), Ordering::Relaxed);
             };
-            let pulled = pull(weights, &transcribers.shelf, &mirror, told).await;
+            let pulled = runtime.block_on(pull(weights, &transcribers.shelf, &mirror, told));
             let mut fetches = fetches.lock();
             fetches.retain(|(name, _)| *name != weights.name);
             if let Err(error) = pulled {

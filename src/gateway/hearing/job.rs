@@ -23,6 +23,8 @@ pub struct Job {
 pub struct Listening {
     head: Head,
     sitting: Sitting,
+    /// What was said first, while nobody has been told of it.
+    first: Option<Passage>,
     until: Option<Instant>,
     has_ended: bool,
 }
@@ -38,7 +40,12 @@ impl Job {
         Job { transcribers, model, audio, task, sitting: Mutex::new(sitting) }
     }
 
-    /// Begins.
+    /// Gives the place up until it begins.
+    pub fn stand_up(&self) {
+        self.sitting.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Begins, and waits for what is said first: what keeps anybody from listening is known then.
     ///
     /// # Errors
     /// Why nobody listens.
@@ -52,7 +59,9 @@ impl Job {
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         let head = Head { status: StatusCode::OK, headers: HeaderMap::from_iter([kind]) };
         let until = self.transcribers.timeout().map(|timeout| Instant::now() + timeout);
-        Ok(Listening { head, sitting, until, has_ended: false })
+        let mut listening = Listening { head, sitting, first: None, until, has_ended: false };
+        listening.first = Some(listening.next().await?);
+        Ok(listening)
     }
 }
 
@@ -69,13 +78,20 @@ impl Listening {
         if self.has_ended {
             return Ok(None);
         }
-        let next = self.sitting.next();
-        let passage = match self.until {
-            Some(until) => tokio::time::timeout_at(until, next).await.unwrap_or(Err(Fault::Slow)),
-            None => next.await,
-        }?;
+        let passage = match self.first.take() {
+            Some(first) => first,
+            None => self.next().await?,
+        };
         self.has_ended = matches!(passage, Passage::End(_));
         Ok(transcript::line(&passage))
+    }
+
+    async fn next(&mut self) -> Result<Passage, Fault> {
+        let next = self.sitting.next();
+        match self.until {
+            Some(until) => tokio::time::timeout_at(until, next).await.unwrap_or(Err(Fault::Slow)),
+            None => next.await,
+        }
     }
 }
 

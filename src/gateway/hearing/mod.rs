@@ -14,14 +14,14 @@ pub use job::{Job, Listening};
 
 use super::order::{self, Order};
 use super::vision::gather;
-use super::{Gateway, LONG_READ, Policy, Reply, Request, fetch, query};
+use super::{Gateway, Policy, Reply, Request, fetch, query};
 use crate::cache::Directives;
 use crate::dialect::transcript::{self, Hearing, Manner, Teller, Wish};
 use crate::dialect::{Form, encoding};
-use crate::domain::{Call, Certainty, Error, Film, Kind, Record, Storable};
+use crate::domain::{Call, CallFacts, Certainty, Error, Film, Kind, Record, Storable};
 use crate::gateway::clearance::may_use;
 use crate::media::open;
-use crate::media::voice::{self, Fault, Heard, Missing, Model, Shelf, Sitting, Task};
+use crate::media::voice::{self, Fault, Heard, Missing, Model, Shelf, Sitting, Task, Weights};
 use crate::telemetry::RecordingOutcome;
 use crate::upstream::Identity;
 use bytes::Bytes;
@@ -32,9 +32,10 @@ use std::sync::atomic::Ordering;
 
 /// What a request turns out to be.
 enum Reading {
-    /// For a model of the upstream's.
-    Theirs(String),
-    Ours(Box<Wish>, Bytes),
+    /// For a model of the upstream's; `None` where nobody here can read which.
+    Theirs(Option<String>),
+    /// With the recording, and the hash of its bytes.
+    Ours(Box<Wish>, Bytes, [u8; 32]),
 }
 
 /// A recording, and who is to listen to it.
@@ -65,14 +66,15 @@ impl Gateway {
         if verdict.as_ref().is_some_and(|verdict| !verdict.allowed) {
             return Ok(Reply::forbidden());
         }
-        let (wish, audio) = match self.read_wish(&request, hearing).await? {
+        let (wish, audio, file) = match self.read_wish(&request, hearing).await? {
             Reading::Theirs(model) => {
-                let reply = self.pass_on(&policy, &request, &model, directives, record).await?;
+                let reply = self.pass_on(&policy, &request, model.as_deref(), directives, record).await?;
                 return Ok(reply.with_verdict(verdict));
             }
-            Reading::Ours(wish, audio) => (wish, audio),
+            Reading::Ours(wish, audio, file) => (wish, audio, file),
         };
-        let matter = self.matter(&request, &wish, audio).await?;
+        let (name, model) = self.model(&request, &wish, record)?;
+        let matter = self.matter(name, model, audio, file).await?;
         let teller = Teller {
             hearing,
             shape: wish.shape,
@@ -90,27 +92,35 @@ impl Gateway {
         let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let query = String::from_utf8(query(&request.target)).unwrap_or_default();
         let shelf = &self.way.ears.transcribers.shelf;
+        let is_limited = request.consumer.rights.limit_models();
         let read = || {
-            if hearing.manner == Manner::OpenAi
-                && let Some(model) = Wish::model_of(kind, &body)
-                && shelf.name_of(Some(&model)).is_none()
-            {
-                return Ok(Reading::Theirs(model));
+            if hearing.manner == Manner::OpenAi {
+                let (is_form, is_json) = (Wish::is_form(kind), Wish::is_json(kind));
+                if !is_form && (is_limited || !is_json) {
+                    return Ok(Reading::Theirs(None));
+                }
+                let model = Wish::model_of(kind, &query, &body);
+                if let Some(model) = model.filter(|model| shelf.name_of(Some(model)).is_none()) {
+                    let is_certain = !is_limited || Wish::is_plain(kind, &query, &body);
+                    return Ok(Reading::Theirs(is_certain.then_some(model)));
+                }
             }
             let mut wish = Wish::read(hearing, kind, &query, &body)?;
             let audio = std::mem::replace(&mut wish.audio, Film::Bytes(Bytes::new()));
             let audio = open(audio).map_err(no_bytes)?;
-            Ok(Reading::Ours(Box::new(wish), audio))
+            let file = *blake3::hash(&audio).as_bytes();
+            Ok(Reading::Ours(Box::new(wish), audio, file))
         };
-        if body.len() <= LONG_READ {
-            return read();
-        }
-        let _turn = self.long_reads.acquire().await;
-        tokio::task::block_in_place(read)
+        self.aside(body.len(), read).await
     }
 
-    /// Which model is to listen, and what is in the recording.
-    async fn matter(&self, request: &Request<'_>, wish: &Wish, audio: Bytes) -> Result<Matter, Error> {
+    /// Which model is to listen: what it is called on the shelf, and its weights.
+    fn model(
+        &self,
+        request: &Request<'_>,
+        wish: &Wish,
+        record: &mut Record,
+    ) -> Result<(String, Model), Error> {
         let ears = &self.way.ears;
         let shelf = &ears.transcribers.shelf;
         let name = shelf.name_of(wish.model.as_deref()).ok_or_else(|| {
@@ -119,17 +129,49 @@ impl Gateway {
                 "there is no such model: tiny, base, small, medium, large and turbo are",
             )
         })?;
-        may_use(&request.consumer, None, &Shelf::full(&name))?;
+        let found = shelf.find(&name);
+        let published = || Weights::of(&name).map(|weights| Shelf::full(weights.name).into());
+        let full: Option<Arc<str>> =
+            found.as_ref().map_or_else(|_| published(), |model| Some(model.name.clone()));
+        let written = Shelf::full(wish.model.as_deref().unwrap_or(&name));
+        let call = transcript::call(full.as_deref().unwrap_or(&written), wish.streamed, Bytes::new());
+        let facts = match &full {
+            Some(full) => CallFacts::new(&call, full.clone()),
+            None => {
+                CallFacts { unlisted: Some(written.as_str().into()), ..CallFacts::new(&call, "other".into()) }
+            }
+        };
+        record.call = Some(facts.clone());
+        // Whichever of its names is allowed.
+        let names = [written.as_str(), &Shelf::full(&name), full.as_deref().unwrap_or(&written)];
+        if !names.iter().any(|name| may_use(&request.consumer, None, name).is_ok()) {
+            may_use(&request.consumer, None, &written)?;
+        }
         if cfg!(not(feature = "audio")) {
             return Err(Fault::NotBuiltIn.into());
         }
-        let model = match shelf.find(&name) {
-            Err(Missing::NotThere { .. }) => return Err(ears.first_use(&name)),
-            found => found.map_err(Fault::Missing)?,
-        };
+        self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts))?;
+        match found {
+            Err(Missing::NotThere { .. }) => Err(ears.first_use(&name)),
+            found => Ok((name, found.map_err(Fault::Missing)?)),
+        }
+    }
+
+    /// What is in the recording.
+    async fn matter(
+        &self,
+        name: String,
+        model: Model,
+        audio: Bytes,
+        file: [u8; 32],
+    ) -> Result<Matter, Error> {
+        let ears = &self.way.ears;
         let digest = ears.transcribers.digest(&model).await?;
-        let file = *blake3::hash(&audio).as_bytes();
         let counted = |outcome| self.way.metrics.recording(outcome);
+        let opening = match ears.heard.get(&file) {
+            Some(_) => None,
+            None => Some(ears.opening[usize::from(file[0])].lock().await),
+        };
         if let Some(heard) = ears.heard.get(&file) {
             counted(RecordingOutcome::Known);
             return Ok(Matter { name, model, digest, audio, heard, sitting: None });
@@ -142,6 +184,7 @@ impl Gateway {
         counted(RecordingOutcome::Decoded);
         let heard = sitting.heard;
         ears.heard.insert(file, heard);
+        drop(opening);
         Ok(Matter { name, model, digest, audio, heard, sitting: Some(sitting) })
     }
 

@@ -2,14 +2,15 @@
 
 use crate::cache::Directives;
 use crate::dialect::transcript;
-use crate::domain::{Error, Record};
+use crate::domain::{CallFacts, Error, Record};
 use crate::gateway::clearance::may_use;
 use crate::gateway::order::{self, Order};
 use crate::gateway::{Gateway, Policy, Reply, Request, fetch, stale};
 use std::sync::atomic::Ordering;
 
 impl Gateway {
-    /// Asks the upstream, with the very bytes that came.
+    /// Asks the upstream, with the very bytes that came. Where it cannot be told which model they are for, whoever may
+    /// not use all of them may not use any.
     ///
     /// # Errors
     /// What is to be said to the client instead of an answer.
@@ -17,14 +18,24 @@ impl Gateway {
         &self,
         policy: &Policy,
         request: &Request<'_>,
-        model: &str,
+        model: Option<&str>,
         directives: Directives,
         record: &mut Record,
     ) -> Result<Reply, Error> {
-        let call = transcript::call(model, false, request.body.clone());
-        let (identity, down) = stale::identify(&self.way, policy, model).await?;
-        may_use(&request.consumer, identity.as_ref(), model)?;
-        let facts = order::facts(&self.way, &call, identity.as_ref());
+        let call = transcript::call(model.unwrap_or_default(), false, request.body.clone());
+        record.call = Some(match model {
+            Some(_) => order::facts(&self.way, &call, None),
+            None => CallFacts::new(&call, "other".into()),
+        });
+        let (identity, down) = match model {
+            Some(model) => stale::identify(&self.way, policy, model).await?,
+            None => (None, None),
+        };
+        may_use(&request.consumer, identity.as_ref(), model.unwrap_or_default())?;
+        let facts = match model {
+            Some(_) => order::facts(&self.way, &call, identity.as_ref()),
+            None => CallFacts::new(&call, "other".into()),
+        };
         record.call = Some(facts.clone());
         self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts))?;
         if let Some(error) = down {

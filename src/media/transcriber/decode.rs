@@ -66,8 +66,9 @@ pub fn decode(mut audio: Vec<u8>, longest: Duration) -> Result<Vec<f32>, Flaw> {
     let time = BASE_TIME + TIME_EACH.mul_f64(mebibytes);
     let stream = MediaSourceStream::new(Box::new(Cursor::new(audio)), Default::default());
     let (formats, tags) = (FormatOptions::default(), MetadataOptions::default());
+    let until = processor_time() + time;
     let opened = symphonia::default::get_probe().probe(&Hint::new(), stream, formats, tags);
-    let opened = opened.and_then(|format| Track::of(format, longest, time));
+    let opened = opened.and_then(|format| Track::of(format, longest, until));
     match (opened, other) {
         (Ok(track), _) => track.samples(),
         (Err(_), Some((_, _, name))) => Err(Flaw::Format((*name).to_owned())),
@@ -118,14 +119,14 @@ struct Track {
 }
 
 impl Track {
-    fn of(format: Box<dyn FormatReader>, longest: Duration, time: Duration) -> Result<Self, Error> {
+    fn of(format: Box<dyn FormatReader>, longest: Duration, until: Duration) -> Result<Self, Error> {
         let known = format.first_track_known_codec(TrackType::Audio);
         let track = format.default_track(TrackType::Audio).or(known).ok_or(Error::Unsupported("no sound"))?;
         let audio = track.codec_params.as_ref().and_then(|params| params.audio());
         let audio = audio.ok_or(Error::Unsupported("an unknown codec"))?;
         let (id, decoder) = (track.id, CODECS.make_audio_decoder(audio, &AudioDecoderOptions::default())?);
         let longest = (longest.as_secs_f64() * f64::from(RATE)) as usize;
-        Ok(Track { format, id, decoder, longest, until: processor_time() + time, broken: 0 })
+        Ok(Track { format, id, decoder, longest, until, broken: 0 })
     }
 
     fn samples(mut self) -> Result<Vec<f32>, Flaw> {
@@ -171,6 +172,7 @@ impl Track {
                 Err(error) => return Err(Flaw::broken(error)),
             };
             if packet.track_id != self.id {
+                self.check(0)?;
                 continue;
             }
             match self.decoder.decode(&packet) {

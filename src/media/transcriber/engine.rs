@@ -99,7 +99,7 @@ impl Transcriber {
             Some(silence) => silence,
             None => self.silence.insert(Silence::new()?),
         };
-        Ok(silence.leave_out(samples))
+        silence.leave_out(samples)
     }
 
     /// The language that is spoken, or why nobody can listen.

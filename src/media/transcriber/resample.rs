@@ -11,9 +11,9 @@ use rubato::{
 const CHUNK: usize = 4_096;
 
 const FILTER: SincInterpolationParameters = SincInterpolationParameters {
-    sinc_len: 64,
+    sinc_len: 256,
     f_cutoff: None,
-    oversampling_factor: 128,
+    oversampling_factor: 256,
     interpolation: SincInterpolationType::Linear,
     window: WindowFunction::BlackmanHarris2,
 };

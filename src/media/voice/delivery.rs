@@ -5,6 +5,7 @@ use super::Weights;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What has come so far.
@@ -25,6 +26,8 @@ pub enum Trouble {
     UnderWay,
     #[error("what came is not what whisper.cpp publishes under this name, and was thrown away")]
     Another,
+    #[error("what had come of it was thrown away meanwhile")]
+    Gone,
     #[error(transparent)]
     Disk(#[from] io::Error),
 }
@@ -38,12 +41,12 @@ impl Delivery {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let part_path = path.with_extension("bin.part");
+        let part_path = part_of(&path);
         let mut part = File::options().read(true).append(true).create(true).open(&part_path)?;
-        match part.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(Trouble::UnderWay),
-            Err(fs::TryLockError::Error(error)) => return Err(error.into()),
+        lock(&part)?;
+        // Before the lock was ours, another may have finished it, or thrown it away.
+        if !is_at(&part, &part_path)? {
+            return Err(Trouble::UnderWay);
         }
         let (mut sum, mut have) = (Context::new(&SHA1_FOR_LEGACY_USE_ONLY), 0);
         let mut room = vec![0; 1 << 18];
@@ -89,6 +92,9 @@ impl Delivery {
             return Err(Trouble::Another);
         }
         self.part.sync_all()?;
+        if !is_at(&self.part, &self.part_path)? {
+            return Err(Trouble::Gone);
+        }
         fs::rename(&self.part_path, &self.path)?;
         if let Some(folder) = self.path.parent() {
             File::open(folder).and_then(|folder| folder.sync_all())?;
@@ -97,13 +103,38 @@ impl Delivery {
     }
 }
 
+/// What has come of a file so far.
+pub fn part_of(path: &Path) -> PathBuf {
+    path.with_extension("bin.part")
+}
+
 /// Throws away what has come of a file so far.
 ///
 /// # Errors
-/// When it cannot be.
-pub fn forget_part(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path.with_extension("bin.part")) {
-        Ok(()) => Ok(true),
+/// When somebody is at it, or it cannot be.
+pub fn forget_part(path: &Path) -> Result<(), Trouble> {
+    let part_path = part_of(path);
+    match File::open(&part_path) {
+        Ok(part) => lock(&part)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(fs::remove_file(&part_path)?)
+}
+
+fn lock(part: &File) -> Result<(), Trouble> {
+    match part.try_lock() {
+        Ok(()) => Ok(()),
+        Err(fs::TryLockError::WouldBlock) => Err(Trouble::UnderWay),
+        Err(fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// Whether `file` is what stands at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let one = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(other) => Ok((one.dev(), one.ino()) == (other.dev(), other.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
@@ -154,6 +185,24 @@ mod tests {
         delivery.start_over().expect("room");
         delivery.write(b"weights").expect("room");
         delivery.finish().expect("the weights");
-        assert!(!forget_part(&path).expect("nothing is there"));
+        forget_part(&path).expect("nothing is there");
+    }
+
+    /// Nobody's half takes the place of somebody else's whole.
+    #[test]
+    fn what_was_thrown_away_meanwhile_is_put_nowhere() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("ggml-tiny.bin");
+        let begin = || Delivery::begin(weights(b"weights"), path.clone());
+        let mut first = begin().expect("the first");
+        first.write(b"weights").expect("room");
+        assert!(matches!(forget_part(&path), Err(Trouble::UnderWay)));
+        fs::remove_file(part_of(&path)).expect("it was there");
+        let mut second = begin().expect("another");
+        second.write(b"wei").expect("room");
+        assert!(matches!(first.finish(), Err(Trouble::Gone)));
+        assert!(!path.exists());
+        drop(second);
+        assert_eq!(begin().expect("again").have, 3);
     }
 }

@@ -16,7 +16,7 @@ mod worker;
 pub use cast::Cast;
 pub use catalogue::Weights;
 pub use config::{Config, Own};
-pub use delivery::{Delivery, Trouble, forget_part};
+pub use delivery::{Delivery, Trouble, forget_part, part_of};
 pub use frames::{read_frame, write_frame};
 pub use message::{Ask, Flaw, Heard, Limits, Say, Task};
 pub use models::{Missing, Model, Shelf};

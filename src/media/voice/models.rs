@@ -1,6 +1,6 @@
 //! The shelf: which names are Pannier's own, and which files they mean.
 
-use super::{Cast, Config};
+use super::{Cast, Config, Weights};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct Model {
 pub enum Missing {
     #[error("the model {name} is not in {}: `pannier models pull {name}` gets it", dir.display())]
     NotThere { name: String, dir: PathBuf },
+    #[error("the model {name} is not in {}, and nobody publishes it: ggml-{name}.bin belongs there", dir.display())]
+    Unpublished { name: String, dir: PathBuf },
     #[error("the model {name} cannot be read: {why}")]
     Broken { name: String, why: String },
 }
@@ -80,9 +82,11 @@ impl Shelf {
             Some(name) => name,
         };
         let bare = name.strip_prefix(FAMILY).unwrap_or(name);
-        let is_own = self.own.iter().any(|(own, _)| own == bare);
+        if self.own.iter().any(|(own, _)| own == bare) {
+            return Some(bare.to_owned());
+        }
         let is_usual = bare == self.usual.strip_prefix(FAMILY).unwrap_or(&self.usual);
-        let known = (is_own || is_usual || is_published(bare)).then(|| unaliased(bare));
+        let known = (is_usual || is_published(bare)).then(|| unaliased(bare));
         // What the operator has put there, whatever it is called.
         known.or_else(|| (bare.len() < name.len() && is_plain(bare)).then(|| bare.to_owned()))
     }
@@ -104,13 +108,22 @@ impl Shelf {
             named.into_iter().find(|(_, path)| path.is_file())
         });
         let Some((found, path)) = found else {
-            return Err(Missing::NotThere { name: name.to_owned(), dir: self.dir.clone() });
+            let (name, dir) = (name.to_owned(), self.dir.clone());
+            return Err(match Weights::of(&name) {
+                Some(_) => Missing::NotThere { name, dir },
+                None => Missing::Unpublished { name, dir },
+            });
         };
         let broken = |error: std::io::Error| Missing::Broken { name: found.clone(), why: error.to_string() };
         let cast = Cast::read(&path).map_err(broken)?;
         let written = fs::metadata(&path).and_then(|file| file.modified()).map_err(broken)?;
         let written = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
         Ok(Model { name: Self::full(&found).into(), path, cast, written })
+    }
+
+    /// The files that a name may mean, of those that belong into the folder; the best first.
+    pub fn paths(&self, name: &str) -> Vec<PathBuf> {
+        forms(name).iter().map(|form| self.path(form)).collect()
     }
 
     /// Where the file of a model belongs.

@@ -58,7 +58,16 @@ pub struct Transcribers {
     /// Told of each that ends amidst its work, or by itself.
     lost: Box<dyn Fn() + Send + Sync>,
     is_well: AtomicBool,
-    digests: Mutex<HashMap<PathBuf, (u64, u128, Arc<str>)>>,
+    digests: Mutex<HashMap<PathBuf, Digest>>,
+    /// One file of weights is read at a time: they are large, and all want the same.
+    digesting: tokio::sync::Mutex<()>,
+}
+
+/// Of weights that were of that length and written then.
+struct Digest {
+    length: u64,
+    written: u128,
+    digest: Arc<str>,
 }
 
 /// A recording that lies open before somebody who listens. Dropped, it is put away, and so is whoever is in the middle
@@ -87,6 +96,7 @@ impl Transcribers {
             lost: Box::new(lost),
             is_well: AtomicBool::new(true),
             digests: Mutex::default(),
+            digesting: tokio::sync::Mutex::default(),
             config: config.clone(),
         }
     }
@@ -99,19 +109,25 @@ impl Transcribers {
         if cfg!(not(feature = "audio")) {
             return Err(Fault::NotBuiltIn);
         }
-        let seat = {
-            let _place = Place::among(&self.waiting, self.config.max_waiting).ok_or(Fault::Busy)?;
-            self.seats.clone().acquire_owned().await.map_err(|_| Fault::Busy)?
+        let place = Place::among(&self.waiting, self.config.max_waiting).ok_or(Fault::Busy)?;
+        let turn = async {
+            let seat = self.seats.clone().acquire_owned().await.map_err(|_| Fault::Busy)?;
+            Ok((seat, self.worker(model).await?))
         };
-        let mut worker = self.worker(model).await?;
+        // Nobody waits for longer than listening may take.
+        let (seat, mut worker) = match self.timeout() {
+            Some(timeout) => tokio::time::timeout(timeout, turn).await.unwrap_or(Err(Fault::Busy)),
+            None => turn.await,
+        }?;
+        drop(place);
         let opened = worker.open(audio).await;
         let heard = match opened {
             Ok(heard) => heard,
             Err(fault) => {
                 self.put_back(worker);
-                // Whatever a recording does to those who open it is the recording's fault.
+                // What a recording does to those who open it is the recording's fault.
                 return Err(match fault {
-                    Fault::Died | Fault::Slow => Flaw::broken("its decoder gave up").into(),
+                    Fault::Died => Flaw::broken("its decoder gave up").into(),
                     other => other,
                 });
             }
@@ -149,13 +165,17 @@ impl Transcribers {
     /// # Errors
     /// When they cannot be read.
     pub async fn digest(&self, model: &Model) -> Result<Arc<str>, Fault> {
-        let known = |digests: &HashMap<PathBuf, (u64, u128, Arc<str>)>| match digests.get(&model.path) {
-            Some((length, written, digest)) if (*length, *written) == (model.cast.length, model.written) => {
-                Some(digest.clone())
-            }
-            _ => None,
+        let (length, written) = (model.cast.length, model.written);
+        let known = || {
+            let digests = locked(&self.digests);
+            let known = digests.get(&model.path)?;
+            ((known.length, known.written) == (length, written)).then(|| known.digest.clone())
         };
-        if let Some(digest) = known(&locked(&self.digests)) {
+        if let Some(digest) = known() {
+            return Ok(digest);
+        }
+        let _alone = self.digesting.lock().await;
+        if let Some(digest) = known() {
             return Ok(digest);
         }
         let path = model.path.clone();
@@ -164,8 +184,8 @@ impl Transcribers {
         let hash = tokio::task::spawn_blocking(hash).await.unwrap_or_else(|_| Err(ErrorKind::Other.into()));
         let hash = hash.map_err(|error| Fault::Failed(shortened(error)))?;
         let digest = Arc::<str>::from(hash.to_hex().as_str());
-        let entry = (model.cast.length, model.written, digest.clone());
-        locked(&self.digests).insert(model.path.clone(), entry);
+        let known = Digest { length, written, digest: digest.clone() };
+        locked(&self.digests).insert(model.path.clone(), known);
         Ok(digest)
     }
 

@@ -11,8 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// It has this long to begin, and to open a recording; what a recording may take of a processor is bounded by itself.
+/// It has this long to begin, and to open a recording, for which it has a part of the longest one's time besides: what
+/// a recording may take of a processor is bounded by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
+const OF_THE_LONGEST: u32 = 20;
 /// What it says is no longer, but for a recording.
 const LONGEST_SAYING: usize = 1 << 20;
 
@@ -26,6 +28,8 @@ pub struct Worker {
     pub is_quiet: bool,
     /// When it last had something to do.
     pub used: Instant,
+    /// How long it may take to open a recording.
+    patience: Duration,
     /// Its part of the memory that all may take.
     _memory: OwnedSemaphorePermit,
 }
@@ -45,10 +49,11 @@ impl Worker {
             model: model.clone(),
             is_quiet: false,
             used: Instant::now(),
+            patience: PATIENCE + Duration::from_millis(limits.max_duration) / OF_THE_LONGEST,
             _memory: memory,
         };
         worker.ask(&Ask::Begin(limits)).await?;
-        match patiently(worker.hear()).await? {
+        match within(PATIENCE, worker.hear()).await? {
             Say::Ready => {
                 worker.is_quiet = true;
                 Ok(worker)
@@ -63,7 +68,7 @@ impl Worker {
     /// `Refused` where it is none.
     pub async fn open(&mut self, audio: &[u8]) -> Result<Heard, Fault> {
         self.is_quiet = false;
-        let opened = patiently(async {
+        let opened = within(self.patience, async {
             self.ask(&Ask::Open).await?;
             self.send(audio).await?;
             self.hear().await
@@ -144,8 +149,8 @@ impl Worker {
     }
 }
 
-async fn patiently<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(Fault::Slow))
+async fn within<T>(time: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout(time, work).await.unwrap_or(Err(Fault::Slow))
 }
 
 fn unexpected(said: &Say) -> Fault {

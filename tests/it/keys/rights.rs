@@ -130,6 +130,37 @@ async fn what_is_not_allowed_is_not_shown() {
     ] {
         is_forbidden(&pannier.ask(&ask).await, &format!("{} {}", ask.method, ask.target));
     }
+    // Forms that are read in one way here, and in another way there.
+    let form = |target: &str, fields: &[&str]| {
+        let fields: Vec<String> = fields.iter().map(|field| format!("--x\r\n{field}\r\n")).collect();
+        let body = fields.concat() + "--x--\r\n";
+        of(
+            &Ask::new("POST", target).with("Content-Type", "multipart/form-data; boundary=x").bytes(body),
+            &key,
+        )
+    };
+    let path = "/v1/audio/transcriptions";
+    const A: &str = "Content-Disposition: form-data; name=\"model\"\r\n\r\na";
+    const B: &str = "Content-Disposition: form-data; name=\"model\"\r\n\r\nb";
+    upstream.always(path, json(200, r#"{"text":"t"}"#));
+    pannier.ask(&form(path, &[A])).await.fine();
+    for ask in [
+        form(path, &[B]),
+        form(path, &[A, B]),
+        form(&format!("{path}?model=b"), &[A]),
+        form(&format!("{path}?%6dodel=b"), &[A]),
+        form(&format!("{path}?;model=b"), &[A]),
+        form(path, &["Content-Disposition: form-data; name=\"model\"; filename=\"\"\r\n\r\nb", A]),
+        form(path, &["Content-Disposition: form-data; name*=utf-8''model\r\n\r\nb", A]),
+        form(path, &[&A.replacen("\r\n", "\r\nContent-Transfer-Encoding: quoted-printable\r\n", 1)]),
+        form(
+            path,
+            &[&format!("Content-Disposition: form-data; name=\"model\"\r\n{}", A.replace("model", "x")), A],
+        ),
+    ] {
+        is_forbidden(&pannier.ask(&ask).await, &String::from_utf8_lossy(&ask.raw("h")));
+    }
+    assert_eq!(upstream.count(path), 1);
     let twice = of(&Ask::new("POST", "/api/show").bytes(r#"{"model":"a","MODEL":"b"}"#), &key);
     assert_eq!(pannier.ask(&twice).await.status(), 400);
     assert_eq!((upstream.count("/api/show"), upstream.count("/v1/models/b")), shown);

@@ -84,8 +84,9 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
 fn the_model_is_found_whatever_else_there_is() {
     let kind = Some(&b"multipart/form-data; boundary=x"[..]);
     let body = form(&[FILE, ("model", "gemma"), ("temperature", "9")]);
-    assert_eq!(Wish::model_of(kind, &body).as_deref(), Some("gemma"));
+    assert_eq!(Wish::model_of(kind, "", &body).as_deref(), Some("gemma"));
+    assert_eq!(Wish::model_of(kind, "x=1&%6Dodel=ll+a", &body).as_deref(), Some("ll a"));
     for none in [form(&[FILE]), Bytes::from_static(b"--x"), Bytes::new()] {
-        assert_eq!(Wish::model_of(kind, &none), None);
+        assert_eq!(Wish::model_of(kind, "", &none), None);
     }
 }
