@@ -151,6 +151,7 @@ pub fn label(prefix: Prefix, model: &str, team: &str) -> Label {
         Prefix::Embedding => Operation::Embed,
         Prefix::Inference => Operation::Text,
         Prefix::Chat => Operation::Chat,
+        Prefix::Audio => Operation::Transcribe,
     };
     Label { prefix, operation, model: model.into(), digest: "sha256:1".into(), team: team.into() }
 }
