@@ -15,12 +15,15 @@ fn words<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
     text.split(before).skip(1).map(word).collect()
 }
 
-/// All that stands in the files of a folder.
+/// All that stands in the Rust of a folder.
 fn code(folder: &Path) -> String {
     let files = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path());
-    files
-        .map(|path| if path.is_dir() { code(&path) } else { fs::read_to_string(&path).expect("a text") })
-        .collect()
+    let texts = files.filter_map(|path| match path.extension() {
+        _ if path.is_dir() => Some(code(&path)),
+        Some(kind) if kind == "rs" => Some(fs::read_to_string(&path).expect("a text")),
+        _ => None,
+    });
+    texts.collect()
 }
 
 #[test]
