@@ -39,6 +39,24 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
     }
     check_cache(&config.cache, &mut found);
     check_tiers(&config.cache, &mut found);
+    check_counts(config, &mut found);
+    if let Err(error) = metering::Prices::new(&config.prices) {
+        found.push(("prices.models", error.to_string()));
+    }
+    if config.ledger.max_spool < SMALLEST_SPOOL {
+        found.push(("ledger.max_spool", format!("must be at least {SMALLEST_SPOOL} bytes")));
+    }
+    let pace = config.replay.tokens_per_second;
+    if !pace.is_finite() || pace < 0.0 {
+        found.push(("replay.tokens_per_second", "must be a number, and not below 0".to_owned()));
+    }
+    check_reports(config, &mut found);
+    check_log(&config.log, &mut found);
+    found
+}
+
+/// Of which there must be some.
+fn check_counts(config: &Config, found: &mut Vec<Finding>) {
     check_positive(
         &[
             ("memory.capacity", config.memory.capacity),
@@ -57,21 +75,8 @@ pub(super) fn wrong(config: &Config) -> Vec<Finding> {
             ("audio.max_waiting", config.audio.max_waiting),
             ("audio.max_memory", config.audio.max_memory),
         ],
-        &mut found,
+        found,
     );
-    if let Err(error) = metering::Prices::new(&config.prices) {
-        found.push(("prices.models", error.to_string()));
-    }
-    if config.ledger.max_spool < SMALLEST_SPOOL {
-        found.push(("ledger.max_spool", format!("must be at least {SMALLEST_SPOOL} bytes")));
-    }
-    let pace = config.replay.tokens_per_second;
-    if !pace.is_finite() || pace < 0.0 {
-        found.push(("replay.tokens_per_second", "must be a number, and not below 0".to_owned()));
-    }
-    check_reports(config, &mut found);
-    check_log(&config.log, &mut found);
-    found
 }
 
 fn check_reports(config: &Config, found: &mut Vec<Finding>) {

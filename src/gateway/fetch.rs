@@ -101,10 +101,6 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     if let Some(why) = forbidden {
         return solo(way, order, why, Some(keep));
     }
-    if let Some(job) = order.job.as_ref().filter(|_| way.turns.are_shared()) {
-        // Nobody holds a place up while another replica may be doing the work.
-        job.stand_up();
-    }
     let ticket = match turn(way, order, &keep, &mut why).await {
         Ok(ticket) => ticket,
         Err(remembered) => return Ok(Fetched::Remembered(remembered)),

@@ -40,11 +40,6 @@ impl Job {
         Job { transcribers, model, audio, task, sitting: Mutex::new(sitting) }
     }
 
-    /// Gives the place up until it begins.
-    pub fn stand_up(&self) {
-        self.sitting.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
     /// Begins, and waits for what is said first: what keeps anybody from listening is known then.
     ///
     /// # Errors

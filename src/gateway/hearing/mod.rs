@@ -199,6 +199,8 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let Matter { model, digest, audio, heard, sitting, .. } = matter;
+        // Nobody holds a place up while another replica may be doing the work.
+        let sitting = sitting.filter(|_| !self.way.turns.are_shared());
         let task = self.task(wish);
         let identity = identity(&model, digest);
         let call = Call {
