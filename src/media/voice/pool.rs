@@ -109,17 +109,12 @@ impl Transcribers {
         if cfg!(not(feature = "audio")) {
             return Err(Fault::NotBuiltIn);
         }
-        let place = Place::among(&self.waiting, self.config.max_waiting).ok_or(Fault::Busy)?;
-        let turn = async {
-            let seat = self.seats.clone().acquire_owned().await.map_err(|_| Fault::Busy)?;
-            Ok((seat, self.worker(model).await?))
+        let seat = {
+            let _place = Place::among(&self.waiting, self.config.max_waiting).ok_or(Fault::Busy)?;
+            let seat = async { self.seats.clone().acquire_owned().await.map_err(|_| Fault::Busy) };
+            self.in_time(seat).await?
         };
-        // Nobody waits for longer than listening may take.
-        let (seat, mut worker) = match self.timeout() {
-            Some(timeout) => tokio::time::timeout(timeout, turn).await.unwrap_or(Err(Fault::Busy)),
-            None => turn.await,
-        }?;
-        drop(place);
+        let mut worker = self.worker(model).await?;
         let opened = worker.open(audio).await;
         let heard = match opened {
             Ok(heard) => heard,
@@ -133,6 +128,14 @@ impl Transcribers {
             }
         };
         Ok(Sitting { worker: Some(worker), _seat: seat, pool: self.clone(), heard })
+    }
+
+    /// Nobody waits for others for longer than listening may take.
+    async fn in_time<T>(&self, waiting: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        match self.timeout() {
+            Some(timeout) => tokio::time::timeout(timeout, waiting).await.unwrap_or(Err(Fault::Busy)),
+            None => waiting.await,
+        }
     }
 
     /// How long all of it may take.
@@ -208,7 +211,7 @@ impl Transcribers {
         if let Some(worker) = self.idle_with(model) {
             return Ok(worker);
         }
-        let memory = self.make_room(model).await?;
+        let memory = self.in_time(self.make_room(model)).await?;
         let threads = match self.config.threads {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_CORES)),
             threads => threads,

@@ -19,6 +19,9 @@ impl Studio {
     async fn held(&self) -> (Wire, i32) {
         let mut wire = self.pannier.open().await;
         wire.ask(&form(TRANSCRIPTIONS, &self.recording("jfk.wav"), &FIELDS)).await;
+        // Before, it may be no more than about to begin.
+        let opened = [("kind", "recording"), ("result", "decoded")];
+        self.pannier.counts("pannier_media_decodes_total", &opened, 1.0).await;
         let listener = self.listener().await;
         signal("STOP", listener);
         (wire, listener)
