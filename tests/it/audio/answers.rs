@@ -72,7 +72,7 @@ async fn what_is_said_is_written_down_once_and_told_in_every_shape() {
     assert_eq!((of("decoded"), of("refused")), (2.0, 0.0));
     // It was asked for once, and nine times given; who asked for what was kept too early has been refused.
     let calls = [("operation", "transcription"), ("model", "whisper:tiny-q5_1"), ("finish_reason", "stop")];
-    assert_eq!(counted.sum("pannier_llm_requests_total", &calls), 10.0);
+    studio.pannier.counts("pannier_llm_requests_total", &calls, 10.0).await;
 }
 
 /// Fresh, and with the language found out.
