@@ -337,13 +337,7 @@ impl Pannier {
 
     /// Processor time that it has used so far.
     pub fn processor_time(&self) -> Duration {
-        const TICKS_A_SECOND: u64 = 100;
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("read its times");
-        // Behind the name, which may contain anything: state is the third field, utime and stime are 14 and 15.
-        let (_, fields) = stat.rsplit_once(')').expect("a name");
-        let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>());
-        let ticks: u64 = ticks.map(|ticks| ticks.expect("a number")).sum();
-        Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
+        processor_time(self.id())
     }
 
     /// Takes away all descriptors that it does not use at this moment.
@@ -363,6 +357,17 @@ impl Pannier {
     pub fn id(&self) -> u32 {
         self.child.id().expect("it still runs")
     }
+}
+
+/// Processor time that a process has used so far.
+pub fn processor_time(process: u32) -> Duration {
+    const TICKS_A_SECOND: u64 = 100;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("read its times");
+    // Behind the name, which may contain anything: state is the third field, utime and stime are 14 and 15.
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>());
+    let ticks: u64 = ticks.map(|ticks| ticks.expect("a number")).sum();
+    Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
 }
 
 fn run(command: &str) {
