@@ -34,6 +34,7 @@ pub fn all(results: &Results) -> Vec<Goal> {
     goals.extend(texts(results));
     goals.extend(books(results));
     goals.extend(month(results));
+    goals.extend(speech(results));
     goals
 }
 
@@ -231,6 +232,29 @@ fn month(results: &Results) -> Vec<Goal> {
             1,
         ),
     ]
+}
+
+fn speech(results: &Results) -> Vec<Goal> {
+    let speech = results.speech.as_ref();
+    let mut goals = Vec::new();
+    for heard in speech.map_or(&[][..], |speech| &speech.heard) {
+        let (wall, cpu) = heard.over_rival();
+        let (model, threads, seconds) = (&heard.model, heard.threads, heard.seconds);
+        let what =
+            |of: &str| format!("{seconds} s of speech, {model}, {threads} threads: {of} over whisper.cpp");
+        goals.push(times(what("time"), Bound::AtMost(1.05), wall));
+        goals.push(times(what("CPU"), Bound::AtMost(1.05), cpu));
+    }
+    let percent = speech.and_then(|speech| speech.opening()).map(|part| part * 100.0);
+    let grown = speech.and_then(|speech| speech.grown).map(|bytes| bytes as f64 / MEGABYTE);
+    goals.push(goal("opening a recording, of all CPU".to_owned(), Bound::AtMost(5.0), percent, " %", 1));
+    goals.push(times(
+        "memory hit while somebody listens: throughput by CPU over alone".to_owned(),
+        Bound::AtLeast(0.9),
+        speech.and_then(|speech| speech.left()),
+    ));
+    goals.push(goal("growth of the server by recordings".to_owned(), Bound::AtMost(4.0), grown, " MB", 1));
+    goals
 }
 
 fn times(what: String, bound: Bound, measured: Option<f64>) -> Goal {

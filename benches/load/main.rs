@@ -26,6 +26,7 @@ mod report;
 mod results;
 mod rounds;
 mod server;
+mod speech;
 mod stub;
 mod texts;
 mod throughput;
@@ -87,6 +88,7 @@ fn conduct(options: Options) -> anyhow::Result<()> {
             Part::Texts => texts::measure(&ground, &mut results),
             Part::Books => books::measure(&ground, &mut results),
             Part::Month => month::measure(&ground, &mut results),
+            Part::Speech => speech::measure(&ground, &mut results),
         };
         if let Err(error) = outcome {
             results.fail(part.title(), &error);

@@ -30,6 +30,9 @@ pub struct Options {
     /// The Pannier binary to measure, instead of the one built beside this bench.
     #[arg(long, env = "BENCH_PANNIER", default_value = env!("CARGO_BIN_EXE_pannier"))]
     pub pannier: PathBuf,
+    /// A Python that has pywhispercpp; the suite's own is one.
+    #[arg(long, env = "BENCH_PYTHON", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/venv/bin/python"))]
+    pub python: PathBuf,
     /// The core of the server under test.
     #[arg(long, env = "BENCH_SERVER_CORE", default_value_t = 0)]
     pub server_core: usize,
@@ -77,6 +80,7 @@ pub enum Part {
     Texts,
     Books,
     Month,
+    Speech,
 }
 
 // === impl Options ===
@@ -140,6 +144,7 @@ impl Part {
         Part::Texts,
         Part::Books,
         Part::Month,
+        Part::Speech,
     ];
 
     pub fn title(self) -> &'static str {
@@ -155,6 +160,7 @@ impl Part {
             Part::Texts => "a thousand texts",
             Part::Books => "keys and books",
             Part::Month => "a month of books",
+            Part::Speech => "speech",
         }
     }
 }

@@ -114,6 +114,23 @@ impl Process {
         self.members.iter().map(|pid| processor_time(*pid, false)).sum()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Processor time of the process and of all that it has started since, as far as they are still there.
+    pub fn family_time(&self) -> Duration {
+        let family = group_members(self.child.id()).unwrap_or_default();
+        family.into_iter().map(|pid| processor_time(pid, false)).sum()
+    }
+
+    /// What the process has started, as far as it is still there.
+    pub fn workers(&self) -> anyhow::Result<Vec<u32>> {
+        let mut family = group_members(self.child.id())?;
+        family.retain(|pid| *pid != self.child.id());
+        Ok(family)
+    }
+
     /// Processor time of the process alone, to the nanosecond.
     pub fn precise_time(&self) -> anyhow::Result<Duration> {
         let pid = Pid::from_raw(self.child.id().try_into()?);

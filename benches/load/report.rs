@@ -12,7 +12,7 @@ use crate::contender::Kind;
 use crate::goals;
 use crate::ground::Ground;
 use crate::machine;
-use crate::results::{Behind, Results, Sample, Series, Table, Toll, added_us, median};
+use crate::results::{Behind, Opened, Results, Sample, Series, Table, Toll, added_us, median};
 use crate::wrk::CONNECTIONS;
 
 const HEAD: &str = "# Benchmarks\n\n\
@@ -77,6 +77,7 @@ fn page(ground: &Ground, results: &Results) -> String {
     page += &tiers(results);
     page += &texts(results);
     page += &books(results);
+    page += &speech(results);
     page += &failures(results);
     page += METHOD;
     page += &circumstances(ground);
@@ -304,6 +305,33 @@ fn books(results: &Results) -> String {
         true => text,
         false => format!("## Keys wanted and books kept\n\n{text}"),
     }
+}
+
+fn speech(results: &Results) -> String {
+    let Some(speech) = &results.speech else { return String::new() };
+    let mut text = "## Speech\n\n| clip | model | threads | seconds | CPU | whisper.cpp, seconds | CPU |\n\
+                    |--:|---|--:|--:|--:|--:|--:|\n"
+        .to_owned();
+    let middle = |all: &[std::time::Duration]| {
+        median(all.iter().map(std::time::Duration::as_secs_f64)).unwrap_or(f64::NAN)
+    };
+    for heard in &speech.heard {
+        let (seconds, model, threads) = (heard.seconds, &heard.model, heard.threads);
+        let figures = [&heard.wall, &heard.cpu, &heard.rivals_wall, &heard.rivals_cpu].map(|it| middle(it));
+        let [wall, cpu, rivals_wall, rivals_cpu] = figures;
+        let _ = writeln!(
+            text,
+            "| {seconds} s | {model} | {threads} | {wall:.2} | {cpu:.2} | {rivals_wall:.2} | {rivals_cpu:.2} |"
+        );
+    }
+    text += "\nA recording of 11 s whose text is known: it is opened, and not listened to.\n\n\
+             | recording | to listen, CPU ms | to open, CPU ms | answered within ms |\n|---|--:|--:|--:|\n";
+    for Opened { form, heard, opened, known } in &speech.opened {
+        let [heard, opened, known] = [heard, opened, known].map(|it| it.as_secs_f64() * 1e3);
+        let _ = writeln!(text, "| {form} | {heard:.0} | {opened:.1} | {known:.1} |");
+    }
+    text.push('\n');
+    text
 }
 
 fn failures(results: &Results) -> String {

@@ -27,6 +27,7 @@ pub struct Results {
     pub booked_hits: Option<Table>,
     pub booked_misses: Option<Table>,
     pub month: Option<Month>,
+    pub speech: Option<Speech>,
     pub failures: Vec<(String, String)>,
 }
 
@@ -148,6 +149,38 @@ pub struct Month {
     pub grown: u64,
 }
 
+/// What it takes to write down what is said.
+#[derive(Default)]
+pub struct Speech {
+    pub heard: Vec<Heard>,
+    pub opened: Vec<Opened>,
+    /// Processor time of a hit in memory in microseconds, each round: while nobody listens, and while somebody does.
+    pub beside: Vec<(f64, f64)>,
+    /// By how much the server itself grew, without those that listen.
+    pub grown: Option<u64>,
+}
+
+/// One clip, each round: wall and processor time of Pannier and those that listen for it, and of its rival.
+#[derive(Default)]
+pub struct Heard {
+    pub model: String,
+    pub threads: usize,
+    pub seconds: usize,
+    pub wall: Vec<Duration>,
+    pub cpu: Vec<Duration>,
+    pub rivals_wall: Vec<Duration>,
+    pub rivals_cpu: Vec<Duration>,
+}
+
+/// One recording: processor time to listen to it, and to open it where its text is known; and how long it takes
+/// then.
+pub struct Opened {
+    pub form: &'static str,
+    pub heard: Duration,
+    pub opened: Duration,
+    pub known: Duration,
+}
+
 // === impl Results ===
 
 impl Results {
@@ -196,6 +229,31 @@ impl Texts {
     /// How many times as long one upstream takes.
     pub fn spread(&self) -> Option<f64> {
         Some(self.one?.as_secs_f64() / self.spread?.as_secs_f64())
+    }
+}
+
+// === impl Speech ===
+
+impl Speech {
+    /// The largest part of listening that is opening the recording.
+    pub fn opening(&self) -> Option<f64> {
+        let part = |it: &Opened| it.opened.as_secs_f64() / it.heard.as_secs_f64();
+        self.opened.iter().map(part).reduce(f64::max)
+    }
+
+    /// What is left of a server's throughput while somebody listens.
+    pub fn left(&self) -> Option<f64> {
+        median(self.beside.iter().map(|(alone, busy)| alone / busy))
+    }
+}
+
+impl Heard {
+    /// How many times the rival's wall and processor time it took.
+    pub fn over_rival(&self) -> (Option<f64>, Option<f64>) {
+        let over = |own: &[Duration], rivals: &[Duration]| {
+            median(own.iter().zip(rivals).map(|(own, rival)| own.as_secs_f64() / rival.as_secs_f64()))
+        };
+        (over(&self.wall, &self.rivals_wall), over(&self.cpu, &self.rivals_cpu))
     }
 }
 

@@ -1,0 +1,295 @@
+//! Speech: how long Pannier takes to write down what is said, beside whisper.cpp with the same weights by another
+//! binding; what of it is opening the recording; and what those notice who ask for something else meanwhile.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use crate::client::Connection;
+use crate::contender::{API_KEY, Contender, Kind};
+use crate::ground::Ground;
+use crate::results::{Heard, Opened, Results, Speech, quantile};
+use crate::throughput::ASKED;
+use crate::workload::Workload;
+use crate::wrk::{self, Picking};
+
+const PEER: &str = include_str!("listen.py");
+/// The sentence of 11 s, and how often it is said in a clip.
+const SENTENCE: &str = "jfk.wav";
+const CLIPS: [usize; 2] = [1, 4];
+const THREADS: [usize; 2] = [1, 2];
+/// The same sentence in forms that have to be opened first.
+const FORMS: [&str; 5] = ["jfk.wav", "jfk_44k_stereo.wav", "jfk.mp3", "jfk.opus", "jfk.m4a"];
+/// Recordings whose text is known, each time.
+const KNOWN: usize = 20;
+/// Until a text is in memory.
+const SETTLED: Duration = Duration::from_millis(300);
+const EDGE: &str = "edge-of-the-bench";
+
+pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
+    let assets = assets()?;
+    let mut speech = Speech::default();
+    for model in ["tiny", "base"] {
+        let Some(weights) = weights(&assets, model) else {
+            let missing = anyhow::anyhow!("SKIPPED: no whisper/ggml-{model}*.bin in {}", assets.display());
+            results.fail(&format!("speech by {model}"), &missing);
+            continue;
+        };
+        for threads in THREADS {
+            hear(ground, &assets, &weights, (model, threads), &mut speech)?;
+        }
+    }
+    if let Err(error) = open(ground, &assets, &mut speech) {
+        results.fail("opening recordings", &error);
+    }
+    if let Err(error) = beside(ground, &assets, &mut speech) {
+        results.fail("hits while somebody listens", &error);
+    }
+    results.speech = Some(speech);
+    Ok(())
+}
+
+/// Pannier and its rival hear every clip, in turn.
+fn hear(
+    ground: &Ground,
+    assets: &Path,
+    weights: &Path,
+    (model, threads): (&str, usize),
+    speech: &mut Speech,
+) -> anyhow::Result<()> {
+    let pannier = start(ground, assets, model, threads)?;
+    spread(ground, pannier.process.id())?;
+    let mut rival = Rival::start(ground, weights, threads)?;
+    for times in CLIPS {
+        let clip = said_often(&std::fs::read(assets.join("audio").join(SENTENCE))?, times)?;
+        let file = ground.dir().join(format!("{times}.wav"));
+        std::fs::write(&file, &clip)?;
+        let mut heard = Heard { model: model.to_owned(), threads, seconds: 11 * times, ..Heard::default() };
+        // The first time, weights are read.
+        listen(&pannier, &clip, model, false)?;
+        rival.hear(&file)?;
+        for _ in 0..ground.options.rounds() {
+            let cpu = pannier.process.family_time();
+            heard.wall.push(listen(&pannier, &clip, model, false)?);
+            heard.cpu.push(pannier.process.family_time().saturating_sub(cpu));
+            let (wall, cpu) = rival.hear(&file)?;
+            heard.rivals_wall.push(wall);
+            heard.rivals_cpu.push(cpu);
+        }
+        let (wall, cpu) = heard.over_rival();
+        eprintln!("  {model}, {threads} threads, {} s: {wall:.2?} wall, {cpu:.2?} CPU", heard.seconds);
+        speech.heard.push(heard);
+    }
+    Ok(())
+}
+
+/// What a recording costs whose text is known: it has to be opened all the same.
+fn open(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result<()> {
+    let pannier = start(ground, assets, "tiny", 1)?;
+    spread(ground, pannier.process.id())?;
+    let read = |name: &str| std::fs::read(assets.join("audio").join(name));
+    listen(&pannier, &read(SENTENCE)?, "tiny", false)?;
+    let resident = pannier.process.resident();
+    for form in FORMS {
+        let file = read(form)?;
+        let cpu = pannier.process.family_time();
+        listen(&pannier, &file, "tiny", true)?;
+        let heard = pannier.process.family_time().saturating_sub(cpu);
+        std::thread::sleep(SETTLED);
+        let cpu = pannier.process.family_time();
+        let mut known = Vec::new();
+        for _ in 0..KNOWN {
+            known.push(listen(&pannier, &file, "tiny", true)?);
+        }
+        let opened = pannier.process.family_time().saturating_sub(cpu) / KNOWN as u32;
+        known.sort_unstable();
+        let known = quantile(&known, 0.5).context("nothing was asked")?;
+        ensure!(known < heard, "{form}: the text was not known");
+        eprintln!("  {form}: {heard:.2?} CPU, of it {opened:.2?} to open it; known in {known:.2?}");
+        speech.opened.push(Opened { form, heard, opened, known });
+    }
+    speech.grown = Some(pannier.process.resident().saturating_sub(resident));
+    Ok(())
+}
+
+/// What a hit costs while nobody listens, and while somebody does on the other core.
+fn beside(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result<()> {
+    let pannier = start(ground, assets, "tiny", 1)?;
+    let clip = said_often(&std::fs::read(assets.join("audio").join(SENTENCE))?, 4)?;
+    listen(&pannier, &clip, "tiny", false)?;
+    for worker in pannier.process.workers()? {
+        pin(worker, &ground.options.load_core.to_string())?;
+    }
+    let small = Workload::small();
+    let mut connection = Connection::open(pannier.port)?;
+    for number in (0..ASKED).chain(0..ASKED) {
+        connection.exchange(&small.request(pannier.kind, pannier.port, number))?;
+    }
+    let hit = || -> anyhow::Result<f64> {
+        pannier.process.trim_log()?;
+        let cpu = pannier.process.precise_time()?;
+        let tally = wrk::run(ground, &pannier, &small, Picking::Rotate(ASKED))?;
+        let cpu = pannier.process.precise_time()?.saturating_sub(cpu);
+        Ok(cpu.as_secs_f64() * 1e6 / tally.requests)
+    };
+    for _ in 0..ground.options.rounds() {
+        let alone = hit()?;
+        let over = AtomicBool::new(false);
+        let (busy, heard) = std::thread::scope(|scope| {
+            let listening = scope.spawn(|| -> anyhow::Result<usize> {
+                let mut heard = 0;
+                while !over.load(Ordering::Relaxed) {
+                    listen(&pannier, &clip, "tiny", false)?;
+                    heard += 1;
+                }
+                Ok(heard)
+            });
+            std::thread::sleep(SETTLED);
+            let busy = hit();
+            over.store(true, Ordering::Relaxed);
+            (busy, listening.join())
+        });
+        let heard = heard.map_err(|_| anyhow::anyhow!("whoever listened was gone"))??;
+        ensure!(heard > 0, "nothing was heard meanwhile");
+        let busy = busy?;
+        eprintln!("  a hit: {alone:.2} µs alone, {busy:.2} µs while somebody listens");
+        speech.beside.push((alone, busy));
+    }
+    Ok(())
+}
+
+fn start(ground: &Ground, assets: &Path, model: &str, threads: usize) -> anyhow::Result<Contender> {
+    let (folder, threads) = (assets.join("whisper"), threads.to_string());
+    let settings = [
+        ("PANNIER__AUDIO__MODEL", model),
+        ("PANNIER__AUDIO__MODELS_DIR", &*folder.to_string_lossy()),
+        ("PANNIER__AUDIO__DOWNLOAD", "false"),
+        ("PANNIER__AUDIO__THREADS", &*threads),
+    ];
+    Contender::start(ground, Kind::PannierMemory, &settings)
+}
+
+/// How long Pannier takes for a recording; a text that it `knows` will do, or it is to listen anew.
+fn listen(pannier: &Contender, clip: &[u8], model: &str, knows: bool) -> anyhow::Result<Duration> {
+    let mut body = Vec::with_capacity(clip.len() + 1024);
+    for (name, value) in [("model", model), ("language", "en")] {
+        let field = format!("--{EDGE}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        body.extend(field.as_bytes());
+    }
+    let file =
+        format!("--{EDGE}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"clip\"\r\n\r\n");
+    body.extend(file.as_bytes());
+    body.extend(clip);
+    body.extend(format!("\r\n--{EDGE}--\r\n").as_bytes());
+    let head = format!(
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {API_KEY}\r\n\
+         Content-Type: multipart/form-data; boundary={EDGE}\r\n{}Content-Length: {}\r\n\r\n",
+        pannier.port,
+        if knows { "" } else { "X-Pannier-Cache: bypass\r\n" },
+        body.len()
+    );
+    let begun = Instant::now();
+    let answer = Connection::open(pannier.port)?.exchange(&[head.as_bytes(), &body].concat())?;
+    let took = begun.elapsed();
+    let said = String::from_utf8_lossy(&answer.body);
+    ensure!(answer.status == 200 && said.contains("your country"), "status {}: {said}", answer.status);
+    Ok(took)
+}
+
+/// Whatever of the rival: weights in memory, and a pipe on which it is told what to hear.
+struct Rival {
+    child: Child,
+    told: ChildStdin,
+    says: BufReader<ChildStdout>,
+}
+
+impl Rival {
+    fn start(ground: &Ground, weights: &Path, threads: usize) -> anyhow::Result<Rival> {
+        let python = &ground.options.python;
+        let both = cores(ground);
+        let mut child = Command::new("taskset")
+            .args(["-c", &both])
+            .arg(python)
+            .args(["-c", PEER])
+            .arg(weights)
+            .arg(threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let (told, says) = child.stdin.take().zip(child.stdout.take()).context("a pipe")?;
+        Ok(Rival { child, told, says: BufReader::new(says) })
+    }
+
+    /// How long it took, and how much of a processor.
+    fn hear(&mut self, file: &Path) -> anyhow::Result<(Duration, Duration)> {
+        writeln!(self.told, "{}", file.display())?;
+        let mut line = String::new();
+        while self.says.read_line(&mut line)? > 0 {
+            if let Some(figures) = line.strip_prefix("heard ") {
+                let mut seconds = figures.split_whitespace().map(str::parse::<f64>);
+                let mut next = || Some(Duration::from_secs_f64(seconds.next()?.ok()?));
+                return next().zip(next()).context("no figures");
+            }
+            line.clear();
+        }
+        anyhow::bail!("SKIPPED: no pywhispercpp for BENCH_PYTHON (`make ollama` or `make test` installs it)")
+    }
+}
+
+impl Drop for Rival {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn assets() -> anyhow::Result<PathBuf> {
+    let given = std::env::var_os("PANNIER_TEST_ASSETS").map(PathBuf::from);
+    let folder = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/assets"));
+    ensure!(
+        folder.join("audio").join(SENTENCE).is_file(),
+        "SKIPPED: no audio/{SENTENCE} in PANNIER_TEST_ASSETS ({})",
+        folder.display()
+    );
+    Ok(std::path::absolute(folder)?)
+}
+
+/// The weights that Pannier takes for `model`.
+fn weights(assets: &Path, model: &str) -> Option<PathBuf> {
+    let folder = assets.join("whisper");
+    let names = [format!("ggml-{model}-q5_1.bin"), format!("ggml-{model}.bin")];
+    names.iter().map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+/// A WAV of 16-bit samples at 16 kHz, said `times` over.
+fn said_often(wav: &[u8], times: usize) -> anyhow::Result<Vec<u8>> {
+    let at = wav.windows(4).position(|name| name == b"data").context("a WAV without samples")?;
+    let samples = wav[at + 8..].repeat(times);
+    let length = u32::try_from(samples.len())?;
+    let mut clip = wav[..at + 4].to_vec();
+    clip.extend(length.to_le_bytes());
+    clip.extend(&samples);
+    let whole = u32::try_from(clip.len() - 8)?;
+    clip[4..8].copy_from_slice(&whole.to_le_bytes());
+    Ok(clip)
+}
+
+fn cores(ground: &Ground) -> String {
+    format!("{},{}", ground.options.server_core, ground.options.load_core)
+}
+
+/// Lets a process use both cores: two threads want them.
+fn spread(ground: &Ground, process: u32) -> anyhow::Result<()> {
+    pin(process, &cores(ground))
+}
+
+fn pin(process: u32, cores: &str) -> anyhow::Result<()> {
+    let pinned = Command::new("taskset").args(["-a", "-c", "-p", cores, &process.to_string()]).output()?;
+    ensure!(pinned.status.success(), "cannot use {cores}: {}", String::from_utf8_lossy(&pinned.stderr));
+    Ok(())
+}
