@@ -1,7 +1,7 @@
 //! GemmaPy's figures of costs, in its shapes: of the last day, week (7 days), month (30), quarter (90) or year (365).
 
 use super::amount::Amount;
-use super::reports::Reports;
+use super::reports::{Reports, total};
 use super::tellable::Span;
 use crate::domain::{Error, Money};
 use crate::store::ledger::{By, Figure, Filter, Line, Sums};
@@ -45,6 +45,8 @@ pub struct Projection {
     projected_total_cost: Amount,
     currency: String,
     based_on_days: i64,
+    /// Trips of those days that nobody knows the cost of.
+    unpriced: i64,
     breakdown: Vec<Projected>,
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<Span>,
@@ -165,6 +167,7 @@ impl Reports {
             projected_total_cost: share(all, days, BASIS),
             currency: self.terms().currency.to_string(),
             based_on_days: BASIS,
+            unpriced: total(&lines)[Figure::Unpriced as usize],
             breakdown: lines.into_iter().map(projected).collect(),
             told: told.other(),
         })

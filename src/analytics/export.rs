@@ -41,6 +41,8 @@ struct Calls {
     total_cost_usd: Amount,
     saved_cost_usd: Amount,
     gpu_seconds: f64,
+    /// Trips that nobody knows the cost of.
+    unpriced: i64,
 }
 
 /// Nothing where there is no bound.
@@ -90,6 +92,7 @@ impl Reports {
                 total_cost_usd: Amount::nanos(figure(Figure::Cost)),
                 saved_cost_usd: Amount::nanos(figure(Figure::SavedCost)),
                 gpu_seconds: figure(Figure::Gpu) as f64 / 1e6,
+                unpriced: figure(Figure::Unpriced),
             },
             retention_policy: Policy {
                 max_entries: retention.max_rows(),

@@ -12,8 +12,8 @@ use serde_json::Value;
 use std::fmt::Write;
 use tokio::sync::mpsc;
 
-/// Rows that are read at once.
-const PAGE: usize = 1_000;
+/// Rows that are read at once: few, for each takes some kilobytes until it is told.
+const PAGE: usize = 200;
 
 /// Names, and then numbers.
 const TEXTS: [&str; 16] = [

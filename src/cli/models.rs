@@ -60,6 +60,12 @@ fn list(shelf: &Shelf, out: &mut dyn Write) -> anyhow::Result<()> {
     for (name, bytes) in &here {
         writeln!(out, "{name:<24} {:>6} MiB  {}", bytes >> 20, shelf.path(name).display())?;
     }
+    for (name, path) in shelf.own() {
+        match fs::metadata(path) {
+            Ok(file) => writeln!(out, "{name:<24} {:>6} MiB  {}", file.len() >> 20, path.display())?,
+            Err(error) => writeln!(out, "{name:<24}      -      {}: {error}", path.display())?,
+        }
+    }
     for weights in Weights::all().filter(|weights| here.iter().all(|(name, _)| name != weights.name)) {
         writeln!(out, "{:<24}      -      can be fetched", weights.name)?;
     }
@@ -110,8 +116,10 @@ fn fetch(name: &str, shelf: &Shelf, mirror: &str, out: &mut dyn Write) -> anyhow
     let pulled = wait_for(async { Ok(pull(weights, shelf, mirror, told).await) })?;
     bar.finish_and_clear();
     let path = pulled.map_err(|error| {
-        let what = "what has come is kept: call it again to go on";
-        anyhow!("{} from {mirror}: {}; {what}", weights.name, error.message)
+        let kept =
+            if part_of(&path).is_file() { "what has come is kept: call it again to go on; " } else { "" };
+        let by_hand = format!("or put it there yourself as {}, or name a folder (--from)", path.display());
+        anyhow!("{} from {mirror}: {}; {kept}{by_hand}", weights.name, error.message)
     })?;
     writeln!(out, "{} is there: {}", weights.name, path.display())?;
     Ok(())

@@ -54,11 +54,12 @@ impl Used {
         let gpu = observed.durations.gpu();
         match operation {
             Operation::Embed => Used { embedding: usage.prompt, gpu, ..Used::default() },
-            Operation::Transcribe => Used { audio: usage.audio, gpu, ..Used::default() },
-            Operation::Chat | Operation::Text => Used {
+            // Models that listen count seconds, or tokens.
+            Operation::Transcribe | Operation::Chat | Operation::Text => Used {
                 prompt: usage.prompt,
                 cached_prompt: usage.cached_prompt.min(usage.prompt),
                 completion: usage.completion,
+                audio: usage.audio,
                 gpu,
                 ..Used::default()
             },

@@ -189,10 +189,14 @@ fn shares(shares: Shares) -> [i64; 3] {
 fn old_shares(row: &Billed) -> [i64; 3] {
     let price = row.bill.price.as_deref().and_then(Rates::of_version);
     let used = Used::of(operation(row), &observed(row));
-    let split = price.and_then(|rates| rates.split(&used)).map(|(_, split)| shares(split));
-    let [_, completion, gpu] = split.unwrap_or_default();
+    let (whole, split) = price.and_then(|rates| rates.split(&used)).unwrap_or_default();
+    let [prompt, completion, gpu] = shares(split);
+    // What recordings cost is no share.
+    let rest =
+        [prompt, completion, gpu].iter().fold(whole.nanos(), |rest, share| rest.saturating_sub(*share));
     let cost = row.bill.cost.unwrap_or_default();
-    [cost.saturating_sub(completion).saturating_sub(gpu), completion, gpu]
+    let others = [completion, gpu, rest];
+    [others.iter().fold(cost, |cost, share| cost.saturating_sub(*share)), completion, gpu]
 }
 
 /// An answer that the cache gave, or another's trip: it keeps what it was charged, and is credited anew.

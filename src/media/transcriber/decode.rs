@@ -120,11 +120,7 @@ struct Track {
 
 impl Track {
     fn of(format: Box<dyn FormatReader>, longest: Duration, until: Duration) -> Result<Self, Error> {
-        let known = format.first_track_known_codec(TrackType::Audio);
-        let track = format.default_track(TrackType::Audio).or(known).ok_or(Error::Unsupported("no sound"))?;
-        let audio = track.codec_params.as_ref().and_then(|params| params.audio());
-        let audio = audio.ok_or(Error::Unsupported("an unknown codec"))?;
-        let (id, decoder) = (track.id, CODECS.make_audio_decoder(audio, &AudioDecoderOptions::default())?);
+        let (id, decoder) = decoder(&*format)?;
         let longest = (longest.as_secs_f64() * f64::from(RATE)) as usize;
         Ok(Track { format, id, decoder, longest, until, broken: 0 })
     }
@@ -163,7 +159,13 @@ impl Track {
         while self.broken < MOST_BROKEN {
             let packet = match self.format.next_packet() {
                 Ok(Some(packet)) => packet,
-                Ok(None) | Err(Error::IoError(_) | Error::ResetRequired) => return Ok(None),
+                Ok(None) | Err(Error::IoError(_)) => return Ok(None),
+                // Several files one behind the other, as OGG may be.
+                Err(Error::ResetRequired) => {
+                    (self.id, self.decoder) = decoder(&*self.format).map_err(Flaw::broken)?;
+                    self.check(0)?;
+                    continue;
+                }
                 Err(Error::DecodeError(_)) => {
                     self.broken += 1;
                     self.check(0)?;
@@ -195,6 +197,15 @@ impl Track {
         }
         Ok(())
     }
+}
+
+/// The track that is listened to, and what opens it.
+fn decoder(format: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), Error> {
+    let known = format.first_track_known_codec(TrackType::Audio);
+    let track = format.default_track(TrackType::Audio).or(known).ok_or(Error::Unsupported("no sound"))?;
+    let audio = track.codec_params.as_ref().and_then(|params| params.audio());
+    let audio = audio.ok_or(Error::Unsupported("an unknown codec"))?;
+    Ok((track.id, CODECS.make_audio_decoder(audio, &AudioDecoderOptions::default())?))
 }
 
 /// What this thread has taken of a processor: waiting for it does not count.

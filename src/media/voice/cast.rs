@@ -8,8 +8,10 @@ use std::path::Path;
 const MAGIC: u32 = 0x6767_6d6c;
 /// Bytes of a process beside its weights: for one recording, its samples and what is made of them.
 const ROOM: u64 = 256 << 20;
-/// And for each number that a layer passes on, about.
-const EACH: u64 = 12 << 10;
+/// And for each number that a layer passes on: what the decoder keeps of 512 words in each of seven tries (whisper.cpp
+/// makes room for them as soon as one temperature is above 0) and of 1,536 frames, a key and a value of two bytes each;
+/// and about as much again as the latter for the encoder.
+const EACH: u64 = (7 * 512 + 2 * 1536) * 4;
 
 /// Of a file of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

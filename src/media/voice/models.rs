@@ -71,6 +71,11 @@ impl Shelf {
         Shelf { usual: config.model.clone(), dir, own }
     }
 
+    /// Those of the settings that lie elsewhere, by name.
+    pub fn own(&self) -> &[(String, PathBuf)] {
+        &self.own
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -88,7 +93,8 @@ impl Shelf {
         let is_usual = bare == self.usual.strip_prefix(FAMILY).unwrap_or(&self.usual);
         let known = (is_usual || is_published(bare)).then(|| unaliased(bare));
         // What the operator has put there, whatever it is called.
-        known.or_else(|| (bare.len() < name.len() && is_plain(bare)).then(|| bare.to_owned()))
+        let is_meant = || bare.len() < name.len() || self.path(bare).is_file();
+        known.or_else(|| (is_plain(bare) && is_meant()).then(|| bare.to_owned()))
     }
 
     /// The name that books and rights know.
@@ -226,6 +232,10 @@ mod tests {
             let model = shelf.find("tiny").expect("a model");
             assert_eq!((&*model.name, model.path), (&*format!("whisper:{best}"), shelf.path(best)));
         }
+        assert_eq!(shelf.name_of(Some("theirs")), None, "an upstream's");
+        fs::write(shelf.path("theirs"), &weights).expect("room");
+        assert_eq!(shelf.name_of(Some("theirs")).as_deref(), Some("theirs"));
+        assert_eq!(&*shelf.find("theirs").expect("a model").name, "whisper:theirs");
         fs::write(shelf.path("base"), "no weights").expect("room");
         assert!(matches!(shelf.find("base"), Err(Missing::Broken { .. })));
     }

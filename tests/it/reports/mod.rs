@@ -1,6 +1,7 @@
 //! The books, told: who sees what of them, in which shapes, and that the figures are those of the upstream.
 
 mod command;
+mod full;
 mod lines;
 mod seen;
 mod shapes;

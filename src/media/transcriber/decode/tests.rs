@@ -63,6 +63,17 @@ fn the_same_is_heard_in_every_format() {
 }
 
 #[test]
+fn several_files_one_behind_the_other_are_heard_to_the_end() {
+    let Some(folder) = recordings() else { return };
+    for name in ["jfk.ogg", "jfk.opus"] {
+        let file = std::fs::read(folder.join(name)).expect("a recording");
+        let length = |file: Vec<u8>| decode(file, LONGEST).expect("samples").len() as f64;
+        let (once, twice) = (length(file.clone()), length(file.repeat(2)));
+        assert!((twice / once - 2.0).abs() < 0.02, "{name}: {once} samples, and {twice} in two");
+    }
+}
+
+#[test]
 fn half_a_file_is_heard_as_far_as_it_goes_or_is_said_to_be_broken() {
     let Some(folder) = recordings() else { return };
     for name in ["jfk.wav", "jfk.flac", "jfk.mp3", "jfk.ogg", "jfk.opus", "jfk.webm", "jfk.m4a"] {
@@ -84,7 +95,8 @@ fn no_byte_of_a_head_makes_it_panic() {
         for at in (0..file.len()).step_by(97) {
             let mut file = file.to_vec();
             file[at] = !file[at];
-            let _ = std::panic::catch_unwind(|| decode(file, LONGEST).map(|samples| samples.len()));
+            let opened = std::panic::catch_unwind(|| decode(file, LONGEST).map(|samples| samples.len()));
+            assert!(opened.is_ok(), "{name} with its byte {at} turned");
         }
     }
 }
