@@ -49,7 +49,10 @@ impl Chance {
     pub fn new(folder: &std::path::Path, database: &Arc<Shared>, hit_rows: u32, seed: u64) -> Self {
         let spool = Arc::new(Spool::open(folder, Bounds::of(4 << 20), Sync::Each).expect("a spool"));
         let models = vec![
-            model("model = \"a\"\nprompt = \"0.15\"\ncompletion = \"0.6\"\ngpu_second = \"0.001\""),
+            model(
+                "model = \"a\"\nprompt = \"0.15\"\ncompletion = \"0.6\"\ngpu_second = \"0.001\"\n\
+                 audio_second = \"0.000100003\"",
+            ),
             model("model = \"b\"\nprompt = \"0.07\""),
         ];
         let hit = Money::from_nanos(7);
@@ -83,8 +86,9 @@ impl Chance {
         let consumer = self.keys[random.usize(..self.keys.len())].clone();
         let route = ROUTES[random.usize(..2)];
         let model = ["a", "b", "without a price"][random.usize(..3)];
+        let listens = random.u8(..4) == 0;
         let call = CallFacts {
-            operation: Operation::Chat,
+            operation: if listens { Operation::Transcribe } else { Operation::Chat },
             streamed: true,
             model: model.into(),
             digest: "d".into(),
@@ -94,6 +98,7 @@ impl Chance {
             source: Source::Upstream,
             prompt: random.u64(1..3_000),
             completion: random.u64(..500),
+            audio: Duration::from_millis(if listens { random.u64(..90_000) } else { 0 }),
             ..Usage::default()
         };
         let micros = |random: &mut fastrand::Rng| Duration::from_micros(random.u64(1..5_000_000));
@@ -170,7 +175,10 @@ impl Chance {
 fn others() -> [PriceEntry; 2] {
     [
         model("model = \"a\"\nprompt = \"0.210000001\"\ncompletion = \"0.31\"\ngpu_second = \"0.7\""),
-        model("model = \"*\"\nprompt = \"0.07\"\ncached_prompt = \"0.01\"\ncompletion = \"0.000000001\""),
+        model(
+            "model = \"*\"\nprompt = \"0.07\"\ncached_prompt = \"0.01\"\ncompletion = \"0.000000001\"\n\
+             audio_second = \"0.0000007\"",
+        ),
     ]
 }
 
@@ -215,6 +223,7 @@ fn of_rows(rows: &[RowLine], cut: impl Fn(i64) -> i64) -> Sorted {
             (true, false) => continue,
             (false, _) => {
                 sums[Figure::CompletionTime as usize] += value(Column::CompletionTime);
+                sums[Figure::Audio as usize] += value(Column::Audio);
                 [Figure::Prompt, Figure::Completion, Figure::Gpu]
             }
         };
