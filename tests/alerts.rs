@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const RULES: &str = include_str!("../deploy/prometheus/alerts.yml");
 
@@ -51,6 +52,23 @@ fn every_rule_says_what_is_wrong_and_how_much_that_matters() {
     for rule in rules {
         for part in ["expr: ", "severity: ", "summary: ", "description: "] {
             assert_eq!(rule.matches(part).count(), 1, "{part}in {rule}");
+        }
+    }
+}
+
+/// By the evaluator of Prometheus itself.
+#[test]
+fn rules_fire_when_they_should() {
+    for (action, file) in [("check", "deploy/prometheus/alerts.yml"), ("test", "tests/alerts.yml")] {
+        let mut promtool = Command::new("promtool");
+        match promtool.args([action, "rules", file]).current_dir(env!("CARGO_MANIFEST_DIR")).output() {
+            Ok(said) => {
+                let [out, err] = [&said.stdout, &said.stderr].map(|said| String::from_utf8_lossy(said));
+                assert!(said.status.success(), "{out}{err}");
+            }
+            Err(error) => {
+                eprintln!("SKIPPED: promtool cannot be run ({error}); install it to try the alert rules")
+            }
         }
     }
 }

@@ -168,7 +168,7 @@ impl Reports {
             currency: self.terms().currency.to_string(),
             based_on_days: BASIS,
             unpriced: total(&lines)[Figure::Unpriced as usize],
-            breakdown: lines.into_iter().map(projected).collect(),
+            breakdown: of_models(lines).into_iter().map(projected).collect(),
             told: told.other(),
         })
     }
@@ -199,8 +199,15 @@ impl Reports {
     }
 }
 
+/// Lines by model: requests that ask none cost nothing, and are no part of a bill.
+pub(super) fn of_models(mut lines: Vec<Line>) -> Vec<Line> {
+    lines.retain(|line| line.names.last().is_some_and(|model| !model.is_empty()));
+    lines
+}
+
 /// Models, those that cost most first.
-fn breakdown(mut lines: Vec<Line>, currency: &str) -> Vec<Part> {
+fn breakdown(lines: Vec<Line>, currency: &str) -> Vec<Part> {
+    let mut lines = of_models(lines);
     lines.sort_by_key(|line| Reverse(line.sums[Figure::Cost as usize]));
     let part = |Line { mut names, sums, .. }: Line| {
         let amount = |figure: Figure| Amount::nanos(sums[figure as usize]);

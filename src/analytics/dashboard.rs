@@ -1,6 +1,7 @@
 //! GemmaPy's figures of performance, in its shapes. A `days` there is twenty-four hours ago, a duration is in
 //! milliseconds, a rate is a part of one.
 
+use super::bill::of_models;
 use super::reports::{Question, Reports, now, total};
 use super::tellable::Span;
 use super::time::{Grain, Stay};
@@ -98,7 +99,7 @@ impl Reports {
             cache_hits: figure(Figure::Hits),
             cache_hit_rate: ratio(figure(Figure::Hits), requests),
             total_tokens: tokens(&all),
-            by_model: by_requests(lines).into_iter().map(Model::of).collect(),
+            by_model: by_requests(of_models(lines)).into_iter().map(Model::of).collect(),
             ratings: Ratings {
                 positive: figure(Figure::Liked),
                 negative: figure(Figure::Disliked),

@@ -1,13 +1,14 @@
 //! HydroChat's export, in its shape. Times are in seconds.
 
 use super::amount::Amount;
+use super::bill::of_models;
 use super::dashboard::ratio;
 use super::reports::{Question, Reports, now, total};
 use super::tellable::Span;
 use super::time::Stay;
 use super::upkeep::Retention;
 use crate::domain::Error;
-use crate::store::ledger::{Figure, Filter};
+use crate::store::ledger::{By, Figure, Filter};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -67,9 +68,9 @@ impl Reports {
         let from = self.oldest_row().await?.unwrap_or(now);
         let stay = Stay::new(from, now + 1).unwrap_or_else(|| Stay::last(1, now));
         let filter = Filter::default();
-        let question = Question { stay, zone: terms.zone.clone(), grain: None, by: Vec::new(), filter };
+        let question = Question { stay, zone: terms.zone.clone(), grain: None, by: vec![By::Model], filter };
         let (told, lines) = self.all(question).await?;
-        let sums = total(&lines);
+        let sums = total(&of_models(lines));
         let figure = |figure: Figure| sums[figure as usize];
         let (prompt, completion) = (figure(Figure::Prompt), figure(Figure::Completion));
         Ok(Export {

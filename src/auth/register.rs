@@ -131,9 +131,20 @@ impl Register {
         let mut settings = self.settings();
         let new = Settings::of(config);
         if new.terms != settings.terms {
-            self.stored.store(Arc::new(self.stored.load().under(&new.terms)));
+            self.put_in_force(self.stored.load().under(&new.terms));
         }
         *settings = new;
+    }
+
+    pub(super) fn put_in_force(&self, table: Table) {
+        let told: Vec<String> = self.stored.load().shadowed().map(str::to_owned).collect();
+        for name in table.shadowed().filter(|name| !told.iter().any(|told| told == name)) {
+            tracing::error!(
+                key = name,
+                "a key of the settings has the name of a stored one, which is refused now"
+            );
+        }
+        self.stored.store(Arc::new(table));
     }
 
     // === changes ===

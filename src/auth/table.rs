@@ -29,6 +29,8 @@ pub struct StoredKey {
     is_limited: bool,
     is_admin: bool,
     is_disabled: bool,
+    /// A key of the settings has its name by now.
+    is_shadowed: bool,
     expires: i64,
     uses: Arc<Uses>,
 }
@@ -113,6 +115,7 @@ impl<'t> Drawing<'t> {
             is_limited: limits.is_some(),
             is_admin: row.is_admin,
             is_disabled: row.is_disabled,
+            is_shadowed: self.terms.has(&row.name),
             expires: row.expires,
             uses: uses.cloned().unwrap_or_else(|| Uses::of(row.used)),
         })
@@ -151,6 +154,7 @@ impl Table {
                 is_limited: old.is_limited,
                 is_admin: old.is_admin,
                 is_disabled: old.is_disabled,
+                is_shadowed: terms.has(name),
                 expires: old.expires,
                 uses: old.uses.clone(),
             })
@@ -201,6 +205,11 @@ impl Table {
             (now < *until).then_some(key)
         })?;
         Some(key.judge(now).map(|()| key))
+    }
+
+    /// Names of keys that are of no use while keys of the settings have them.
+    pub fn shadowed(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter(|key| key.is_shadowed).map(|key| &*key.consumer.name)
     }
 
     pub fn consumers(&self) -> impl Iterator<Item = &Arc<Consumer>> {
@@ -264,6 +273,10 @@ impl StoredKey {
         if self.is_disabled {
             return Err(Error::new(Kind::KeyDisabled, "this API key is disabled"));
         }
+        if self.is_shadowed {
+            let why = "this API key is disabled: another one has its name, in the settings";
+            return Err(Error::new(Kind::KeyDisabled, why));
+        }
         if self.expires != 0 && now >= self.expires {
             return Err(Error::new(Kind::KeyExpired, "this API key has expired"));
         }
@@ -285,7 +298,7 @@ impl Uses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Config, Mode, Sharing};
+    use crate::auth::{Config, Key, Mode, Sharing};
     use crate::domain::Hidden;
 
     fn row(number: u8) -> KeyRow {
@@ -310,6 +323,35 @@ mod tests {
     fn terms(scope: Sharing) -> Terms {
         let (keys, teams, management) = (Vec::new(), Vec::new(), Vec::new());
         Terms::of(&Config { mode: Mode::Open, scope, keys, teams, management, admin_key: Hidden::default() })
+    }
+
+    /// A key of the settings has this name.
+    fn with_a_key(name: &str) -> Terms {
+        let key = Key {
+            name: name.into(),
+            team: None,
+            key: Hidden::new("sk-x"),
+            models: Vec::new(),
+            routes: Vec::new(),
+        };
+        let (mode, scope, teams, management) = (Mode::Open, Sharing::Team, Vec::new(), Vec::new());
+        let admin_key = Hidden::default();
+        Terms::of(&Config { mode, scope, keys: vec![key], teams, management, admin_key })
+    }
+
+    #[test]
+    fn a_name_is_the_settings_before_it_is_anybody_elses() {
+        let table = table(&[row(1), row(2)]);
+        let shadowed = table.under(&with_a_key("name-2"));
+        assert_eq!(found(&shadowed, 1, 0), Some(Ok("name-1")));
+        assert_eq!(found(&shadowed, 2, 0), Some(Err(Kind::KeyDisabled)));
+        assert_eq!(shadowed.shadowed().collect::<Vec<_>>(), ["name-2"]);
+        let others = with_a_key("name-1");
+        let mut drawing = Drawing::new(&others, &shadowed, 2);
+        drawing.add(&KeyRow { team: "shop".into(), ..row(1) });
+        assert_eq!(found(&drawing.done(2), 1, 0), Some(Err(Kind::KeyDisabled)));
+        let again = shadowed.under(&terms(Sharing::Team));
+        assert_eq!(found(&again, 2, 0), Some(Ok("name-2")));
     }
 
     fn drawn(version: i64, rows: &[KeyRow], before: &Table) -> Table {

@@ -2,7 +2,7 @@
 
 use super::{Config, Sharing};
 use crate::domain::{Consumer, Limits, Rights, Scope};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Who shares answers, and what teams may use.
@@ -10,12 +10,20 @@ use std::sync::Arc;
 pub struct Terms {
     sharing: Sharing,
     teams: HashMap<String, Arc<Limits>>,
+    /// Keys of the settings: what the books have under such a name is theirs.
+    names: HashSet<String>,
 }
 
 impl Terms {
     pub fn of(config: &Config) -> Self {
         let teams = config.teams.iter().map(|team| (team.name.clone(), Arc::new(team.limits())));
-        Terms { sharing: config.scope, teams: teams.collect() }
+        let names = config.keys.iter().map(|key| key.name.clone());
+        Terms { sharing: config.scope, teams: teams.collect(), names: names.collect() }
+    }
+
+    /// Whether a key of the settings has this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
     }
 
     /// Somebody with limits of their own, besides those of the team.

@@ -4,7 +4,6 @@ use super::Terms;
 use super::register::Register;
 use super::table::{Drawing, Table};
 use crate::domain::{Error, Kind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -74,7 +73,7 @@ impl Register {
         // Held until the table is in force: the settings cannot change meanwhile.
         let settings = self.settings();
         let table = if settings.terms == terms { table } else { table.under(&settings.terms) };
-        self.stored.store(Arc::new(table));
+        self.put_in_force(table);
         drop(settings);
         self.is_up.store(true, Ordering::Relaxed);
         Ok(())

@@ -279,7 +279,7 @@ async fn nothing_of_what_was_said_is_written_down() {
     let upstream = Upstream::start().await;
     let settings = "[log]\nhit_sample = 1.0\nlevel = \"debug\"\n\
                     [[auth.keys]]\nname = \"ann\"\nteam = \"red\"\nkey = \"canary-known-key\"\n";
-    let pannier = Launch::before(&upstream).file(settings).start().await;
+    let mut pannier = Launch::before(&upstream).file(settings).start().await;
     for route in routes() {
         for &streamed in route.modes() {
             let mut canaried = route.clone();
@@ -326,6 +326,20 @@ async fn nothing_of_what_was_said_is_written_down() {
     let told: Vec<_> = output.lines().filter(|line| line.to_lowercase().contains("canary")).collect();
     assert!(told.is_empty(), "{told:#?}");
     assert!(!output.contains('\u{1b}'), "no escape sequences");
+
+    // Nor in the books, nor in what is kept: answers are sealed there.
+    pannier.signal("TERM");
+    pannier.ended().await;
+    let mut files = 0;
+    for folder in [pannier.data_dir.clone(), pannier.data_dir.join("spool")] {
+        let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+        for file in entries.map(|entry| entry.path()).filter(|path| path.is_file()) {
+            let kept = std::fs::read(&file).expect("a file");
+            assert!(find(&kept, b"canary-").is_none(), "{file:?}");
+            files += 1;
+        }
+    }
+    assert!(files > 3, "{files}");
 }
 
 /// Whatever a client makes up becomes no new series (RELIABILITY.md O-01).

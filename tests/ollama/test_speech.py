@@ -58,6 +58,18 @@ def test_the_words_come_as_a_text_and_with_all_that_is_known(client):
     assert words(" ".join(segment.text.strip() for segment in verbose.segments)) == SENTENCE
 
 
+def test_the_language_is_found_out(client):
+    verbose = ask(client, language=openai.omit, response_format="verbose_json")
+    assert (verbose.language, words(verbose.text)) == ("english", SENTENCE)
+
+
+def test_it_is_translated(client):
+    recording = ("jfk.mp3", io.BytesIO(models.speech("audio/jfk.mp3").read_bytes()))
+    told = client.audio.translations.create(model="tiny", file=recording, response_format="verbose_json")
+    assert (told.language, round(told.duration)) == ("english", 11)
+    assert error_rate(told.text, SENTENCE) <= 0.1
+
+
 def test_subtitles_can_be_read(client):
     time = r"\d\d:\d\d:\d\d"
     cues = re.findall(rf"^\d+\n{time},\d\d\d --> {time},\d\d\d\n(.+)\n$", ask(client, response_format="srt"), re.M)

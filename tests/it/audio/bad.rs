@@ -76,6 +76,7 @@ async fn bad_recordings_are_refused_in_the_routes_own_words() {
         ("a script", b"<script>alert(1)</script>".to_vec(), &[400, 415]),
         ("AMR", b"#!AMR\n\x3c".to_vec(), &[415]),
     ];
+    let there = files(&lobby.pannier.data_dir);
     // Of the process that opens recordings: what else the machine does is not counted.
     let busy =
         || transcribers(&lobby.pannier).into_iter().map(|id| processor_time(id as u32)).sum::<Duration>();
@@ -93,6 +94,53 @@ async fn bad_recordings_are_refused_in_the_routes_own_words() {
     }
     // Whoever opened all of that is there for the next.
     assert_eq!(transcribers(&lobby.pannier).len(), 1);
+    assert_eq!(lobby.pannier.metrics().await.sum("pannier_media_worker_restarts_total", &[]), 0.0);
+    assert_eq!(files(&lobby.pannier.data_dir), there, "nothing is left of them");
+}
+
+/// The names of all files in a folder, but for those in which the books and the cache are kept.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        match entry.file_type().expect("a type").is_dir() {
+            true if entry.file_name() == "spool" => {}
+            true => files.extend(self::files(&entry.path())),
+            false => files.push(entry.path()),
+        }
+    }
+    files.retain(|file| !file.to_string_lossy().contains(".db"));
+    files.sort();
+    files
+}
+
+/// Each kind of recording, cut off and altered: it is opened as far as it goes, or refused, by a process that goes on.
+#[tokio::test]
+async fn whatever_is_done_to_a_recording_nobody_dies_of_it() {
+    let (Some(assets), lobby) = (assets(), Lobby::open().await) else { return };
+    for name in ["jfk.wav", "jfk.flac", "jfk.mp3", "jfk.m4a", "jfk.ogg", "jfk.opus", "jfk.webm"] {
+        let whole = std::fs::read(assets.join("audio").join(name)).expect("a recording");
+        let turned = |at: usize| {
+            let mut file = whole.clone();
+            file[at..at + 8].iter_mut().for_each(|byte| *byte = !*byte);
+            file
+        };
+        for (what, file) in [
+            ("half", whole[..whole.len() / 2].to_vec()),
+            ("its first bytes", whole[..200].to_vec()),
+            ("without its first bytes", whole[200..].to_vec()),
+            ("other bytes at its begin", turned(16)),
+            ("other bytes amidst it", turned(whole.len() / 2)),
+        ] {
+            let reply = patiently(&lobby.pannier, &form(TRANSCRIPTIONS, &file, &[])).await;
+            let is_opened = reply.status() == 500 && reply.text().contains("model cannot be loaded");
+            assert!(
+                is_opened || [400, 415].contains(&reply.status()),
+                "{name}, {what}: {} {}",
+                reply.status(),
+                reply.text()
+            );
+        }
+    }
     assert_eq!(lobby.pannier.metrics().await.sum("pannier_media_worker_restarts_total", &[]), 0.0);
 }
 
