@@ -324,7 +324,7 @@ fn speech(results: &Results) -> String {
             "| {seconds} s | {model} | {threads} | {wall:.2} | {cpu:.2} | {rivals_wall:.2} | {rivals_cpu:.2} |"
         );
     }
-    text += "\nA recording of 11 s whose text is known: it is opened, and not listened to.\n\n\
+    text += "\nA recording of 11 s whose text is known, in a file that is not: it is opened, and not listened to.\n\n\
              | recording | to listen, CPU ms | to open, CPU ms | answered within ms |\n|---|--:|--:|--:|\n";
     for Opened { form, heard, opened, known } in &speech.opened {
         let [heard, opened, known] = [heard, opened, known].map(|it| it.as_secs_f64() * 1e3);
