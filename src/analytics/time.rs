@@ -257,10 +257,10 @@ impl Stay {
         (from < until).then_some(Stay { from, until })
     }
 
-    /// The last so many days, each of twenty-four hours, and the minute that has begun.
+    /// The last so many days, in whole hours: sums by the hour are kept for longest.
     pub fn last(days: i64, now: i64) -> Stay {
-        let until = (now.div_euclid(MINUTE) + 1) * MINUTE;
-        let from = now.saturating_sub(days.saturating_mul(DAY)).clamp(0, now).div_euclid(MINUTE) * MINUTE;
+        let until = (now.div_euclid(HOUR) + 1) * HOUR;
+        let from = now.saturating_sub(days.saturating_mul(DAY)).clamp(0, now).div_euclid(HOUR) * HOUR;
         Stay { from, until }
     }
 
