@@ -193,7 +193,9 @@ async fn a_database_that_is_made_anew_gets_its_tables() {
     let stage = Stage::running(place(&postgres), 1 << 30).await;
     stage.tier.keep(&[parcel(1, 10)]).await.expect("keep");
     postgres.ask("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-    assert_eq!(stage.tier.find(&[key(1)]).await, Err(Fault::Corrupt));
+    // Whoever looks after it may have seen that before.
+    let found = stage.tier.find(&[key(1)]).await;
+    assert!(matches!(found, Err(Fault::Corrupt | Fault::Unreachable)), "{found:?}");
     stage.until("it keeps again", async |stage| stage.tier.keep(&[parcel(1, 10)]).await.is_ok()).await;
     // Emptied by hand: the sums know.
     postgres.ask("TRUNCATE query_cache");
