@@ -5,7 +5,7 @@ use crate::cache::{
 };
 use crate::config::Config;
 use crate::store::{Place, Table};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Sampled};
 use anyhow::Context;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +39,9 @@ impl Below {
             true => Some(Arc::new(Database::new(options(database, data_dir)?, metrics.clone()))),
             false => None,
         };
+        if let Some(seen) = database.clone() {
+            metrics.gauge_source(Sampled::Size("cache_absent_bytes"), move || seen.remembered() as i64);
+        }
         let mut below: Vec<(Arc<dyn Tier>, Limits)> = Vec::new();
         below.extend(redis.iter().map(|tier| (tier.clone() as _, config.cache.redis.limits())));
         below.extend(database.iter().map(|tier| (tier.clone() as _, config.cache.database.limits())));

@@ -6,7 +6,7 @@ use super::CacheKey;
 use super::breaker::Breaker;
 use super::guard::unbroken;
 use super::stop::stopped;
-use super::tier::Fault;
+use super::tier::{Fault, unhurried};
 use crate::telemetry::Metrics;
 use async_trait::async_trait;
 use std::collections::HashMap;
@@ -27,8 +27,6 @@ const FAULTS: u32 = 3;
 
 /// Leases that are renewed or given back in one go.
 const AT_ONCE: usize = 256;
-/// What nobody waits for has as long as a request would wait for it, and between so and so long.
-const UPKEEP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// Locks that all replicas see. Cancel safe; each call is bounded in time by the caller.
 #[async_trait]
@@ -132,7 +130,7 @@ impl Leases {
     /// `timeout` is the longest that taking one may take. A lease that is not renewed lasts for three times as
     /// long, and for three seconds at the least.
     pub fn new(locks: Arc<dyn Locks>, timeout: Duration, metrics: Arc<Metrics>) -> Self {
-        let upkeep = timeout.clamp(UPKEEP[0], UPKEEP[1]);
+        let upkeep = unhurried(timeout);
         let owner = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         Leases(Arc::new(Office {
             locks,

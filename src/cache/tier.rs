@@ -6,8 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
+
+/// What no request waits for has as long as one would wait, and between so and so long.
+const UNHURRIED: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// The tiers, in the order in which they are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,6 +140,11 @@ pub trait Tier: Send + Sync {
     fn board(&self) -> Option<&dyn Board> {
         None
     }
+}
+
+/// How long something may take that no request waits for, where `timeout` is the longest that one does.
+pub(super) fn unhurried(timeout: Duration) -> Duration {
+    timeout.clamp(UNHURRIED[0], UNHURRIED[1])
 }
 
 impl Selection {

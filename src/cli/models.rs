@@ -3,12 +3,13 @@
 use super::house::wait_for;
 use crate::app::models::{pull, shelf};
 use crate::config::Config;
-use crate::media::voice::{Shelf, Weights, forget_part, part_of};
-use anyhow::{Context, anyhow};
+use crate::media::voice::{Shelf, Weights, forget_part, kept_of, part_of};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -116,8 +117,7 @@ fn fetch(name: &str, shelf: &Shelf, mirror: &str, out: &mut dyn Write) -> anyhow
     let pulled = wait_for(async { Ok(pull(weights, shelf, mirror, told).await) })?;
     bar.finish_and_clear();
     let path = pulled.map_err(|error| {
-        let kept =
-            if part_of(&path).is_file() { "what has come is kept: call it again to go on; " } else { "" };
+        let kept = if kept_of(&path) > 0 { "what has come is kept: call it again to go on; " } else { "" };
         let by_hand = format!("or put it there yourself as {}, or name a folder (--from)", path.display());
         anyhow!("{} from {mirror}: {}; {kept}{by_hand}", weights.name, error.message)
     })?;
@@ -125,18 +125,29 @@ fn fetch(name: &str, shelf: &Shelf, mirror: &str, out: &mut dyn Write) -> anyhow
     Ok(())
 }
 
-/// What lies elsewhere is the operator's, and stays.
+/// The one that is called so, or else the only one that is meant by it. What lies elsewhere is the operator's, and
+/// stays.
 fn remove(name: &str, shelf: &Shelf, out: &mut dyn Write) -> anyhow::Result<()> {
-    let meant = shelf.name_of(Some(name)).or_else(|| shelf.name_of(Some(&Shelf::full(name))));
-    let meant = meant.with_context(|| format!("{name} is no name of a model"))?;
-    let paths = shelf.paths(&meant);
-    let there = paths.iter().find(|path| path.is_file());
-    let begun = paths.iter().find(|path| part_of(path).is_file());
-    let path = there.or(begun).with_context(|| format!("{name} is not in {}", shelf.dir().display()))?;
+    let is_there = |path: &PathBuf| path.is_file() || part_of(path).is_file();
+    let exact = shelf.exactly(name).with_context(|| format!("{name} is no name of a model"))?;
+    let path = if is_there(&exact) {
+        exact
+    } else {
+        let meant = shelf.name_of(Some(name)).map(|meant| shelf.paths(&meant)).unwrap_or_default();
+        let there: Vec<PathBuf> = meant.into_iter().filter(is_there).collect();
+        match <[PathBuf; 1]>::try_from(there) {
+            Ok([path]) => path,
+            Err(none) if none.is_empty() => bail!("{name} is not in {}", shelf.dir().display()),
+            Err(several) => {
+                let files: Vec<_> = several.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+                bail!("{name} may be any of {}: say which", files.join(", "));
+            }
+        }
+    };
     let context = || path.display().to_string();
-    forget_part(path).with_context(context)?;
-    if there.is_some() {
-        fs::remove_file(path).with_context(context)?;
+    forget_part(&path).with_context(context)?;
+    if path.is_file() {
+        fs::remove_file(&path).with_context(context)?;
     }
     writeln!(out, "removed {}", path.display())?;
     Ok(())

@@ -15,15 +15,18 @@ const TAIL: usize = 4 << 10;
 pub trait Format {
     const FRAMING: Framing;
 
+    /// How much of a whole answer's beginning is kept, in bytes.
+    const BEGINNING: usize = 0;
+
     /// Reads a frame of a stream, terminator included.
     fn frame(&mut self, frame: &[u8], tally: &mut Tally);
 
     /// Reads a whole answer.
     fn whole(&mut self, body: &[u8], tally: &mut Tally);
 
-    /// Reads the last bytes of a whole answer that nobody kept. Marks it complete where they hold the
-    /// answer's closing members.
-    fn tail(&mut self, tail: &[u8], tally: &mut Tally);
+    /// Reads the first bytes ([`Format::BEGINNING`]) and the last of a whole answer that nobody kept. Marks it complete
+    /// where those hold the answer's closing members.
+    fn ends(&mut self, beginning: &[u8], tail: &[u8], tally: &mut Tally);
 }
 
 /// Reads one answer.
@@ -41,6 +44,8 @@ enum Intake {
     /// A frame grew beyond [`frame::LONGEST`]: nothing is read any more.
     Abandoned,
     Whole {
+        /// At most [`Format::BEGINNING`].
+        beginning: Vec<u8>,
         /// At most twice [`TAIL`], so that it is moved once in [`TAIL`] bytes.
         end: Vec<u8>,
         len: usize,
@@ -89,7 +94,7 @@ impl<F: Format> Observer<F> {
         let intake = if streamed {
             Intake::Frames(Splitter::new(F::FRAMING))
         } else {
-            Intake::Whole { end: Vec::new(), len: 0 }
+            Intake::Whole { beginning: Vec::new(), end: Vec::new(), len: 0 }
         };
         Observer { format, intake, tally: Tally::default() }
     }
@@ -106,8 +111,10 @@ impl<F: Format> Observer<F> {
                 tally.content_frames > 0
             }
             Intake::Abandoned => tally.content_frames > 0,
-            Intake::Whole { end, len } => {
+            Intake::Whole { beginning, end, len } => {
                 *len += piece.len();
+                let room = F::BEGINNING - beginning.len();
+                beginning.extend_from_slice(&piece[..piece.len().min(room)]);
                 end.extend_from_slice(&piece[piece.len().saturating_sub(TAIL)..]);
                 if end.len() > 2 * TAIL {
                     end.drain(..end.len() - TAIL);
@@ -132,10 +139,10 @@ impl<F: Format> Observer<F> {
             }
             Intake::Frames(_) => {}
             Intake::Abandoned => tally.marked = false,
-            Intake::Whole { end, len } => match whole {
+            Intake::Whole { beginning, end, len } => match whole {
                 Some(body) => format.whole(body, tally),
                 None if *len == end.len() => format.whole(end, tally),
-                None => format.tail(&end[end.len().saturating_sub(TAIL)..], tally),
+                None => format.ends(beginning, &end[end.len().saturating_sub(TAIL)..], tally),
             },
         }
         tally.observed()

@@ -222,7 +222,7 @@ fn is_given(row: &Billed) -> bool {
 /// What a row holds at the most is not all that there was.
 fn is_cut(row: &Billed) -> bool {
     let figures = [row.prompt, row.cached_prompt, row.completion];
-    let times = [row.load, row.prompt_time, row.completion_time];
+    let times = [row.load, row.prompt_time, row.completion_time, row.audio];
     figures.into_iter().chain(times).any(|figure| figure >= NARROW)
 }
 

@@ -3,17 +3,20 @@
 //! Until it is open, and while it is not, every call fails at once. What it learns of an entry's use is
 //! kept in memory and written down every few seconds: a hit writes nothing.
 
+mod absent;
 mod board;
 mod locks;
 mod rows;
 mod upkeep;
 mod uses;
 
+use super::tier::unhurried;
 use super::{Board, CacheKey, Fault, Listing, Parcel, Selection, Tally, Tier, TierName};
 use crate::store::entries::{Amount, Entries, Key};
 use crate::store::{self, Damaged, Options, Place, Start, Table, Trouble};
 use crate::telemetry::Metrics;
-use arc_swap::ArcSwapOption;
+use absent::Absent;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -35,6 +38,8 @@ pub struct Database {
     opening: tokio::sync::Mutex<Option<Trouble>>,
     uses: Uses,
     held: Held,
+    /// What a file has not; of a server nobody knows that, others write there as well.
+    absent: ArcSwap<Absent>,
     /// Since when there has been no room on the disk, where that is so.
     full: Mutex<Option<Instant>>,
     /// Upkeep is wanted now.
@@ -73,9 +78,6 @@ const OVERHEAD: u64 = 256;
 const STEP: usize = 500;
 /// Entries that are listed at once.
 const PAGE: usize = 200;
-/// How long to wait for the lock of another who writes, and for a connection, where no request waits longer:
-/// short enough that nobody is stuck with a cause that is over.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// What a file may take besides twice its capacity, with all that is free or half full in it.
 const SLACK: u64 = 64 << 20;
 /// How many look up at the same time.
@@ -94,6 +96,7 @@ impl Database {
             opening: tokio::sync::Mutex::default(),
             uses: Uses::default(),
             held: Held::default(),
+            absent: ArcSwap::from_pointee(Absent::default()),
             full: Mutex::default(),
             wake: Notify::new(),
             tried: SetOnce::new(),
@@ -113,6 +116,11 @@ impl Database {
         }
     }
 
+    /// Bytes of what is remembered of what is not there.
+    pub fn remembered(&self) -> usize {
+        self.absent.load().size()
+    }
+
     /// Opens the database, unless it is open. A damaged file is put aside for a new one.
     pub async fn open(&self) -> Result<(), Fault> {
         let mut last = self.opening.lock().await;
@@ -129,6 +137,7 @@ impl Database {
                 if last.take().is_some() {
                     tracing::info!(place = %self.config.place, "the cache's database is back");
                 }
+                self.absent.store(Arc::default());
                 self.entries.store(Some(Arc::new(entries)));
                 Ok(())
             }
@@ -155,7 +164,8 @@ impl Database {
         }
         let options = Options {
             readers: READERS,
-            patience: self.config.timeout.max(PATIENCE),
+            // For the lock of another who writes, and for a connection.
+            patience: unhurried(self.config.timeout),
             durable: false,
             largest_file: Some(self.config.capacity.saturating_mul(2).saturating_add(SLACK)),
             start,
@@ -175,10 +185,18 @@ impl Database {
         }
     }
 
-    /// What stands under `keys` and has not ended at `now`.
-    async fn read(&self, keys: &[CacheKey], now: i64) -> Result<Vec<Option<Bytes>>, Fault> {
+    /// What stands under `keys` and has not ended at `now`; only those `sought` may be there.
+    async fn read(
+        &self,
+        keys: &[CacheKey],
+        sought: &[CacheKey],
+        now: i64,
+    ) -> Result<Vec<Option<Bytes>>, Fault> {
         let entries = self.opened()?;
-        let wanted: Vec<&Key> = keys.iter().map(|key| &key.0).collect();
+        if sought.is_empty() {
+            return Ok(vec![None; keys.len()]);
+        }
+        let wanted: Vec<&Key> = sought.iter().map(|key| &key.0).collect();
         let found = entries.find(&wanted, now).await.map_err(|error| self.heed(&entries, error))?;
         let found: HashMap<Key, Bytes> =
             found.into_iter().map(|(key, sealed)| (key, sealed.into())).collect();
@@ -225,6 +243,15 @@ impl Database {
         fault(error.trouble)
     }
 
+    /// From now on they may be there.
+    fn mark(&self, parcels: &[Parcel]) -> Arc<Absent> {
+        let absent = self.absent.load_full();
+        if !self.is_shared() {
+            parcels.iter().for_each(|parcel| absent.mark(&parcel.key));
+        }
+        absent
+    }
+
     fn full(&self) -> MutexGuard<'_, Option<Instant>> {
         self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,15 +284,18 @@ impl Tier for Database {
     }
 
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
+        let absent = self.absent.load();
+        let sought: Vec<CacheKey> = keys.iter().filter(|key| !absent.says(key)).copied().collect();
+        drop(absent);
         let now = rows::milliseconds(SystemTime::now());
-        let found = self.read(keys, now).await?;
+        let found = self.read(keys, &sought, now).await?;
         let used = keys.iter().zip(&found).filter(|(_, found)| found.is_some());
         self.uses.note(used.map(|(key, _)| &key.0), now);
         Ok(found)
     }
 
     async fn look(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
-        self.read(keys, 0).await
+        self.read(keys, keys, 0).await
     }
 
     async fn keep(&self, parcels: &[Parcel]) -> Result<(), Fault> {
@@ -276,7 +306,12 @@ impl Tier for Database {
             return Err(Fault::Refused);
         }
         let new: Vec<_> = parcels.iter().map(rows::new_entry).collect();
+        let absent = self.mark(parcels);
         entries.keep(&new).await.map_err(|error| self.heed(&entries, error))?;
+        if !Arc::ptr_eq(&absent, &self.absent.load()) {
+            // All began to be read anew meanwhile.
+            self.mark(parcels);
+        }
         // Counted twice where one was replaced, until it is read again: rather too much than too little.
         self.held.entries.fetch_add(parcels.len() as u64, Ordering::Relaxed);
         self.held.bytes.fetch_add(more, Ordering::Relaxed);

@@ -1,9 +1,10 @@
 //! What a database needs besides being asked: opened, within its bounds, rid of what has ended, and told
 //! what was of use.
 
+use super::absent::Absent;
 use super::{Database, STEP, room, rows};
 use crate::cache::guard::unbroken;
-use crate::cache::{Fault, TierName};
+use crate::cache::{CacheKey, Fault, TierName};
 use crate::store::entries::{Entries, Filter};
 use crate::store::{Error, Start, Trouble};
 use crate::telemetry::Eviction;
@@ -20,6 +21,8 @@ const WRITE_DOWN: Duration = Duration::from_secs(5);
 const WRITING: Duration = Duration::from_secs(2);
 /// Entries whose uses one transaction writes down.
 const USES: usize = 128;
+/// Keys that are read at once.
+const KEYS: usize = 4_096;
 /// After each step others get this long to write.
 const BREATH: Duration = Duration::from_millis(2);
 /// Steps that removing what has ended takes in one go: nobody is waiting for it.
@@ -119,7 +122,27 @@ impl Database {
             tokio::time::sleep(BREATH).await;
         }
         entries.tidy().await?;
+        self.read_keys(entries).await?;
         entries.store().probe().await
+    }
+
+    /// Reads which keys a file has, where that is not known, or is known badly; goes on where it was cut off.
+    async fn read_keys(&self, entries: &Entries) -> Result<(), Error> {
+        let number = self.held().entries;
+        let mut absent = self.absent.load_full();
+        if self.is_shared() || (absent.is_complete() && !absent.is_stale(number)) {
+            return Ok(());
+        }
+        if absent.is_stale(number) {
+            absent = Arc::new(Absent::new(number));
+            self.absent.store(absent.clone());
+        }
+        while !absent.is_complete() {
+            let keys = entries.keys(absent.read_up_to().as_ref().map(|key| &key.0), KEYS).await?;
+            absent.read(&keys.into_iter().map(CacheKey).collect::<Vec<_>>());
+            tokio::time::sleep(BREATH).await;
+        }
+        Ok(())
     }
 
     /// Reads how much there is; tells whether that is too much.

@@ -4,7 +4,7 @@
 //! Of what a server answers only the error's code is told on: some repeat the password they were sent.
 
 use super::super::join::join_all;
-use super::super::tier::Fault;
+use super::super::tier::{Fault, unhurried};
 use super::address::{Address, AddressError, connection_config, primaries};
 use arc_swap::ArcSwapOption;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -15,9 +15,6 @@ use redis::{
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-/// A connection on which a probe takes longer, and longer than a request waits, is given up.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) struct Link {
     address: Address,
@@ -87,7 +84,8 @@ impl Link {
             *self.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         let probed = self.connection()?;
-        match tokio::time::timeout(self.timeout.max(PROBE_TIMEOUT), self.ask(command)).await {
+        // Before whoever has it probed gives up: a connection that is silent is one to be rid of.
+        match tokio::time::timeout(unhurried(self.timeout), self.ask(command)).await {
             Ok(reply) => reply.map(drop),
             Err(_) => {
                 self.give_up(&probed);

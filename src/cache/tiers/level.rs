@@ -4,6 +4,7 @@
 use super::removal::{Heard, Owed};
 use crate::cache::breaker::{Breaker, Pass, Standing};
 use crate::cache::guard::unbroken;
+use crate::cache::tier::unhurried;
 use crate::cache::{CacheKey, Fault, Parcel, Selection, Tier, TierName};
 use crate::domain::Operation;
 use crate::telemetry::{Metrics, TierResult, WriteLoss};
@@ -13,12 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is written has this long, or as long as a request waits: nobody waits for it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What an operator asks for goes through all that a tier has.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(30);
-/// To reach a tier anew, its name looked up and its doors opened, where a request does not wait for longer.
-const REACH_TIMEOUT: Duration = Duration::from_millis(1500);
+/// To reach a tier anew, its name looked up and its doors opened, may take so much longer.
+const REACHING: Duration = Duration::from_millis(500);
 
 /// What is set about one tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +72,7 @@ impl Limits {
     }
 
     fn for_writing(&self) -> Duration {
-        self.timeout.max(WRITE_TIMEOUT)
+        unhurried(self.timeout)
     }
 }
 
@@ -168,7 +167,8 @@ impl Level {
     pub async fn probe(&self) {
         let Some(pass) = self.reading.enter(Instant::now()) else { return };
         let began = Instant::now();
-        let mut probed = self.time("probe", self.limits.timeout.max(REACH_TIMEOUT), self.tier.probe()).await;
+        let deadline = unhurried(self.limits.timeout) + REACHING;
+        let mut probed = self.time("probe", deadline, self.tier.probe()).await;
         if probed.is_ok() && began.elapsed() > self.limits.timeout {
             probed = self.time("probe", self.limits.timeout, self.tier.probe()).await;
         }

@@ -79,7 +79,7 @@ impl Format for Messages {
         tally.figures = figures(message.usage);
     }
 
-    fn tail(&mut self, tail: &[u8], tally: &mut Tally) {
+    fn ends(&mut self, _: &[u8], tail: &[u8], tally: &mut Tally) {
         if let Some(members) = closing_members(tail, "\"stop_reason\":") {
             self.whole(&members, tally);
         }

@@ -79,7 +79,7 @@ impl Format for Native {
         }
     }
 
-    fn tail(&mut self, tail: &[u8], tally: &mut Tally) {
+    fn ends(&mut self, _: &[u8], tail: &[u8], tally: &mut Tally) {
         if self.form == Form::Embeddings {
             // Nothing but one long vector, and no figures.
             tally.marked = tail.trim_ascii_end().ends_with(b"]}");

@@ -127,7 +127,7 @@ impl Format for OpenAiFormat {
         }
     }
 
-    fn tail(&mut self, tail: &[u8], tally: &mut Tally) {
+    fn ends(&mut self, _: &[u8], tail: &[u8], tally: &mut Tally) {
         if let Some(members) = closing_members(tail, "\"usage\":") {
             self.whole(&members, tally);
             tally.marked = true;

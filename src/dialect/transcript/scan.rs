@@ -2,10 +2,11 @@
 //! tell either (OpenAI's `verbose_json`, and `usage`).
 
 use crate::dialect::frame::Framing;
-use crate::dialect::observe::{Figures, Format, Observer, Tally};
+use crate::dialect::observe::{Figures, Format, Observer, Tally, closing_members, count};
 use crate::domain::{Durations, FinishReason, Passage};
 use memchr::memmem;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// Reads one transcript.
@@ -17,28 +18,33 @@ pub struct Lines;
 
 /// What an upstream says of a recording.
 #[derive(Deserialize)]
-struct Told {
+struct Told<'a> {
     duration: Option<f64>,
-    usage: Option<Spent>,
+    #[serde(borrow)]
+    usage: Option<Spent<'a>>,
 }
 
-#[derive(Deserialize)]
-struct Spent {
+#[derive(Deserialize, Default)]
+struct Spent<'a> {
     seconds: Option<f64>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
+    #[serde(borrow)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens: Option<&'a RawValue>,
 }
 
-impl Told {
+impl Told<'_> {
     fn add_to(self, tally: &mut Tally) {
-        let spent = self.usage.unwrap_or(Spent { seconds: None, input_tokens: None, output_tokens: None });
+        let spent = self.usage.unwrap_or_default();
         let seconds = spent.seconds.or(self.duration);
         if let Some(audio) = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
             tally.audio = whole_milliseconds(audio);
         }
-        if tally.audio > Duration::ZERO || spent.input_tokens.is_some() {
-            let [prompt, completion] = [spent.input_tokens, spent.output_tokens].map(|it| it.or(Some(0)));
-            tally.figures = Figures { prompt, completion, ..Figures::default() };
+        let [prompt, completion] = [spent.input_tokens, spent.output_tokens].map(count);
+        if tally.audio > Duration::ZERO || prompt.is_some() {
+            let figures = &mut tally.figures;
+            figures.prompt = prompt.or(figures.prompt).or(Some(0));
+            figures.completion = completion.or(figures.completion).or(Some(0));
         }
     }
 }
@@ -46,6 +52,14 @@ impl Told {
 /// As it stands in the books: what is paid for is what can be read there.
 fn whole_milliseconds(audio: Duration) -> Duration {
     audio - Duration::from_nanos(u64::from(audio.subsec_nanos() % 1_000_000))
+}
+
+/// What stands in `beginning` up to the value of `key` (with its quotes and colon) and that value, a number, as an object
+/// of their own; `None` where it is not one of the first members.
+fn up_to(beginning: &[u8], key: &[u8]) -> Option<Vec<u8>> {
+    let value = memmem::find(beginning, key)? + key.len();
+    let end = value + beginning[value..].iter().position(|byte| matches!(byte, b',' | b'}'))?;
+    Some([&beginning[..end], b"}"].concat())
 }
 
 impl Scanner {
@@ -56,6 +70,7 @@ impl Scanner {
 
 impl Format for Lines {
     const FRAMING: Framing = Framing::Lines;
+    const BEGINNING: usize = 512;
 
     fn frame(&mut self, line: &[u8], tally: &mut Tally) {
         match serde_json::from_slice(line) {
@@ -96,8 +111,20 @@ impl Format for Lines {
         }
     }
 
-    fn tail(&mut self, tail: &[u8], tally: &mut Tally) {
-        self.whole(tail, tally);
+    /// OpenAI's have the length before the text, and what was spent after it.
+    fn ends(&mut self, beginning: &[u8], tail: &[u8], tally: &mut Tally) {
+        self.whole(&[], tally);
+        tally.marked = true;
+        let ends = [
+            up_to(beginning, b"\"duration\":"),
+            closing_members(tail, "\"duration\":"),
+            closing_members(tail, "\"usage\":"),
+        ];
+        for end in ends.iter().flatten() {
+            if let Ok(told) = serde_json::from_slice::<Told>(end) {
+                told.add_to(tally);
+            }
+        }
     }
 }
 
@@ -122,10 +149,31 @@ mod tests {
             (false, r#"{"text":"a"}"#, 0, 0),
             (false, r#"{"text":"a","duration":-1}"#, 0, 0),
             (false, "a text", 0, 0),
+            (false, r#"{"text":"a","usage":{"input_tokens":18446744073709551615,"output_tokens":5}}"#, 0, 0),
+            (false, r#"{"text":"a","usage":{"input_tokens":-4.5,"output_tokens":5}}"#, 0, 0),
         ] {
             let usage = read(streamed, body);
             let told = (usage.audio.as_millis(), usage.prompt + usage.completion);
             assert_eq!(told, (milliseconds, tokens), "{body}");
+        }
+    }
+
+    /// Longer than anybody keeps.
+    #[test]
+    fn of_a_long_one_both_ends_are_read() {
+        let text = "no \"quotes\" {\"duration\":4} ".repeat(1_000).replace('"', "\\\"");
+        let segments = r#"{"start":0.0,"duration":3,"usage":{"input_tokens":7}},"#.repeat(500);
+        for (begin, end, milliseconds, tokens) in [
+            (r#""task":"transcribe","duration": 8.47, "#, r#""segments":[]"#, 8_470, 0),
+            (r#""duration":8.47,"#, r#""usage":{"type":"duration","seconds":9}"#, 9_000, 0),
+            (r#""logprobs":null,"#, r#""usage": {"input_tokens":14,"output_tokens":5}"#, 0, 19),
+            ("", r#""duration":1.5"#, 1_500, 0),
+            ("", r#""language":"en""#, 0, 0),
+        ] {
+            let segments = format!(r#""parts":[{}],"#, segments.trim_end_matches(','));
+            let usage = read(false, &format!("{{{begin}{segments}\"text\":\"{text}\",{end}}}"));
+            let told = (usage.audio.as_millis(), usage.prompt + usage.completion);
+            assert_eq!(told, (milliseconds, tokens), "{begin} … {end}");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What is needed to listen.
 
 use super::fetching::Fetches;
-use crate::media::voice::{Config, Heard, Transcribers};
+use crate::media::voice::{Config, Fault, Heard, Transcribers};
 use crate::telemetry::Metrics;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::MutexGuard;
 
 /// Recordings of which it is remembered what is in them.
 const KNOWN: u64 = 16_384;
@@ -15,7 +16,7 @@ pub struct Ears {
     /// By the hash of a file's bytes.
     pub(super) heard: moka::sync::Cache<[u8; 32], Heard>,
     /// Whoever sends what others are just having opened waits for that, and opens nothing: by a byte of the hash.
-    pub(super) opening: [tokio::sync::Mutex<()>; 256],
+    opening: [tokio::sync::Mutex<()>; 256],
     /// Whether models are fetched when they are asked for first, and from where.
     pub(super) fetches_models: bool,
     pub(super) mirror: String,
@@ -34,6 +35,18 @@ impl Ears {
             fetches_models: config.download,
             mirror: config.mirror.clone(),
             fetches: Arc::default(),
+        }
+    }
+
+    /// Whoever has this is alone at opening recordings whose hash begins so.
+    ///
+    /// # Errors
+    /// When too many wait for it, or one too long.
+    pub(super) async fn alone_at(&self, begins: u8) -> Result<MutexGuard<'_, ()>, Fault> {
+        let opening = &self.opening[usize::from(begins)];
+        match opening.try_lock() {
+            Ok(alone) => Ok(alone),
+            Err(_) => self.transcribers.in_line(async { Ok(opening.lock().await) }).await,
         }
     }
 

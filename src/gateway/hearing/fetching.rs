@@ -92,7 +92,7 @@ impl Ears {
         let mut fetches = self.fetches.lock();
         let known = fetches.iter().position(|(name, _)| *name == weights.name);
         match known.map(|at| &fetches[at].1) {
-            Some(Fetch::UnderWay(progress)) => return on_its_way(weights, progress),
+            Some(Fetch::UnderWay(progress)) => return on_its_way(weights.name, progress),
             Some(Fetch::Failed(why, since)) if since.elapsed() < REST => {
                 let path = self.transcribers.shelf.path(weights.name);
                 let why = format!(
@@ -104,12 +104,18 @@ impl Ears {
             }
             _ => {}
         }
+        // Nobody can have all of them fetched at once.
+        let other =
+            fetches.iter().find_map(|(name, fetch)| fetch.progress().map(|progress| (*name, progress)));
+        if let Some((other, progress)) = other {
+            return on_its_way(other, progress);
+        }
         let progress = Arc::<Progress>::default();
         fetches.retain(|(name, _)| *name != weights.name);
         fetches.push((weights.name, Fetch::UnderWay(progress.clone())));
         drop(fetches);
         self.fetch(weights, progress.clone());
-        on_its_way(weights, &progress)
+        on_its_way(weights.name, &progress)
     }
 
     fn fetch(&self, weights: Weights, progress: Arc<Progress>) {
@@ -134,16 +140,25 @@ impl Ears {
     }
 }
 
+impl Fetch {
+    fn progress(&self) -> Option<&Progress> {
+        match self {
+            Fetch::UnderWay(progress) => Some(progress),
+            Fetch::Failed(..) => None,
+        }
+    }
+}
+
 impl Fetches {
     fn lock(&self) -> MutexGuard<'_, Vec<(&'static str, Fetch)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn on_its_way(weights: Weights, progress: &Progress) -> Error {
+fn on_its_way(name: &str, progress: &Progress) -> Error {
     let mebibytes = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) >> 20;
     let (have, of) = (mebibytes(&progress.have), mebibytes(&progress.of));
-    let why = format!("the model {} is being fetched ({have} of {of} MiB): ask again", weights.name);
+    let why = format!("the model {name} is being fetched ({have} of {of} MiB): ask again");
     Error::new(Kind::Overloaded, why).retry_after(AGAIN)
 }
 

@@ -170,7 +170,7 @@ impl Gateway {
         let counted = |outcome| self.way.metrics.recording(outcome);
         let opening = match ears.heard.get(&file) {
             Some(_) => None,
-            None => Some(ears.opening[usize::from(file[0])].lock().await),
+            None => Some(ears.alone_at(file[0]).await?),
         };
         if let Some(heard) = ears.heard.get(&file) {
             counted(RecordingOutcome::Known);
@@ -244,6 +244,6 @@ impl Gateway {
 
 /// By its weights, wherever they lie, and by what listens with them.
 fn identity(model: &Model, digest: Arc<str>) -> Identity {
-    let (name, version) = (model.name.clone(), voice::ENGINE.into());
+    let (name, version) = (model.name.clone(), voice::engine().into());
     Identity { name, digest, version, remote: false, epoch: 0, since: 0 }
 }

@@ -15,10 +15,15 @@ use silence::Silence;
 use std::io::{self, Stdin, Stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// What listens.
-pub const ENGINE: &str = "whisper.cpp 1.8.3, silero 6.2.0";
+pub fn engine() -> &'static str {
+    static ENGINE: LazyLock<String> =
+        LazyLock::new(|| format!("whisper.cpp {}, silero 6.2.0", whisper_rs::WHISPER_CPP_VERSION));
+    &ENGINE
+}
 
 /// Samples a second of what is listened to, of one channel.
 const RATE: u32 = 16_000;

@@ -74,9 +74,14 @@ impl Delivery {
     }
 
     /// # Errors
-    /// When there is no room.
+    /// When there is no room; others may need what this has taken of it, and nothing is kept for the next try.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.part.write_all(bytes)?;
+        if let Err(error) = self.part.write_all(bytes) {
+            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                self.start_over()?;
+            }
+            return Err(error);
+        }
         self.sum.update(bytes);
         self.have += bytes.len() as u64;
         Ok(())
@@ -101,6 +106,11 @@ impl Delivery {
         }
         Ok(self.path)
     }
+}
+
+/// Bytes that are there of a file that has not come whole.
+pub fn kept_of(path: &Path) -> u64 {
+    fs::metadata(part_of(path)).map_or(0, |part| part.len())
 }
 
 /// What has come of a file so far.

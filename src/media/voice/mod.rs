@@ -16,18 +16,16 @@ mod worker;
 pub use cast::Cast;
 pub use catalogue::Weights;
 pub use config::{Config, Own};
-pub use delivery::{Delivery, Trouble, forget_part, part_of};
+pub use delivery::{Delivery, Trouble, forget_part, kept_of, part_of};
 pub use frames::{read_frame, write_frame};
 pub use message::{Ask, Flaw, Heard, Limits, Say, Task};
 pub use models::{Missing, Model, Shelf};
 pub use pool::{Fault, Sitting, Transcribers};
 
 /// What listens: another version of it may hear something else.
-pub const ENGINE: &str = engine();
-
-const fn engine() -> &'static str {
+pub fn engine() -> &'static str {
     #[cfg(feature = "audio")]
-    return super::transcriber::ENGINE;
+    return super::transcriber::engine();
     #[cfg(not(feature = "audio"))]
     return "none";
 }

@@ -67,8 +67,8 @@ pub struct Shelf {
 impl Shelf {
     /// `dir`: where models are that are not said to be elsewhere.
     pub fn new(config: &Config, dir: PathBuf) -> Self {
-        let own = config.models.iter().map(|own| (own.name.clone(), own.path.clone())).collect();
-        Shelf { usual: config.model.clone(), dir, own }
+        let own = config.models.iter().map(|own| (bare(&own.name).to_owned(), own.path.clone())).collect();
+        Shelf { usual: bare(&config.model).to_owned(), dir, own }
     }
 
     /// Those of the settings that lie elsewhere, by name.
@@ -86,12 +86,11 @@ impl Shelf {
             None | Some("" | WHISPER) => self.usual.as_str(),
             Some(name) => name,
         };
-        let bare = name.strip_prefix(FAMILY).unwrap_or(name);
+        let bare = bare(name);
         if self.own.iter().any(|(own, _)| own == bare) {
             return Some(bare.to_owned());
         }
-        let is_usual = bare == self.usual.strip_prefix(FAMILY).unwrap_or(&self.usual);
-        let known = (is_usual || is_published(bare)).then(|| unaliased(bare));
+        let known = (bare == self.usual || is_published(bare)).then(|| unaliased(bare));
         // What the operator has put there, whatever it is called.
         let is_meant = || bare.len() < name.len() || self.path(bare).is_file();
         known.or_else(|| (is_plain(bare) && is_meant()).then(|| bare.to_owned()))
@@ -99,7 +98,13 @@ impl Shelf {
 
     /// The name that books and rights know.
     pub fn full(name: &str) -> String {
-        format!("{FAMILY}{name}")
+        format!("{FAMILY}{}", bare(name))
+    }
+
+    /// The file that is called so and by no other name, whether it is there or not; `None` where no file can be.
+    pub fn exactly(&self, name: &str) -> Option<PathBuf> {
+        let name = bare(name);
+        is_plain(name).then(|| self.path(name))
     }
 
     /// The file of a name that [`name_of`](Self::name_of) gave.
@@ -136,6 +141,11 @@ impl Shelf {
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(format!("ggml-{name}.bin"))
     }
+}
+
+/// Without the family that it may be called by.
+fn bare(name: &str) -> &str {
+    name.strip_prefix(FAMILY).unwrap_or(name)
 }
 
 /// Names of the files that will do, the best first: without a form, any.
@@ -217,6 +227,17 @@ mod tests {
             assert_eq!(name(other), None, "{other}");
         }
         assert_eq!(shelf().name_of(None).as_deref(), Some("base"));
+        assert_eq!([Shelf::full("tiny"), Shelf::full("whisper:tiny")], ["whisper:tiny", "whisper:tiny"]);
+    }
+
+    #[test]
+    fn one_of_the_settings_may_be_called_by_its_family() {
+        let mut config = config("whisper:mine");
+        config.models[0].name = "whisper:mine".into();
+        let shelf = Shelf::new(&config, "/models".into());
+        for name in [None, Some("whisper-1"), Some("mine"), Some("whisper:mine")] {
+            assert_eq!(shelf.name_of(name).as_deref(), Some("mine"), "{name:?}");
+        }
     }
 
     #[test]

@@ -79,6 +79,12 @@ pub struct Sitting {
     pub heard: Heard,
 }
 
+/// Where somebody who listens comes from.
+enum Room {
+    Taken(Box<Worker>),
+    Free(OwnedSemaphorePermit),
+}
+
 /// One of those who wait.
 struct Place<'a>(&'a AtomicUsize);
 
@@ -109,25 +115,28 @@ impl Transcribers {
         if cfg!(not(feature = "audio")) {
             return Err(Fault::NotBuiltIn);
         }
-        let seat = {
-            let _place = Place::among(&self.waiting, self.config.max_waiting).ok_or(Fault::Busy)?;
-            let seat = async { self.seats.clone().acquire_owned().await.map_err(|_| Fault::Busy) };
-            self.in_time(seat).await?
-        };
+        let seats = self.seats.clone();
+        let seat = self.in_line(async { seats.acquire_owned().await.map_err(|_| Fault::Busy) }).await?;
         let mut worker = self.worker(model).await?;
-        let opened = worker.open(audio).await;
-        let heard = match opened {
+        let heard = match worker.open(audio).await {
             Ok(heard) => heard,
             Err(fault) => {
-                self.put_back(worker);
                 // What a recording does to those who open it is the recording's fault.
-                return Err(match fault {
-                    Fault::Died => Flaw::broken("its decoder gave up").into(),
-                    other => other,
-                });
+                let is_of_its_own = matches!(fault, Fault::Died) && !worker.was_killed().await;
+                self.put_back(worker);
+                return Err(if is_of_its_own { Flaw::broken("its decoder gave up").into() } else { fault });
             }
         };
         Ok(Sitting { worker: Some(worker), _seat: seat, pool: self.clone(), heard })
+    }
+
+    /// Waits for others, as one of few.
+    ///
+    /// # Errors
+    /// When too many wait, or it takes too long.
+    pub async fn in_line<T>(&self, waiting: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let _place = Place::among(&self.waiting, self.config.max_waiting).ok_or(Fault::Busy)?;
+        self.in_time(waiting).await
     }
 
     /// Nobody waits for others for longer than listening may take.
@@ -208,10 +217,10 @@ impl Transcribers {
 
     /// One that has the model, of those that are there, or a new one.
     async fn worker(&self, model: &Model) -> Result<Worker, Fault> {
-        if let Some(worker) = self.idle_with(model) {
-            return Ok(worker);
-        }
-        let memory = self.in_time(self.make_room(model)).await?;
+        let memory = match self.in_time(self.room(model)).await? {
+            Room::Taken(worker) => return Ok(*worker),
+            Room::Free(memory) => memory,
+        };
         let threads = match self.config.threads {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_CORES)),
             threads => threads,
@@ -243,16 +252,19 @@ impl Transcribers {
         model.cast.memory().saturating_add(self.config.max_duration.as_secs().saturating_mul(EACH_SECOND))
     }
 
-    /// Has those go that are not needed now, until there is memory for one more.
-    async fn make_room(&self, model: &Model) -> Result<OwnedSemaphorePermit, Fault> {
+    /// One of those who wait who has the model; or else memory for one more, for which those go that are not needed now.
+    async fn room(&self, model: &Model) -> Result<Room, Fault> {
         let (needed, most) = (mebibytes(self.needs(model)), mebibytes(self.config.max_memory as u64));
         if needed > most {
             return Err(Fault::TooLarge { needed: needed.into(), most: most.into() });
         }
         loop {
             let returned = self.returned.notified();
+            if let Some(worker) = self.idle_with(model) {
+                return Ok(Room::Taken(Box::new(worker)));
+            }
             if let Ok(memory) = self.memory.clone().try_acquire_many_owned(needed) {
-                return Ok(memory);
+                return Ok(Room::Free(memory));
             }
             let oldest = self.idlers().pop_front();
             if oldest.is_none() {

@@ -4,6 +4,7 @@ use super::frames::LONGEST;
 use super::{Ask, Fault, Heard, Limits, Model, Say, Task};
 use crate::domain::Passage;
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -115,6 +116,14 @@ impl Worker {
     /// Whether it is still there.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Whether somebody else has ended it, who knows nothing of what it was at: an operator, or a system without memory.
+    pub async fn was_killed(&mut self) -> bool {
+        /// SIGHUP, SIGINT, SIGKILL and SIGTERM: what others send, and nothing that goes wrong within.
+        const OTHERS: [i32; 4] = [1, 2, 9, 15];
+        let ended = within(PATIENCE, async { self.child.wait().await.map_err(|_| Fault::Died) }).await;
+        ended.is_ok_and(|status| status.signal().is_some_and(|signal| OTHERS.contains(&signal)))
     }
 
     fn rest(&mut self) {

@@ -194,6 +194,20 @@ impl Entries {
         Ok((rows.iter().map(known).collect::<Result<_, _>>()?, last))
     }
 
+    /// The first `most` keys behind `after`, in their order.
+    pub async fn keys(&self, after: Option<&Key>, most: usize) -> Result<Vec<Key>, Error> {
+        let Entries { table, .. } = self;
+        let mut work = self.store.read().await?;
+        let mut statement = Statement::new(format!("SELECT key FROM \"{table}\""));
+        if let Some(after) = after {
+            statement = statement.text(" WHERE key > ").value(&after[..]);
+        }
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows = work.rows(statement.text(" ORDER BY key LIMIT ").value(most)).await?;
+        work.done().await?;
+        rows.iter().map(|row| key(row, 0)).collect()
+    }
+
     /// ` WHERE …`, where `filter` does not match everything.
     fn matching<'a>(&self, mut statement: Statement<'a>, filter: &Filter<'a>) -> Statement<'a> {
         let Filter { key, prefix, model, team, ended, after } = *filter;

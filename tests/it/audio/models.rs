@@ -58,6 +58,30 @@ async fn one_that_is_asked_for_first_is_fetched_and_says_so() {
 }
 
 #[tokio::test]
+async fn models_are_fetched_one_by_one() {
+    let mirror = Upstream::start().await;
+    let gate = Gate::closed();
+    let held = gate.clone();
+    mirror.on("/ggml-base-q8_0.bin", move |_| [vec![Act::Wait(held.clone())], json(404, "{}")].concat());
+    let address = format!("http://{}", mirror.addr);
+    let settings = |launch: Launch| launch.set("audio.download", "true").set("audio.mirror", &address);
+    let lobby = Lobby::open_with(settings).await;
+    let ask = async |model| lobby.pannier.ask(&form(TRANSCRIPTIONS, b"x", &[("model", model)])).await;
+    for model in ["base", "small", "medium"] {
+        let reply = ask(model).await;
+        assert_eq!((reply.status(), reply.code()), (503, Some("overloaded")), "{model}");
+        assert!(reply.text().contains("base-q8_0 is being fetched"), "{model}: {}", reply.text());
+    }
+    gate.open();
+    eventually("it is another's turn", || async {
+        let said = ask("small").await.text();
+        (said.contains("small-q8_0 is being fetched") || said.contains("cannot be fetched")).then_some(())
+    })
+    .await;
+    assert_eq!(mirror.count("/ggml-medium-q8_0.bin"), 0);
+}
+
+#[tokio::test]
 async fn a_download_that_is_cut_off_goes_on_and_what_is_something_else_is_thrown_away() {
     const FILE: &str = "/ggml-tiny-q8_0.bin";
     let mirror = Upstream::start().await;
@@ -96,6 +120,17 @@ async fn models_are_listed_and_removed() {
     for wrong in [&["remove", "mine"][..], &["remove", "../x"], &["pull", "gemma4"]] {
         assert_eq!(models(folder.path(), wrong).await.0, 1, "{wrong:?}");
     }
+    for form in ["", "-q5_1", ".en-q8_0"] {
+        std::fs::write(folder.path().join(format!("ggml-tiny{form}.bin")), "weights").expect("room");
+    }
+    let (code, said) = models(folder.path(), &["remove", "tiny.en"]).await;
+    assert!(code == 0 && said.contains("ggml-tiny.en-q8_0.bin"), "what `pull tiny.en` has brought: {said}");
+    assert_eq!(models(folder.path(), &["remove", "whisper:tiny"]).await.0, 0);
+    assert_eq!(files(folder.path()), ["ggml-tiny-q5_1.bin"], "the one that is called so");
+    std::fs::write(folder.path().join("ggml-tiny-q8_0.bin"), "weights").expect("room");
+    let (code, said) = models(folder.path(), &["remove", "tiny"]).await;
+    assert!(code == 1 && said.contains("say which") && said.contains("ggml-tiny-q5_1.bin"), "{said}");
+    assert_eq!(files(folder.path()).len(), 2);
     let nowhere = ["pull", "tiny", "--from", "/nowhere"];
     let (code, said) = models(folder.path(), &nowhere).await;
     assert!(code == 1 && said.contains("No such file"), "{code} {said}");
