@@ -42,6 +42,7 @@ pub const USAGE: &[Column] = &[
     count("saved_completion_tokens", |sums| of(sums, Figure::SavedCompletion)),
     count("saved_gpu_seconds", |sums| Cell::Micros(sums[Figure::SavedGpu as usize])),
     count("audio_seconds", |sums| Cell::Micros(sums[Figure::Audio as usize].saturating_mul(1000))),
+    count("images", |sums| of(sums, Figure::Images)),
 ];
 
 /// Money, and what it was paid for.

@@ -34,7 +34,7 @@ const TEXTS: [&str; 16] = [
     "error_message",
     "price",
 ];
-const NUMBERS: [(&str, Number); 20] = [
+const NUMBERS: [(&str, Number); 21] = [
     ("status", Number::Plain(Column::Status)),
     ("prompt_tokens", Number::Plain(Column::Prompt)),
     ("cached_prompt_tokens", Number::Plain(Column::CachedPrompt)),
@@ -55,6 +55,7 @@ const NUMBERS: [(&str, Number); 20] = [
     ("unbilled", Number::Plain(Column::Unbilled)),
     ("hit_below", Number::Below),
     ("audio_seconds", Number::Milliseconds(Column::Audio)),
+    ("images", Number::Plain(Column::Images)),
 ];
 
 /// How a number is shown; nothing where the row has none.

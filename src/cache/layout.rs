@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! kind: u8 (1 answer, 2 vector)   stored: u64 ms since 1970   ttl: u64 ms   took: u64 ns
-//! answer   usage source u8, prompt u64, cached u64, completion u64, reasoning u64, audio u64 ns,
+//! answer   usage source u8, prompt u64, cached u64, completion u64, reasoning u64, images u64, audio u64 ns,
 //!          total u64 ns, load u64 ns, prompt_eval u64 ns, eval u64 ns,
 //!          finish u8, complete u8, failed u8, content frames u64,
 //!          model text, headers u32 × (name text, value text), frames u32 × u32, question, body to the end
@@ -178,10 +178,10 @@ impl Writer<'_> {
 
     fn observed(&mut self, observed: &Observed) {
         let Observed { usage, durations, finish, complete, failed, content_frames } = *observed;
-        let Usage { source, prompt, cached_prompt, completion, reasoning, audio } = usage;
+        let Usage { source, prompt, cached_prompt, completion, reasoning, images, audio } = usage;
         let Durations { total, load, prompt_eval, eval } = durations;
         self.u8(source_code(source));
-        for number in [prompt, cached_prompt, completion, reasoning] {
+        for number in [prompt, cached_prompt, completion, reasoning, images] {
             self.u64(number);
         }
         for duration in [audio, total, load, prompt_eval, eval] {
@@ -269,6 +269,7 @@ impl<'a> Reader<'a> {
                 cached_prompt: self.u64()?,
                 completion: self.u64()?,
                 reasoning: self.u64()?,
+                images: self.u64()?,
                 audio: self.nanos()?,
             },
             durations: Durations {

@@ -16,6 +16,7 @@ fn entry(body: Bytes, frames: &[u32]) -> Payload {
             cached_prompt: 20,
             completion: u64::MAX,
             reasoning: 4,
+            images: 3,
             audio: Duration::from_millis(2_500),
         },
         durations: Durations {

@@ -22,7 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use zstd::bulk::Compressor;
 
 /// Of the layout, here and in [`super::layout`].
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 4;
 
 /// The largest payload that is sealed, and the most that an opened one may claim to be: as much as a
 /// recording may hold.

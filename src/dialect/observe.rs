@@ -183,7 +183,7 @@ impl Figures {
             cached_prompt: self.cached_prompt.unwrap_or(0).min(prompt),
             completion,
             reasoning: self.reasoning.unwrap_or(0).min(completion),
-            audio: Duration::ZERO,
+            ..Usage::default()
         }
     }
 }

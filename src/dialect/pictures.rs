@@ -3,6 +3,7 @@
 use super::Form;
 use super::fields::{self, MAX_MEMBERS, Object};
 use bytes::Bytes;
+use memchr::memmem;
 use std::ops::Range;
 
 /// A picture in a body.
@@ -35,16 +36,27 @@ fn path(form: Form) -> &'static [Step] {
     }
 }
 
+/// How many pictures there are in a call whose fields have these values.
+pub fn count<'a>(form: Form, field: impl Fn(&str) -> Option<&'a str>) -> u64 {
+    let path = match form {
+        Form::Messages => &[Member("messages"), Each, Member("content"), Each, Member("source")],
+        form => path(form),
+    };
+    let Some((Member(first), rest)) = path.split_first() else { return 0 };
+    let value =
+        field(first).filter(|value| *first == "images" || memmem::find(value.as_bytes(), b"image").is_some());
+    let found = value.map(|value| walk(vec![value], rest)).unwrap_or_default();
+    found.iter().filter(|value| value.starts_with(['"', '{'])).count() as u64
+}
+
 /// The pictures of a call that can be read, in the order of their places; none where there are more than `most`.
 pub fn find(form: Form, body: &[u8], most: usize) -> Vec<Place> {
     let path = path(form);
     let text = std::str::from_utf8(body).ok().filter(|_| !path.is_empty());
-    let Some(text) = text.filter(|text| memchr::memmem::find(text.as_bytes(), b"image").is_some()) else {
+    let Some(text) = text.filter(|text| memmem::find(text.as_bytes(), b"image").is_some()) else {
         return Vec::new();
     };
-    let found = path
-        .iter()
-        .fold(vec![text], |values, step| values.into_iter().flat_map(|value| step.go(value)).collect());
+    let found = walk(vec![text], path);
     // Where an address stands alone, or is a member of its own.
     let found = found.into_iter().flat_map(|value| match value.starts_with('{') {
         true => Member("url").go(value),
@@ -82,6 +94,11 @@ pub fn replace(form: Form, body: &[u8], others: &[(&Place, &str)]) -> Bytes {
     replaced.into()
 }
 
+/// Where these steps lead from `values`.
+fn walk<'a>(values: Vec<&'a str>, path: &[Step]) -> Vec<&'a str> {
+    path.iter().fold(values, |values, step| values.into_iter().flat_map(|value| step.go(value)).collect())
+}
+
 impl Step {
     fn go<'a>(&self, value: &'a str) -> Vec<&'a str> {
         match self {
@@ -107,6 +124,29 @@ mod tests {
 
     fn texts(form: Form, body: &str) -> Vec<String> {
         find(form, body.as_bytes(), 9).into_iter().map(|place| place.text).collect()
+    }
+
+    fn number(form: Form, body: &str) -> u64 {
+        let fields = Object::read(body).expect("an object").fields;
+        count(form, |name| fields.iter().find(|field| field.folded() == name).map(|field| field.value))
+    }
+
+    #[test]
+    fn pictures_are_counted_wherever_they_stand() {
+        const MESSAGES: &str = r#"{"messages":[{"role":"user","content":"an image"},{"role":"user","content":
+            [{"type":"text","text":"a"},{"type":"image","source":{"type":"base64","data":"A"}}]}]}"#;
+        assert_eq!(number(Form::Generate, r#"{"prompt":"a","images":["A","B"]}"#), 2);
+        assert_eq!(number(Form::Chat, CHAT), 2);
+        assert_eq!(number(Form::OpenAiChat, OPENAI), 2);
+        assert_eq!(number(Form::Responses, RESPONSES), 1);
+        assert_eq!(number(Form::Messages, MESSAGES), 1);
+        for none in
+            [r#"{"prompt":"image"}"#, r#"{"images":[]}"#, r#"{"images":null}"#, r#"{"messages":"image"}"#]
+        {
+            for form in Form::ALL {
+                assert_eq!(number(form, none), 0, "{none}");
+            }
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Source {
     }
 }
 
-/// Tokens of one answer.
+/// Tokens of one answer, and what else it was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Usage {
     pub source: Source,
@@ -41,6 +41,8 @@ pub struct Usage {
     pub completion: u64,
     /// Of `completion`, those spent on reasoning, where the server says so.
     pub reasoning: u64,
+    /// Pictures in the question.
+    pub images: u64,
     /// Of the recording that was listened to.
     pub audio: Duration,
 }
@@ -48,13 +50,14 @@ pub struct Usage {
 impl Usage {
     /// Of both answers together. It is no better known than the worse known of them.
     pub fn and(self, more: Usage) -> Usage {
-        let Usage { source, prompt, cached_prompt, completion, reasoning, audio } = more;
+        let Usage { source, prompt, cached_prompt, completion, reasoning, images, audio } = more;
         Usage {
             source: if source == Source::Upstream { self.source } else { source },
             prompt: self.prompt.saturating_add(prompt),
             cached_prompt: self.cached_prompt.saturating_add(cached_prompt),
             completion: self.completion.saturating_add(completion),
             reasoning: self.reasoning.saturating_add(reasoning),
+            images: self.images.saturating_add(images),
             audio: self.audio.saturating_add(audio),
         }
     }

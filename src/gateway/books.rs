@@ -17,6 +17,7 @@ pub struct Books {
     route: Route,
     facts: CallFacts,
     estimated_prompt_tokens: u64,
+    images: u64,
     began: Instant,
     status: u16,
     scanner: Option<Scanner>,
@@ -42,6 +43,7 @@ impl Books {
             route: plan.route,
             facts: plan.facts.clone(),
             estimated_prompt_tokens: plan.estimated_prompt_tokens,
+            images: plan.images,
             began: Instant::now(),
             status: 0,
             scanner: None,
@@ -149,6 +151,10 @@ impl Books {
             if observed.usage.prompt == 0 {
                 observed.usage.prompt = self.estimated_prompt_tokens;
             }
+        }
+        // Who was not answered at all has not had them looked at.
+        if observed.usage.source != Source::None {
+            observed.usage.images = self.images;
         }
         observed
     }

@@ -170,6 +170,7 @@ impl Order<'_> {
             facts: self.facts.clone(),
             model: self.call.model.clone(),
             estimated_prompt_tokens: self.call.estimated_prompt_tokens,
+            images: self.call.images,
             keep,
             lease: None,
         }

@@ -25,6 +25,8 @@ pub struct Plan {
     /// The model's name as the client wrote it.
     pub model: String,
     pub estimated_prompt_tokens: u64,
+    /// Pictures in the question.
+    pub images: u64,
     /// How to remember the answer, when it may be.
     pub keep: Option<Keep>,
     /// No other replica asks the same meanwhile. Goes with what is kept.

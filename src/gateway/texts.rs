@@ -110,6 +110,7 @@ impl Demand {
             facts: self.facts.clone(),
             model: self.looks.model.clone(),
             estimated_prompt_tokens: bytes.div_ceil(4) as u64,
+            images: 0,
             keep: None,
             lease: None,
         };

@@ -116,6 +116,7 @@ impl<'a> Making<'a> {
             (Figure::Reasoning, narrow(taken.usage.reasoning)),
             (Figure::Gpu, gpu(taken)),
             (Figure::Audio, narrow(millis(taken.usage.audio))),
+            (Figure::Images, narrow(taken.usage.images)),
             (Figure::CompletionTime, narrow(micros(taken.durations.eval))),
             (Figure::Cost, charge.cost.known().unwrap_or_default().nanos()),
             (Figure::PromptCost, charge.shares.prompt.nanos()),
@@ -285,6 +286,7 @@ impl Part {
             (Column::PromptTime, micros(durations.prompt_eval)),
             (Column::CompletionTime, micros(durations.eval)),
             (Column::Audio, millis(usage.audio)),
+            (Column::Images, usage.images),
         ] {
             self.set(column, (amount > 0).then(|| narrow(amount)));
         }

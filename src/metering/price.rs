@@ -59,6 +59,7 @@ impl Used {
                 prompt: usage.prompt,
                 cached_prompt: usage.cached_prompt.min(usage.prompt),
                 completion: usage.completion,
+                images: usage.images,
                 audio: usage.audio,
                 gpu,
                 ..Used::default()

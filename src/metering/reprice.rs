@@ -191,7 +191,7 @@ fn old_shares(row: &Billed) -> [i64; 3] {
     let used = Used::of(operation(row), &observed(row));
     let (whole, split) = price.and_then(|rates| rates.split(&used)).unwrap_or_default();
     let [prompt, completion, gpu] = shares(split);
-    // What recordings cost is no share.
+    // What recordings and pictures cost is no share.
     let rest =
         [prompt, completion, gpu].iter().fold(whole.nanos(), |rest, share| rest.saturating_sub(*share));
     let cost = row.bill.cost.unwrap_or_default();
@@ -221,7 +221,7 @@ fn is_given(row: &Billed) -> bool {
 
 /// What a row holds at the most is not all that there was.
 fn is_cut(row: &Billed) -> bool {
-    let figures = [row.prompt, row.cached_prompt, row.completion];
+    let figures = [row.prompt, row.cached_prompt, row.completion, row.images];
     let times = [row.load, row.prompt_time, row.completion_time, row.audio];
     figures.into_iter().chain(times).any(|figure| figure >= NARROW)
 }
@@ -243,6 +243,7 @@ fn observed(row: &Billed) -> Observed {
             prompt: tokens(row.prompt),
             cached_prompt: tokens(row.cached_prompt),
             completion: tokens(row.completion),
+            images: row.images.unsigned_abs(),
             audio: Duration::from_millis(row.audio.unsigned_abs()),
             ..Usage::default()
         },

@@ -23,6 +23,7 @@ pub fn observed() -> Observed {
             cached_prompt: 20,
             completion: 11,
             reasoning: 4,
+            images: 1,
             audio: Duration::from_millis(2_500),
         },
         durations: Durations {

@@ -1,6 +1,7 @@
 // One call of the openai package for JavaScript: node openai_node.cjs URL CALL prints what the client made of it.
 "use strict";
 
+const fs = require("fs");
 const OpenAI = require("openai");
 
 const [url, call] = process.argv.slice(2);
@@ -29,6 +30,9 @@ async function all(stream) {
 // A stream is asked with another seed: what is stored whole answers a stream too, in frames of its own.
 const streamed = { ...question, seed: 8, stream: true };
 
+const recording = () => ({ file: fs.createReadStream(process.env.RECORDING), model: "tiny" });
+const heard = (wishes) => client.audio.transcriptions.create({ ...recording(), language: "en", ...wishes });
+
 const calls = {
   chat: () => client.chat.completions.create(question),
   chat_streamed: () => all(client.chat.completions.create(streamed)),
@@ -41,6 +45,11 @@ const calls = {
   response_streamed: () => all(client.responses.create({ ...asked, max_output_tokens: 23, stream: true })),
   response_added_up: () => client.responses.stream(asked).finalResponse(),
   embeddings: () => client.embeddings.create({ model: process.env.EMBEDDING, input: ["a llama", "a basket"] }),
+  heard: () => heard(),
+  heard_verbose: () => heard({ response_format: "verbose_json", timestamp_granularities: ["word", "segment"] }),
+  heard_as_subtitles: () => heard({ response_format: "srt" }),
+  heard_streamed: () => all(heard({ stream: true })),
+  translated: () => client.audio.translations.create(recording()),
   missing_model: () => client.chat.completions.create({ ...question, model: "no-such-model" }),
 };
 

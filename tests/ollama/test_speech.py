@@ -14,6 +14,7 @@ import pytest
 from pywhispercpp.model import Model
 
 import models
+import node
 from pannier import REPOSITORY
 
 SENTENCE = (
@@ -90,6 +91,26 @@ def test_what_is_no_recording_is_an_error_of_its_own_kind(client):
     with pytest.raises(openai.BadRequestError) as raised:
         ask(client, file=("x.wav", io.BytesIO(b"")))
     assert raised.value.code == "bad_request"
+
+
+@node.needed
+def test_the_library_for_javascript_works_as_well(client, monkeypatch):
+    monkeypatch.setenv("RECORDING", str(models.speech("audio/jfk.mp3")))
+    url = str(client.base_url).removesuffix("/v1/")
+
+    def hear(call):
+        return node.ask("openai_node.cjs", url, call)
+
+    assert words(hear("heard")["text"]) == SENTENCE
+    verbose = hear("heard_verbose")
+    assert (verbose["language"], round(verbose["duration"])) == ("english", 11)
+    assert [words(word["word"]) for word in verbose["words"]] == SENTENCE.split()
+    assert words(" ".join(segment["text"].strip() for segment in verbose["segments"])) == SENTENCE
+    assert " --> " in hear("heard_as_subtitles")
+    events = hear("heard_streamed")
+    assert (events[-1]["type"], words(events[-1]["text"])) == ("transcript.text.done", SENTENCE)
+    assert "".join(event["delta"] for event in events[:-1]).strip() == events[-1]["text"]
+    assert error_rate(hear("translated")["text"], SENTENCE) <= 0.1
 
 
 def test_what_the_page_about_it_shows_works(start, tmp_path):

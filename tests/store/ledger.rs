@@ -5,7 +5,7 @@ use pannier::store::ledger::{
     self, Batch, Bucket, By, Column, Cut, Figure, Filter, Line, MOST, NARROW, Period, Piece, Row, Shifts,
     Stretch, Sums, Void,
 };
-use pannier::store::{Damaged, Options, Start, Statement, Store};
+use pannier::store::{Damaged, Migrations, Options, Start, Statement, Store};
 
 pub fn grounds() -> Vec<Ground> {
     [Some(Ground::file()), Ground::server()].into_iter().flatten().collect()
@@ -193,5 +193,61 @@ async fn a_row_takes_at_most_120_bytes() {
             }
         };
         assert!(bytes <= 120 * ROWS, "{} bytes a row", bytes / ROWS);
+    }
+}
+
+/// Books as any earlier version has left them: what stands in them stays, and goes on.
+#[tokio::test]
+async fn older_books_are_gone_on_with() {
+    const NAMES: &str = "INSERT INTO ledger_account (name, team) VALUES ('alice', 'lab'); \
+        INSERT INTO ledger_subject (model, digest, endpoint, dialect, operation, mode) \
+        VALUES ('llama3:latest', 'd1', '/api/chat', 'ollama', 'chat', 'stream'); \
+        INSERT INTO ledger_price (version) VALUES ('unpriced'); \
+        INSERT INTO ledger_row (id_head, id_tail, account, subject, price, prompt, cost) SELECT 1, 0, a.id, s.id, p.id, 20, 5 \
+        FROM ledger_account AS a, ledger_subject AS s, ledger_price AS p;";
+    let all = ledger::migrations();
+    let later = [Figure::Audio, Figure::Images];
+    for versions in 1..=all.steps.len() {
+        for ground in grounds() {
+            let older = Migrations { part: all.part.clone(), steps: all.steps[..versions].to_vec() };
+            let store = Store::open(&ground.place(), &options(), &older).await.expect("open");
+            let mut work = store.write().await.expect("write");
+            work.script(NAMES).await.expect("names");
+            for period in Period::ALL {
+                let known = |figure: &&Figure| !later.contains(figure);
+                let columns: Vec<&str> =
+                    Figure::ALL.iter().filter(known).map(|figure| figure.name()).collect();
+                let ones = vec!["1"; columns.len()].join(", ");
+                let (table, columns) = (period.table(), columns.join(", "));
+                let sums = format!(
+                    "INSERT INTO {table} (start, account, subject, {columns}) \
+                     SELECT 86400, a.id, s.id, {ones} FROM ledger_account AS a, ledger_subject AS s"
+                );
+                work.script(sums).await.expect("sums");
+            }
+            work.done().await.expect("done");
+            store.close().await;
+
+            let store = open(&ground).await;
+            for (column, value) in [(Column::Prompt, 20), (Column::Cost, 5), (Column::Unpriced, 1)] {
+                let is_counted = versions > 1 && column == Column::Unpriced;
+                let value = Some(value).filter(|_| !is_counted);
+                assert_eq!(read(&store, column, 1).await, value, "{versions}: {}", column.name());
+            }
+            let more = [(Column::Prompt, 7), (Column::Images, 2)];
+            let new = batch(0, 100, vec![row(1, &more)], sums(&Figure::ALL.map(|figure| (figure, 2))));
+            assert!(new.write(&store).await.expect("write"));
+            assert_eq!(read(&store, Column::Prompt, 1).await, Some(27));
+            assert_eq!(read(&store, Column::Images, 1).await, Some(2));
+            for period in Period::ALL {
+                let all = lines(&store, period, 0, i64::MAX).await;
+                let [line] = &all[..] else { panic!("{all:?}") };
+                for figure in Figure::ALL {
+                    let sum = if later.contains(&figure) { 2 } else { 3 };
+                    assert_eq!(line.sums[figure as usize], sum, "{versions}: {}", figure.name());
+                }
+            }
+            store.close().await;
+        }
     }
 }

@@ -51,7 +51,7 @@ impl Chance {
         let models = vec![
             model(
                 "model = \"a\"\nprompt = \"0.15\"\ncompletion = \"0.6\"\ngpu_second = \"0.001\"\n\
-                 audio_second = \"0.000100003\"",
+                 audio_second = \"0.000100003\"\nimage = \"0.000000007\"",
             ),
             model("model = \"b\"\nprompt = \"0.07\""),
         ];
@@ -98,6 +98,7 @@ impl Chance {
             source: Source::Upstream,
             prompt: random.u64(1..3_000),
             completion: random.u64(..500),
+            images: if listens { 0 } else { random.u64(..4) },
             audio: Duration::from_millis(if listens { random.u64(..90_000) } else { 0 }),
             ..Usage::default()
         };
@@ -177,7 +178,7 @@ fn others() -> [PriceEntry; 2] {
         model("model = \"a\"\nprompt = \"0.210000001\"\ncompletion = \"0.31\"\ngpu_second = \"0.7\""),
         model(
             "model = \"*\"\nprompt = \"0.07\"\ncached_prompt = \"0.01\"\ncompletion = \"0.000000001\"\n\
-             audio_second = \"0.0000007\"",
+             audio_second = \"0.0000007\"\nimage = \"0.03\"",
         ),
     ]
 }
@@ -224,6 +225,7 @@ fn of_rows(rows: &[RowLine], cut: impl Fn(i64) -> i64) -> Sorted {
             (false, _) => {
                 sums[Figure::CompletionTime as usize] += value(Column::CompletionTime);
                 sums[Figure::Audio as usize] += value(Column::Audio);
+                sums[Figure::Images as usize] += value(Column::Images);
                 [Figure::Prompt, Figure::Completion, Figure::Gpu]
             }
         };

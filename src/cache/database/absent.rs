@@ -28,7 +28,7 @@ impl Absent {
     /// Of a file with so many entries, whose keys are still to be marked; until they are, nothing is certain. There is
     /// room for as many again.
     pub fn new(entries: u64) -> Self {
-        let words = entries.saturating_mul(2 * BITS / 64).clamp(WORDS[0], WORDS[1]).next_power_of_two();
+        let words = (entries.saturating_mul(2 * BITS) / 64).clamp(WORDS[0], WORDS[1]).next_power_of_two();
         let bits = std::iter::repeat_with(AtomicU64::default).take(words as usize).collect();
         Absent { bits, ..Absent::default() }
     }

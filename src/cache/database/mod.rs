@@ -116,11 +116,6 @@ impl Database {
         }
     }
 
-    /// Bytes of what is remembered of what is not there.
-    pub fn remembered(&self) -> usize {
-        self.absent.load().size()
-    }
-
     /// Opens the database, unless it is open. A damaged file is put aside for a new one.
     pub async fn open(&self) -> Result<(), Fault> {
         let mut last = self.opening.lock().await;
@@ -241,15 +236,6 @@ impl Database {
         }
         tracing::debug!(place = %self.config.place, %error, "the cache's database failed");
         fault(error.trouble)
-    }
-
-    /// From now on they may be there.
-    fn mark(&self, parcels: &[Parcel]) -> Arc<Absent> {
-        let absent = self.absent.load_full();
-        if !self.is_shared() {
-            parcels.iter().for_each(|parcel| absent.mark(&parcel.key));
-        }
-        absent
     }
 
     fn full(&self) -> MutexGuard<'_, Option<Instant>> {

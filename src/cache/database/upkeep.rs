@@ -4,7 +4,7 @@
 use super::absent::Absent;
 use super::{Database, STEP, room, rows};
 use crate::cache::guard::unbroken;
-use crate::cache::{CacheKey, Fault, TierName};
+use crate::cache::{CacheKey, Fault, Parcel, TierName};
 use crate::store::entries::{Entries, Filter};
 use crate::store::{Error, Start, Trouble};
 use crate::telemetry::Eviction;
@@ -124,6 +124,20 @@ impl Database {
         entries.tidy().await?;
         self.read_keys(entries).await?;
         entries.store().probe().await
+    }
+
+    /// Bytes of what is remembered of what is not there.
+    pub fn remembered(&self) -> usize {
+        self.absent.load().size()
+    }
+
+    /// From now on they may be there.
+    pub(super) fn mark(&self, parcels: &[Parcel]) -> Arc<Absent> {
+        let absent = self.absent.load_full();
+        if !self.is_shared() {
+            parcels.iter().for_each(|parcel| absent.mark(&parcel.key));
+        }
+        absent
     }
 
     /// Reads which keys a file has, where that is not known, or is known badly; goes on where it was cut off.

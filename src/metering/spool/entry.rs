@@ -135,7 +135,7 @@ pub(super) fn trip(trip: &Trip, account: &Symbol, subject: &Symbol) -> Scratch<E
     time(&mut out, trip.first_token);
     figures(&mut out, &trip.observed);
     out.text(trip.error.map_or("", Kind::code));
-    audio(&mut out, &trip.observed);
+    others(&mut out, &trip.observed);
     out
 }
 
@@ -170,7 +170,7 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
         out.text(told.message);
     }
     if let Some(observed) = told.observed {
-        audio(&mut out, observed);
+        others(&mut out, observed);
     }
     out
 }
@@ -188,7 +188,7 @@ pub(super) fn hits(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scrat
     out.number(flags.into_iter().filter_map(|(is, flag)| is.then_some(flag)).sum());
     if let Some(observed) = told.observed {
         figures(&mut out, observed);
-        audio(&mut out, observed);
+        others(&mut out, observed);
     }
     out
 }
@@ -229,7 +229,7 @@ fn read_hits<'a>(from: &mut Cursor<'a>) -> Option<Entry<'a>> {
     let (account, subject, flags) = (from.number()?, from.number()?, from.number()?);
     let mut observed = read_observed(from, flags)?;
     if let Some(observed) = &mut observed {
-        observed.usage.audio = read_audio(from);
+        read_others(from, &mut observed.usage);
     }
     let one = AnswerEntry {
         request,
@@ -268,7 +268,7 @@ fn read_trip<'a>(from: &mut Cursor<'a>) -> Option<TripEntry<'a>> {
         observed: read_figures(from)?,
         error: from.text()?,
     };
-    entry.observed.usage.audio = read_audio(from);
+    read_others(from, &mut entry.observed.usage);
     Some(entry)
 }
 
@@ -289,7 +289,7 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
         Ended::Refused | Ended::Broken => (from.text()?, from.text()?),
     };
     if let Some(observed) = &mut observed {
-        observed.usage.audio = read_audio(from);
+        read_others(from, &mut observed.usage);
     }
     Some(AnswerEntry {
         request,
@@ -312,7 +312,7 @@ fn request(from: &mut Cursor<'_>) -> Option<RequestId> {
 }
 
 fn figures(out: &mut Scratch<ENTRY>, observed: &Observed) {
-    let Usage { source, prompt, cached_prompt, completion, reasoning, audio: _ } = observed.usage;
+    let Usage { source, prompt, cached_prompt, completion, reasoning, images: _, audio: _ } = observed.usage;
     for number in [source.number().into(), prompt, cached_prompt, completion, reasoning] {
         out.number(number);
     }
@@ -326,22 +326,26 @@ fn read_figures(from: &mut Cursor<'_>) -> Option<Observed> {
     let source = Source::numbered(i64::try_from(from.number()?).ok()?)?;
     let [prompt, cached_prompt, completion, reasoning] =
         [from.number()?, from.number()?, from.number()?, from.number()?];
-    let usage = Usage { source, prompt, cached_prompt, completion, reasoning, audio: Duration::ZERO };
+    let usage = Usage { source, prompt, cached_prompt, completion, reasoning, ..Usage::default() };
     let mut next = || from.number().map(Duration::from_micros);
     let durations = Durations { total: next()?, load: next()?, prompt_eval: next()?, eval: next()? };
     Some(Observed { usage, durations, ..Observed::default() })
 }
 
 /// Stands at the end, where older entries have nothing; nothing means none.
-fn audio(out: &mut Scratch<ENTRY>, observed: &Observed) {
-    let audio = observed.usage.audio;
-    if !audio.is_zero() {
+fn others(out: &mut Scratch<ENTRY>, observed: &Observed) {
+    let Usage { images, audio, .. } = observed.usage;
+    if !audio.is_zero() || images > 0 {
         out.number(micros(audio));
+    }
+    if images > 0 {
+        out.number(images);
     }
 }
 
-fn read_audio(from: &mut Cursor<'_>) -> Duration {
-    Duration::from_micros(from.number().unwrap_or(0))
+fn read_others(from: &mut Cursor<'_>, usage: &mut Usage) {
+    usage.audio = Duration::from_micros(from.number().unwrap_or(0));
+    usage.images = from.number().unwrap_or(0);
 }
 
 /// 0 for none; else one more than the microseconds.
@@ -362,6 +366,20 @@ mod tests {
     use super::super::Symbols;
     use super::*;
     use crate::domain::Route;
+
+    /// Nothing, a recording, pictures, and both: and as entries were before there was either.
+    #[test]
+    fn what_stands_at_the_end_may_be_missing() {
+        let subject = Symbols::default().subject(Route { template: "/api/chat", dialect: "ollama" }, None);
+        for (images, millis) in [(0, 0), (0, 1_500), (3, 0), (u64::MAX, 1)] {
+            let usage = Usage { images, audio: Duration::from_millis(millis), ..Usage::default() };
+            let observed = Observed { usage, ..Observed::default() };
+            let told = Told::hit(RequestId([0; 16]), Duration::ZERO, Some(&observed));
+            let whole = answer(&told, &subject, &subject).bytes().to_vec();
+            let Some(Entry::Answer(read)) = Entry::read(&whole) else { panic!("{usage:?} cannot be read") };
+            assert_eq!(read.observed, Some(observed));
+        }
+    }
 
     #[test]
     fn what_has_a_number_that_nobody_knows_cannot_be_read() {

@@ -110,6 +110,7 @@ fn an_entry_is_read_as_it_was_written() {
             cached_prompt: 2,
             completion: u64::MAX,
             reasoning: 1,
+            images: 7,
             audio: Duration::from_micros(1_500_001),
         },
         ..Observed::default()

@@ -74,6 +74,8 @@ numbered! {
         Unbilled = "unbilled",
         /// Milliseconds of the recording that was listened to.
         Audio = "audio_ms",
+        /// Pictures in the question.
+        Images = "images",
     }
 }
 
@@ -115,6 +117,8 @@ numbered! {
         Disliked = "disliked",
         /// Milliseconds of recordings that trips listened to.
         Audio = "audio_ms",
+        /// Pictures that trips looked at.
+        Images = "images",
     }
 }
 
@@ -159,7 +163,8 @@ impl Column {
             | Column::CompletionTime
             | Column::Unpriced
             | Column::Unbilled
-            | Column::Audio => Merge::NarrowSum,
+            | Column::Audio
+            | Column::Images => Merge::NarrowSum,
             Column::Cost | Column::SavedCost => Merge::Sum,
         }
     }

@@ -136,7 +136,7 @@ impl Period {
 /// The ledger's own tables.
 pub fn migrations() -> Migrations {
     let sums = |number: &str| {
-        let first = Figure::ALL.iter().filter(|figure| **figure != Figure::Audio);
+        let first = Figure::ALL.iter().filter(|figure| !matches!(figure, Figure::Audio | Figure::Images));
         let figures: Vec<String> =
             first.map(|figure| format!("{} {number} NOT NULL", figure.name())).collect();
         let table = |period: Period| {
@@ -168,14 +168,20 @@ pub fn migrations() -> Migrations {
         format!("CREATE TABLE ledger_gone (period TEXT PRIMARY KEY, start {number} NOT NULL);\n")
     };
     let third = Migration { name: "sums that have gone", sqlite: gone("INTEGER"), postgres: gone("BIGINT") };
-    let heard = |number: &str| {
+    let fourth = one_more("recordings", "audio_ms");
+    let fifth = one_more("pictures", "images");
+    Migrations { part: "ledger".into(), steps: vec![first, second, third, fourth, fifth] }
+}
+
+/// What rows and sums have besides.
+fn one_more(name: &'static str, column: &str) -> Migration {
+    let add = |number: &str| {
         let sums = Period::ALL.map(|period| {
-            format!("ALTER TABLE {} ADD COLUMN audio_ms {number} NOT NULL DEFAULT 0;\n", period.table())
+            format!("ALTER TABLE {} ADD COLUMN {column} {number} NOT NULL DEFAULT 0;\n", period.table())
         });
-        format!("ALTER TABLE ledger_row ADD COLUMN audio_ms INTEGER;\n{}", sums.concat())
+        format!("ALTER TABLE ledger_row ADD COLUMN {column} INTEGER;\n{}", sums.concat())
     };
-    let fourth = Migration { name: "recordings", sqlite: heard("INTEGER"), postgres: heard("BIGINT") };
-    Migrations { part: "ledger".into(), steps: vec![first, second, third, fourth] }
+    Migration { name, sqlite: add("INTEGER"), postgres: add("BIGINT") }
 }
 
 /// How far the file `spool` has been taken over; 0 for not at all.

@@ -22,6 +22,7 @@ pub struct Billed {
     pub completion_time: i64,
     /// Milliseconds.
     pub audio: i64,
+    pub images: i64,
     pub bill: Bill,
 }
 
@@ -141,7 +142,7 @@ async fn rows(work: &mut Work, span: Span, lock: &str) -> Result<Vec<Billed>, Er
     let columns = COLUMNS.map(|column| format!("CAST({column} AS BIGINT)")).join(", ");
     let select = Statement::new(format!(
         "SELECT {columns}, CAST(r.unbilled AS BIGINT), s.model, s.operation, COALESCE(p.version, ''), \
-         CAST(r.audio_ms AS BIGINT) \
+         CAST(r.audio_ms AS BIGINT), CAST(r.images AS BIGINT) \
          FROM ledger_row AS r JOIN ledger_subject AS s ON s.id = r.subject \
          LEFT JOIN ledger_price AS p ON p.id = r.price WHERE (r.id_head, r.id_tail) > "
     ));
@@ -165,6 +166,7 @@ fn billed(row: &crate::store::Row) -> Result<Billed, Error> {
         prompt_time: figure(9)?,
         completion_time: figure(10)?,
         audio: figure(18)?,
+        images: figure(19)?,
         bill: Bill {
             cost: row.number_or_none(11)?,
             saved_cost: row.number_or_none(12)?,

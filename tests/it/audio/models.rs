@@ -131,7 +131,7 @@ async fn models_are_listed_and_removed() {
     let (code, said) = models(folder.path(), &["remove", "tiny"]).await;
     assert!(code == 1 && said.contains("say which") && said.contains("ggml-tiny-q5_1.bin"), "{said}");
     assert_eq!(files(folder.path()).len(), 2);
-    let nowhere = ["pull", "tiny", "--from", "/nowhere"];
+    let nowhere = ["pull", "base", "--from", "/nowhere"];
     let (code, said) = models(folder.path(), &nowhere).await;
     assert!(code == 1 && said.contains("No such file"), "{code} {said}");
 }

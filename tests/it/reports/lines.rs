@@ -35,6 +35,7 @@ async fn a_line_says_all_that_was_served() {
         "price": "smollm2 from 0 prompt=0.15 completion=0.60 gpu_second=0.001 USD",
         "cost": 0.000506, "saved_cost": null, "unpriced": null, "unbilled": null, "rating": null,
         "audio_seconds": null,
+        "images": null,
     });
     assert_eq!(lines[0], expected);
     // What the answer took when it was made; nobody pays for it again.

@@ -2,7 +2,8 @@
 
 use super::*;
 
-const PRICES: &str = "[prices]\nmodels = [{ model = \"llava\", prompt = \"1\", completion = \"10\" }]\n";
+const PRICES: &str =
+    "[prices]\nmodels = [{ model = \"llava\", prompt = \"1\", completion = \"10\", image = \"0.002\" }]\n";
 
 /// All rows, in the order of their requests, once the last of them has this answer.
 async fn rows(pannier: &Pannier, cache: &str) -> Vec<Value> {
@@ -15,8 +16,9 @@ async fn rows(pannier: &Pannier, cache: &str) -> Vec<Value> {
 }
 
 /// What a row says of these, in this order.
-fn told(row: &Value) -> [Value; 6] {
-    ["endpoint", "model", "cache", "prompt_tokens", "completion_tokens", "cost"].map(|name| row[name].clone())
+fn told(row: &Value) -> [Value; 7] {
+    let names = ["endpoint", "model", "cache", "prompt_tokens", "completion_tokens", "images", "cost"];
+    names.map(|name| row[name].clone())
 }
 
 #[tokio::test]
@@ -27,11 +29,11 @@ async fn each_request_has_a_row_of_its_route_and_pays_for_its_trips() {
     pannier.ask(&look(OCR, &red)).await.fine();
     pannier.remembered(&look(OCR, &red)).await;
     let before = rows(&pannier, "hit").await;
-    // 11 tokens of the question and 2 of the answer, at 1 and 10 the million.
-    let paid = [json!(OCR), json!(MODEL), json!("miss"), json!(11), json!(2), json!(0.000031)];
+    // 11 tokens of the question and 2 of the answer, at 1 and 10 the million, and a picture.
+    let paid = [json!(OCR), json!(MODEL), json!("miss"), json!(11), json!(2), json!(1), json!(0.002031)];
     assert_eq!(told(&before[0]), paid);
     let hit = before.last().expect("a row");
-    assert_eq!((&hit["cost"], &hit["saved_cost"]), (&json!(null), &json!(0.000031)));
+    assert_eq!((&hit["cost"], &hit["saved_cost"]), (&json!(null), &json!(0.002031)));
 
     // One of them is known, one is new, and one is none.
     let images = [base64(&red), base64(&blue), "####".to_owned()];
@@ -43,6 +45,27 @@ async fn each_request_has_a_row_of_its_route_and_pays_for_its_trips() {
     let list = now.last().expect("a row");
     assert_eq!(told(list), paid, "it pays for what is new, and for nothing else");
     assert_eq!(upstream.count(GENERATE), 2);
+}
+
+#[tokio::test]
+async fn each_picture_of_any_call_has_its_price_where_it_was_looked_at() {
+    let upstream = seeing_upstream().await;
+    let pannier = Launch::before(&upstream).set("ledger.enabled", "true").file(PRICES).start().await;
+    let [red, blue] = [RED, BLUE].map(|colour| base64(&picture(ImageFormat::Png, colour, 16)));
+    let ask = |images: &[&String]| {
+        Ask::post(GENERATE, &json!({ "model": MODEL, "prompt": "which?", "images": images, "stream": false }))
+    };
+    let both = ask(&[&red, &blue]);
+    pannier.ask(&both).await.fine();
+    pannier.remembered(&both).await;
+    assert_eq!(pannier.ask(&ask(&[&"####".to_owned()])).await.status(), 500);
+    let rows = rows(&pannier, "miss").await;
+    let said = |row: &Value| ["status", "images", "cost", "saved_cost"].map(|name| row[name].clone());
+    assert_eq!(said(&rows[0]), [json!(200), json!(2), json!(0.004031), json!(null)]);
+    let hit = rows.iter().find(|row| row["cache"] == "hit").expect("a hit");
+    assert_eq!(said(hit), [json!(200), json!(2), json!(null), json!(0.004031)]);
+    let refused = rows.last().expect("a row");
+    assert_eq!(said(refused), [json!(500), json!(null), json!(null), json!(null)], "nobody has looked");
 }
 
 #[tokio::test]
