@@ -131,11 +131,14 @@ fn options_certainty(question: &Question<'_>) -> Certainty {
     certainty(number("temperature"), number("top_k"), number("seed"))
 }
 
+/// Seconds: Go counts nanoseconds in 63 bits, and what is longer comes out as anything.
+const LONGEST_STAY: f64 = 9_223_372_036.0;
+
 /// Whether a `keep_alive` has an effect that a stored answer would not have: it unloads the model
-/// (nothing, or less than a whole second as a number) or pins it (negative).
+/// (nothing, or less than a whole second as a number) or pins it (negative, or more than Go can count).
 pub fn ends_stay(keep_alive: &str) -> bool {
     match fields::number(keep_alive) {
-        Some(seconds) => seconds < 1.0,
+        Some(seconds) => !(1.0..LONGEST_STAY).contains(&seconds),
         None => fields::string(keep_alive).is_some_and(|duration| {
             duration.starts_with('-') || !duration.bytes().any(|digit| matches!(digit, b'1'..=b'9'))
         }),
