@@ -360,6 +360,8 @@ fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>, keys: &
     show(Sampled::Size("transcribers_idle"), |way| way.ears.transcribers.idle() as u64);
     show(Sampled::Size("model_abilities"), |way| way.eyes.abilities.len());
     let read = gateway.clone();
+    metrics.gauge_source(Sampled::Size("unpacked_body_bytes"), move || read.unpacked() as i64);
+    let read = gateway.clone();
     metrics.gauge_source(Sampled::Size("recall_bytes"), move || read.recall_size().0 as i64);
     let read = gateway.clone();
     metrics.gauge_source(Sampled::Size("recall_entries"), move || read.recall_size().1 as i64);

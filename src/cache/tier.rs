@@ -109,6 +109,11 @@ pub enum Fault {
 pub trait Tier: Send + Sync {
     fn name(&self) -> TierName;
 
+    /// Whether there is certainly nothing under `key`: nobody need ask. Knows it without asking anybody.
+    fn lacks(&self, _key: &CacheKey) -> bool {
+        false
+    }
+
     /// The sealed bytes under each of `keys`, in their order. What is over, or not there, is `None`.
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault>;
 

@@ -40,6 +40,11 @@ pub fn open(form: Form, content_encoding: Option<&str>, body: &Bytes) -> Result<
 }
 
 impl Opened {
+    /// Bytes that it takes beside those that came.
+    pub fn unpacked(&self) -> usize {
+        if self.packed.is_some() { self.plain.len() } else { 0 }
+    }
+
     /// The same with another body.
     pub fn amended(self, plain: Bytes) -> Self {
         Opened { plain, is_amended: true, ..self }

@@ -4,7 +4,7 @@
 
 use super::Form;
 use super::canon::{Canon, Numbers};
-use super::fields::{self, Field, Object, Text};
+use super::fields::{self, Field, MAX_MEMBERS, Object, Text};
 use super::pictures;
 use crate::domain::{Call, Certainty, Error, Fingerprint, Kind, Reason, Storable};
 use bytes::Bytes;
@@ -141,9 +141,10 @@ impl<'a> Question<'a> {
 
     /// Whether the upstream would search the web by itself: one of `tools` has such a `type`.
     pub fn searches_web(&self) -> bool {
-        let tools: Vec<&serde_json::value::RawValue> =
-            self.value("tools").and_then(|tools| serde_json::from_str(tools).ok()).unwrap_or_default();
-        tools.iter().filter_map(|tool| Object::read(tool.get())).any(|tool| {
+        let Some(tools) = self.value("tools") else { return false };
+        // What nobody here can read may be anything.
+        let Some(tools) = fields::elements(tools, MAX_MEMBERS) else { return true };
+        tools.into_iter().filter_map(Object::read).any(|tool| {
             tool.fields
                 .iter()
                 .filter(|field| field.folded() == "type")

@@ -114,6 +114,14 @@ impl RouteSpec {
     }
 }
 
+/// Whether a request does no harm when it arrives twice, as far as that is known of its route.
+pub fn may_repeat(method: &str, route: Route, handling: Handling) -> bool {
+    match handling {
+        Handling::ForwardAndRefresh => false,
+        _ => route.template != OTHER || matches!(method, "GET" | "HEAD" | "OPTIONS"),
+    }
+}
+
 /// The templates of all routes that are known by name, and that of all others.
 pub fn templates() -> Vec<&'static str> {
     let known = DIALECTS.into_iter().flat_map(|dialect| dialect.routes()).map(|spec| spec.path);

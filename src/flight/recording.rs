@@ -29,6 +29,9 @@ pub enum Event<H, E> {
     Failed(E),
 }
 
+/// Each takes some forty bytes beside its own, however short it is.
+const MOST_CHUNKS: usize = 1 << 20;
+
 pub(super) struct Recording<H, E> {
     limits: Limits,
     state: Mutex<State<H, E>>,
@@ -149,6 +152,7 @@ impl<H, E> Recording<H, E> {
         let together = self.recorded.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
         state.outgrown |= state.length > self.limits.max_recording || together > self.limits.max_recorded;
         state.chunks.push_back(chunk);
+        state.outgrown |= state.chunks.len() > MOST_CHUNKS;
         self.wake_readers(state);
     }
 

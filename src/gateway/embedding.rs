@@ -60,6 +60,9 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         tier = look_below(way, &wanted, order, identity, terms, &mut known).await;
     }
     if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
+        if !wanted.fits(way, known.iter().map(|kept| &kept.embedding)) {
+            return Ok(None);
+        }
         let each = wanted.each_of(&known);
         return Ok(Some(assemble::hit(way, order, (whole, identity), tier, &known, &each)));
     }
@@ -72,6 +75,9 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         Rest::Whole(fetched) => Ok(Some(fetched)),
         Rest::Unfit => Ok(None),
         Rest::Complete(found, joined) => {
+            if !wanted.fits(way, found.iter().flatten()) {
+                return Ok(None);
+            }
             let each: Option<Vec<_>> = wanted.which.iter().map(|at| found[*at].clone()).collect();
             let all_joined = joined == wanted.each.len() - came;
             let forwarded = Forwarded { known: came, of: wanted.each.len(), all_joined, ttl: terms.ttl };
@@ -116,6 +122,9 @@ pub fn when_stale(way: &Way, policy: &Policy, order: &Order<'_>, terms: Terms) -
     let fit = |kept: Kept| kept.fit_when_stale(&order.directives, terms, now).ok();
     let known = in_memory(way, &wanted, texts, terms, now, fit);
     let known = known.into_iter().collect::<Option<Vec<Kept>>>()?;
+    if !wanted.fits(way, known.iter().map(|kept| &kept.embedding)) {
+        return None;
+    }
     Some(assemble::of_kept(order, &known, &wanted.each_of(&known)))
 }
 
@@ -238,6 +247,11 @@ impl Wanted {
             Some(kept)
         };
         find(key).or_else(shortened)
+    }
+
+    /// Whether the whole answer may be put together of these: else it is the upstream's to write.
+    fn fits<'a>(&self, way: &Way, mut of: impl Iterator<Item = &'a Embedding>) -> bool {
+        of.next().is_none_or(|one| way.items.may_hold(self.which.len(), one.numbers.len()))
     }
 
     /// The vector of every text of the call.

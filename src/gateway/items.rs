@@ -15,6 +15,8 @@ use tokio::sync::oneshot;
 /// Models whose answers cannot be read are asked as a whole for so long; so many of them are remembered.
 const OPAQUE_FOR: Duration = Duration::from_secs(600);
 const MOST_OPAQUE: u64 = 1024;
+/// Bytes of a number in an answer, about.
+const NUMBER: usize = 13;
 
 /// What texts need on their way.
 pub struct Items {
@@ -24,6 +26,8 @@ pub struct Items {
     pub shortens: bool,
     /// Texts in one batch, at the most.
     pub most: usize,
+    /// Bytes of an answer that is put together here.
+    largest: usize,
     /// By digest and version.
     opaque: moka::sync::Cache<(Arc<str>, Arc<str>), ()>,
 }
@@ -60,8 +64,15 @@ impl Items {
             batcher: Batcher::new(config, upstreams),
             shortens: config.shorten.holds(),
             most: config.max_texts,
+            largest: limits.max_recording,
             opaque: moka::sync::Cache::builder().max_capacity(MOST_OPAQUE).time_to_live(OPAQUE_FOR).build(),
         }
+    }
+
+    /// Whether an answer of so many vectors of this length may be put together: a few bytes of a question, said again
+    /// and again, ask for as many of them.
+    pub fn may_hold(&self, vectors: usize, length: usize) -> bool {
+        vectors.saturating_mul(length).saturating_mul(NUMBER) <= self.largest
     }
 
     /// Whether the model's answers could not be read of late.

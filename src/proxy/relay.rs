@@ -13,7 +13,7 @@ use super::head::{Framing, Head, Terms};
 use super::hold::Budget;
 use super::raw::{self, Answer, Unfit, Upwards};
 use super::visit::Visit;
-use crate::dialect::Handling;
+use crate::dialect::{Handling, may_repeat};
 use crate::domain::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::telemetry::{Metrics, Sinks};
@@ -129,7 +129,7 @@ impl Relay {
         if let Some(kept) = self.client.kept_line().await {
             match self.exchange(kept, down, passing).await {
                 Ok(coming) => return Ok(coming),
-                Err(Failure::Closed) if !passing.refreshes() => {}
+                Err(Failure::Closed) if passing.may_repeat() => {}
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -209,6 +209,11 @@ impl Relay {
 }
 
 impl Passing {
+    fn may_repeat(&self) -> bool {
+        let Arrival { method, route, errand, .. } = &self.arrival;
+        matches!(errand, Errand::Upstream(handling) if may_repeat(method, *route, *handling))
+    }
+
     /// Whether the models may be others afterwards.
     fn refreshes(&self) -> bool {
         self.arrival.errand == Errand::Upstream(Handling::ForwardAndRefresh)

@@ -316,10 +316,13 @@ fn judge(answer: &Response<hyper::body::Incoming>) -> Result<Head, Failure> {
     if !is_framed_plainly(headers) || !is_answer {
         return Err(Failure::Other(aborted("the upstream's answer is not valid HTTP")));
     }
+    // Where a body comes in chunks, a length says nothing of it: whoever believed it would read on in the next answer.
+    let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
     let mut headers = unshared(end_to_end(headers));
-    // Said twice it is the same length, or hyper would not have taken it.
-    if let Some(length) = headers.get(header::CONTENT_LENGTH).cloned() {
-        headers.insert(header::CONTENT_LENGTH, length);
+    match headers.remove(header::CONTENT_LENGTH) {
+        // Said twice it is the same length, or hyper would not have taken it.
+        Some(length) if !is_chunked => drop(headers.insert(header::CONTENT_LENGTH, length)),
+        _ => {}
     }
     Ok(Head { status: answer.status(), headers })
 }

@@ -2,7 +2,7 @@
 //! memory carries the same verdict as one from the model.
 
 use super::{Client, UpstreamCall};
-use crate::domain::Error;
+use crate::domain::{Error, Kind};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::sync::Arc;
@@ -49,6 +49,10 @@ impl Origins {
         let call = UpstreamCall { method: Method::HEAD, target, headers, body: Bytes::new() };
         let mut incoming = self.client.send(&call).await?;
         let head = incoming.head();
+        if head.status.is_server_error() {
+            // Whatever stands before it cannot reach it: it has not judged.
+            return Err(Error::new(Kind::UpstreamUnreachable, "the upstream cannot say who may ask it"));
+        }
         let verdict = Verdict {
             allowed: head.status.as_u16() != 403,
             headers: Arc::new(head.headers.iter().filter(|(name, _)| is_cors(name)).map(owned).collect()),
@@ -86,7 +90,6 @@ fn owned((name, value): (&HeaderName, &HeaderValue)) -> (HeaderName, HeaderValue
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Kind;
     use crate::upstream::{Address, Config, Target};
 
     #[tokio::test]

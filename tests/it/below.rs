@@ -1,6 +1,6 @@
 //! The tiers behind the memory, through the whole server: what outlives it, what others share, what may fail.
 
-use crate::stage::{Launch, Pannier, Upstream, eventually, route, routes};
+use crate::stage::{Ask, Launch, Pannier, Upstream, eventually, route, routes};
 use servers::RedisServer;
 use tempfile::TempDir;
 
@@ -51,6 +51,56 @@ async fn what_a_team_has_kept_no_other_finds_after_a_restart_either() {
         assert!(!again.ask(&kept("cat")).await.is_hit(), "{}", route.path);
     }
     end(again).await;
+}
+
+/// A file is not asked for what it certainly has not: and for what it has, it is.
+#[tokio::test]
+async fn what_was_never_kept_is_not_looked_for() {
+    let upstream = Upstream::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let chat = route("/api/chat");
+    upstream.always(chat.path, chat.acts(false));
+    let new = |number: u64| {
+        let mut body = chat.body(false);
+        body["options"]["seed"] = number.into();
+        Ask::post(chat.path, &body)
+    };
+    let looks = [("dep", "database"), ("op", "find")];
+    let looked = async |pannier: &Pannier| {
+        pannier.metrics().await.sum("pannier_dependency_duration_seconds_count", &looks)
+    };
+    for round in 0..2_u64 {
+        let pannier = before(&upstream, &dir).start().await;
+        pannier.counts("pannier_dependency_up", &[("dep", "database")], 1.0).await;
+        let known = |number: u64| round * 1_000 + number;
+        // Which keys the file has is read soon after it was opened.
+        let mut number = 100;
+        eventually("the keys are known", || {
+            number += 1;
+            let (ask, pannier) = (new(known(number)), &pannier);
+            let looked = &looked;
+            async move {
+                let before = looked(pannier).await;
+                pannier.ask(&ask).await.fine();
+                (looked(pannier).await == before).then_some(())
+            }
+        })
+        .await;
+        let asked = looked(&pannier).await;
+        for number in 0..20 {
+            pannier.ask(&new(known(number))).await.fine();
+        }
+        assert_eq!(looked(&pannier).await, asked, "round {round}");
+        if round > 0 {
+            for number in 0..20 {
+                let reply = pannier.ask(&new(number).with("Cache-Control", "only-if-cached")).await.fine();
+                assert!(reply.cache().contains("detail=database"), "{number}: {}", reply.cache());
+            }
+            assert_eq!(looked(&pannier).await, asked + 20.0);
+        }
+        pannier.remembered(&new(known(19))).await;
+        end(pannier).await;
+    }
 }
 
 #[tokio::test]

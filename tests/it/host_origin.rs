@@ -129,6 +129,19 @@ async fn the_verdict_on_an_origin_is_the_upstreams_on_misses_and_hits() {
     assert_eq!(none.field("vary").filter(|v| v.contains("Origin")), None);
 }
 
+/// What stands before an Ollama that is away judges nobody.
+#[tokio::test]
+async fn an_error_on_the_way_is_no_verdict() {
+    let upstream = Upstream::start().await;
+    let chat = chat_with_cors(&upstream);
+    let pannier = Pannier::start(&upstream).await;
+    pannier.ask(&chat.ask(false)).await.fine();
+    pannier.remembered(&chat.ask(false)).await;
+    upstream.always("/", json(503, "{}"));
+    let foreign = chat.ask(false).with("Origin", "https://evil.example");
+    assert_eq!(pannier.ask(&foreign).await.status(), 502, "nothing that is remembered either");
+}
+
 /// A page that Pannier's own address serves is no stranger: with its Host kept, Ollama would have let
 /// it pass.
 #[tokio::test]

@@ -492,6 +492,26 @@ async fn u17_a_stale_connection_is_retried_once_on_a_fresh_one() {
     assert!(upstream.count("/api/ps") - before <= 3, "no storm");
 }
 
+/// Nobody knows what a request for an unknown route does: it is not sent twice.
+#[tokio::test]
+async fn u17_what_nobody_knows_is_never_sent_twice() {
+    let upstream = Upstream::start().await;
+    let pannier = Pannier::start(&upstream).await;
+    for (method, path, times) in
+        [("POST", "/v1/unheard", 1), ("POST", "/api/signout", 1), ("GET", "/v1/unheard-of", 2)]
+    {
+        upstream.on(path, |visit| match visit.turn {
+            0 => json(200, "{}"),
+            _ => vec![Act::Rst],
+        });
+        let ask = Ask::new(method, path);
+        assert_eq!(pannier.ask(&ask).await.status(), 200, "{path}");
+        let status = pannier.ask(&ask).await.status();
+        assert!(status == 502 || times > 1, "{path}: {status}");
+        assert!(upstream.count(path) <= 1 + times, "{path}: {}", upstream.count(path));
+    }
+}
+
 #[tokio::test]
 async fn u19_a_restart_during_many_streams() {
     let mut upstream = Upstream::apart().await;

@@ -196,6 +196,11 @@ async fn agreeing(path: &str) {
             "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n",
             "2\r\n{}\r\n0\r\n\r\n",
         ),
+        (
+            "chunks, and a length of which nothing is true",
+            "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
+            "2\r\n{}\r\n0\r\n\r\n",
+        ),
     ] {
         let raw = format!("HTTP/1.1 200 OK\r\n{fields}\r\n{body}{EVIL}");
         upstream.always(path, vec![Act::Send(raw.into_bytes())]);
@@ -205,6 +210,17 @@ async fn agreeing(path: &str) {
             let reply = pannier.ask(&question).await;
             let refused = reply.status() == 502 && reply.code() == Some("upstream_aborted");
             assert!(refused || reply.text() == "{}", "{path} {what}: {}", reply.text());
+        }
+        // On one connection: nothing of an answer is taken for the next.
+        let mut wire = pannier.open().await;
+        for _ in 0..2 {
+            wire.ask(&question).await;
+            let reply = wire.reply("POST").await;
+            let refused = reply.status() == 502 && reply.code() == Some("upstream_aborted");
+            assert!(refused || reply.text() == "{}", "{path} {what}: {}", reply.text());
+            if refused {
+                break;
+            }
         }
     }
 }

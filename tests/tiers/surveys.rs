@@ -123,6 +123,23 @@ async fn the_most_used_come_first() {
     assert_eq!(top(Selection { prefix: Some(Prefix::Embedding), ..Selection::default() }, 9).await, []);
     let unused = top(Selection { key: Some(key(4)), ..Selection::default() }, 1).await;
     assert_eq!((unused[0].key, unused[0].hits), (key(4), 0));
+    // Those that have ended give way: only the most used are remembered.
+    let gone = format!("{:064x}", 99);
+    let _: i64 = server.run(&["ZADD", &format!("{}hits", config.prefix), "1000", &gone]);
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn({
+        let tier = tier.clone();
+        async move { tier.run(stopped).await }
+    });
+    let named = || server.run::<Option<String>>(&["ZSCORE", &format!("{}hits", config.prefix), &gone]);
+    let began = std::time::Instant::now();
+    while named().is_some() && began.elapsed() < LIMIT {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(named(), None);
+    stop.send(true).expect("it runs");
+    running.await.expect("it ends");
+    assert_eq!(top(Selection::default(), 10).await.len(), 3, "the others stay");
     house.tiers.remove(&Selection::default()).await;
     assert_eq!(size(&server), 0, "nothing is left of the counts either");
 }

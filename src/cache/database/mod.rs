@@ -180,18 +180,10 @@ impl Database {
         }
     }
 
-    /// What stands under `keys` and has not ended at `now`; only those `sought` may be there.
-    async fn read(
-        &self,
-        keys: &[CacheKey],
-        sought: &[CacheKey],
-        now: i64,
-    ) -> Result<Vec<Option<Bytes>>, Fault> {
+    /// What stands under `keys` and has not ended at `now`.
+    async fn read(&self, keys: &[CacheKey], now: i64) -> Result<Vec<Option<Bytes>>, Fault> {
         let entries = self.opened()?;
-        if sought.is_empty() {
-            return Ok(vec![None; keys.len()]);
-        }
-        let wanted: Vec<&Key> = sought.iter().map(|key| &key.0).collect();
+        let wanted: Vec<&Key> = keys.iter().map(|key| &key.0).collect();
         let found = entries.find(&wanted, now).await.map_err(|error| self.heed(&entries, error))?;
         let found: HashMap<Key, Bytes> =
             found.into_iter().map(|(key, sealed)| (key, sealed.into())).collect();
@@ -269,19 +261,20 @@ impl Tier for Database {
         TierName::Database
     }
 
+    fn lacks(&self, key: &CacheKey) -> bool {
+        self.absent.load().says(key)
+    }
+
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
-        let absent = self.absent.load();
-        let sought: Vec<CacheKey> = keys.iter().filter(|key| !absent.says(key)).copied().collect();
-        drop(absent);
         let now = rows::milliseconds(SystemTime::now());
-        let found = self.read(keys, &sought, now).await?;
+        let found = self.read(keys, now).await?;
         let used = keys.iter().zip(&found).filter(|(_, found)| found.is_some());
         self.uses.note(used.map(|(key, _)| &key.0), now);
         Ok(found)
     }
 
     async fn look(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
-        self.read(keys, keys, 0).await
+        self.read(keys, 0).await
     }
 
     async fn keep(&self, parcels: &[Parcel]) -> Result<(), Fault> {

@@ -32,6 +32,8 @@ use value::MAX_LABEL;
 const WRITE_HITS_EVERY: Duration = Duration::from_secs(5);
 /// What one writing of hits may take.
 const WRITE_HITS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Entries of which it is looked each time whether they are still there.
+const LOOKED_AT: i64 = 128;
 /// Entries whose hits are written in one go.
 const HITS_AT_ONCE: usize = 500;
 /// The most used are remembered; of the others only that they are there.
@@ -68,8 +70,27 @@ impl Redis {
                 () = tokio::time::sleep(WRITE_HITS_EVERY) => {}
             }
             self.write_hits().await;
+            // What cannot be looked at now is looked at later.
+            let _ = tokio::time::timeout(WRITE_HITS_TIMEOUT, unbroken(self.forget_some_gone())).await;
         }
         self.write_hits().await;
+    }
+
+    /// Takes some of those out of the sorted sets whose entries have ended: only the most used have room there.
+    async fn forget_some_gone(&self) -> Result<(), Fault> {
+        let some = redis::cmd("ZRANDMEMBER").arg(self.hits_name()).arg(LOOKED_AT).to_owned();
+        let keys: Vec<String> =
+            redis::from_redis_value(self.link.ask(&some).await?).map_err(|_| Fault::Corrupt)?;
+        let asked =
+            keys.iter().map(|key| redis::cmd("EXISTS").arg(format!("{}{key}", self.prefix)).to_owned());
+        let there = self.link.ask_all(asked.collect()).await?;
+        let gone = keys.iter().zip(there).filter(|(_, there)| matches!(there, Ok(Value::Int(0))));
+        let gone: Vec<&String> = gone.map(|(key, _)| key).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let forget = |name: String| redis::cmd("ZREM").arg(name).arg(&gone).to_owned();
+        self.link.ask_all(vec![forget(self.hits_name()), forget(self.used_name())]).await.map(drop)
     }
 
     /// What cannot be written is forgotten: it was only counted.

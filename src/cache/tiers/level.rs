@@ -112,16 +112,25 @@ impl Level {
 
     /// What it has under `keys`, in their order; `None` where it could not be asked, or did not tell in time.
     pub async fn find(&self, keys: &[CacheKey], operation: Operation) -> Option<Vec<Option<Bytes>>> {
+        let sought: Vec<CacheKey> = keys.iter().filter(|key| !self.tier.lacks(key)).copied().collect();
+        if sought.is_empty() {
+            return Some(vec![None; keys.len()]);
+        }
         let asked = keys.len() as u64;
         // Where there is no connection it is for the probe to make one: no request could.
         let Some(pass) = self.reading.enter_closed() else {
             self.count(TierResult::Bypass, operation, asked);
             return None;
         };
-        let found = self.time("find", self.limits.timeout, self.tier.find(keys)).await;
+        let found = self.time("find", self.limits.timeout, self.tier.find(&sought)).await;
         self.judge(pass, &self.reading, &found);
         match found {
             Ok(found) if found.len() == keys.len() => Some(found),
+            Ok(found) if found.len() == sought.len() => {
+                let mut found = sought.iter().zip(found).peekable();
+                let next = |key| found.next_if(|(sought, _)| *sought == key).and_then(|(_, found)| found);
+                Some(keys.iter().map(next).collect())
+            }
             Ok(_) | Err(_) => {
                 self.count(TierResult::Error, operation, asked);
                 None

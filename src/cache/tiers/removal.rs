@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Removals that one tier may still owe; with one more, it owes all that it has.
+/// Removals that one tier may still owe; with one more, it owes all that it has. As many may wait to be done once more.
 const MOST: usize = 1024;
 /// By then all replicas have heard of it.
 const AGAIN_AFTER: Duration = Duration::from_secs(3);
@@ -92,6 +92,11 @@ impl Level {
         // What is over is never used anyway.
         if selection.expired {
             return self.survey("remove", self.tier.remove(selection)).await;
+        }
+        // Whoever removes faster than replicas hear of it waits for them.
+        let waited = Instant::now();
+        while self.owed.is_crowded() && waited.elapsed() < 2 * AGAIN_AFTER {
+            tokio::time::sleep(PROBE_EVERY / 4).await;
         }
         // Owed from the beginning: should nobody wait for the end, it is still done.
         self.owed.add(selection);
@@ -193,13 +198,18 @@ impl Level {
 impl Owed {
     fn add(&self, selection: &Selection) {
         let mut removals = self.lock();
-        let full = removals.len() >= MOST;
+        let full = removals.iter().filter(|owed| owed.again.is_none()).count() >= MOST;
         if full {
             removals.clear();
         }
         let selection = if full { Selection::default() } else { selection.clone() };
         removals.push(Removal { selection, again: None });
         self.any.store(true, Ordering::Release);
+    }
+
+    /// Most of them have been done, and wait to be done once more.
+    fn is_crowded(&self) -> bool {
+        self.lock().iter().filter(|owed| owed.again.is_some()).count() >= MOST
     }
 
     /// It has been done, and is to be done `again`, or never.

@@ -3,9 +3,8 @@
 use super::{Question, Role};
 use crate::dialect::Form;
 use crate::dialect::canon::Canon;
-use crate::dialect::fields::{string, unescape};
+use crate::dialect::fields::{self, MAX_MEMBERS, string, unescape};
 use crate::domain::{Error, Fingerprint, Item, Texts};
-use serde_json::value::RawValue;
 use std::ops::Range;
 
 impl Question<'_> {
@@ -57,9 +56,8 @@ impl Question<'_> {
         let input = self.value("input")?;
         let tokens: Vec<&str> = match input.starts_with('[') {
             false => vec![input],
-            true => {
-                serde_json::from_str::<Vec<&RawValue>>(input).ok()?.into_iter().map(RawValue::get).collect()
-            }
+            // More are answered as a whole.
+            true => fields::elements(input, MAX_MEMBERS)?,
         };
         let item = |token: &str| {
             let text = token.starts_with('"').then(|| unescape(token))?;

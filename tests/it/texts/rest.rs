@@ -260,3 +260,28 @@ async fn directives_are_heeded_text_by_text() {
     check(pannier.ask(&with("max-age=1")).await, &["a", "b"], None);
     assert_eq!(upstream.count("/api/embed"), 6, "both were too old");
 }
+
+/// A few bytes that ask for many: what would be larger than any answer that is kept is the upstream's to write.
+#[tokio::test]
+async fn one_text_said_again_and_again_is_no_flood() {
+    let upstream = embedding_upstream().await;
+    let pannier = Launch::before(&upstream).set("flight.max_recording", "256KiB").start().await;
+    for path in ROUTES {
+        let few = vec!["a"; 20];
+        check(pannier.ask(&ask(path, &few)).await, &few, None);
+        let many = vec!["a"; 10_001];
+        for texts in [&many[..5_000], &many] {
+            let (before, asked) = (pannier.resident(), upstream.count(path));
+            let nth = upstream.count(path);
+            upstream.always(path, json(200, "{}"));
+            let reply = pannier.ask(&ask(path, texts)).await.fine();
+            assert_eq!(reply.text(), "{}", "{path}: the upstream's own answer");
+            assert_eq!(upstream.count(path), asked + 1);
+            let question: Value =
+                serde_json::from_slice(&upstream.visit(path, nth).await.body()).expect("JSON");
+            assert_eq!(question["input"], json!(texts), "{path}: the question as it came");
+            assert!(pannier.resident() < before + (64 << 20), "{path}");
+            upstream.on(path, |visit| embedder::embeds(visit, DIGEST));
+        }
+    }
+}

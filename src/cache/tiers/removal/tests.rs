@@ -146,3 +146,34 @@ async fn what_another_wrote_before_it_heard_goes_in_the_second_pass() {
     one.levels[0].remove_owed().await;
     assert!(has_it(), "two passes are all there are");
 }
+
+/// However many are removed one by one: what nobody has named stays.
+#[tokio::test(start_paused = true)]
+async fn many_removals_are_many_and_not_all() {
+    let common = Arc::<Common>::default();
+    let tiers = tiers(&common);
+    let owed = &tiers.levels[0].owed;
+    let key = |number: usize| CacheKey(std::array::from_fn(|at| (number >> (8 * (at % 4))) as u8));
+    for number in 0..MOST {
+        owed.add(&only(key(number)));
+        owed.settle(&only(key(number)), Some(Instant::now() + AGAIN_AFTER));
+    }
+    assert!(owed.is_crowded());
+    let stays = CacheKey([255; 32]);
+    common.kept.lock().unwrap().extend([stays, key(MOST)]);
+    let one_more = only(key(MOST));
+    let removing = tiers.remove(&one_more);
+    let second_passes = async {
+        tokio::time::sleep(PROBE_EVERY).await;
+        owed.lock().iter_mut().for_each(|removal| removal.again = Some(Instant::now()));
+        tiers.levels[0].remove_owed().await;
+    };
+    let (removed, ()) = tokio::join!(removing, second_passes);
+    assert_eq!(removed, [(TierName::Redis, Ok(1))]);
+    assert!(!owed.is_crowded());
+    assert!(common.kept.lock().unwrap().contains(&stays));
+    let all = || owed.lock().iter().any(|removal| removal.selection == Selection::default());
+    assert!(!all(), "nobody wanted that");
+    (0..=MOST).for_each(|number| owed.add(&only(key(number))));
+    assert!(all(), "what cannot be remembered one by one is remembered as all");
+}
