@@ -72,10 +72,10 @@ pub async fn serve(
             let _ = tokio::time::timeout(LAST_WORDS, connections.wait()).await;
         }
     }
+    let _ = tokio::time::timeout(LAST_WORDS, house.way.stock.tell_hits()).await;
     let _ = stop.send(true);
     // What still waits to be kept is written; each tier bounds how long that takes.
-    let last = async { tokio::join!(below, keys, books) };
-    let last = async { (last.await, house.database.close().await) };
+    let last = async { (tokio::join!(below, keys, books), house.database.close().await) };
     let _ = tokio::time::timeout(LAST_WRITES, last).await;
     tracing::info!("stopped");
     house.log.close();

@@ -1,6 +1,6 @@
 //! One finished answer.
 
-use super::Question;
+use super::{CacheKey, Question};
 use crate::domain::Observed;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -31,13 +31,38 @@ pub struct Entry {
 
 /// How often something was of use.
 #[derive(Debug, Default)]
-pub struct Hits(AtomicU32);
+pub struct Hits {
+    number: AtomicU32,
+    /// As many of them have been told on.
+    told: AtomicU32,
+    /// The keys of what was put together for it, which is what the tiers know; none where that is itself.
+    parts: Box<[CacheKey]>,
+}
 
 impl Hits {
+    /// Of what was put together from the entries under `parts`.
+    pub fn of_parts(parts: impl Iterator<Item = CacheKey>) -> Self {
+        Hits { parts: parts.take(MOST_PARTS).collect(), ..Hits::default() }
+    }
+
     pub fn number(&self) -> u64 {
-        self.0.load(Ordering::Relaxed).into()
+        self.number.load(Ordering::Relaxed).into()
+    }
+
+    /// How often what stands under `key` was of use that has not been told on yet; from now on it has.
+    pub(super) fn tell(&self, key: CacheKey, told: &mut Vec<(CacheKey, u32)>) {
+        let number = self.number.load(Ordering::Relaxed);
+        let hits = number.wrapping_sub(self.told.swap(number, Ordering::Relaxed));
+        match &*self.parts {
+            _ if hits == 0 => {}
+            [] => told.push((key, hits)),
+            parts => told.extend(parts.iter().map(|part| (*part, hits))),
+        }
     }
 }
+
+/// Of more texts than these nobody asks for the same ones often.
+const MOST_PARTS: usize = 16;
 
 /// What an entry costs beside its bytes: its own struct, its key, and the map around both.
 const OVERHEAD: usize = 512;
@@ -53,7 +78,7 @@ impl Entry {
 
     /// It is of use.
     pub(super) fn used(self: Arc<Self>) -> Arc<Self> {
-        self.hits.0.fetch_add(1, Ordering::Relaxed);
+        self.hits.number.fetch_add(1, Ordering::Relaxed);
         self
     }
 

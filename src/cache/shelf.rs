@@ -78,6 +78,8 @@ struct Place {
 struct Row {
     slot: Slot,
     state: State,
+    /// As many of its hits have been told on.
+    told: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,6 +147,17 @@ impl Shelf {
             let taken = page.rows.iter().filter(|row| row.state != State::Empty);
             taken.map(move |row| (&row.slot, bytes))
         })
+    }
+
+    /// Tells how often what there is was found since that was told last, of no more than have room in `told`.
+    pub fn tell_hits(&mut self, told: &mut Vec<(CacheKey, u32)>) {
+        for row in self.pages.iter_mut().flatten().flat_map(|page| &mut page.rows) {
+            let hits = row.slot.hits.saturating_sub(row.told);
+            if hits > 0 && row.state != State::Empty && told.len() < told.capacity() {
+                told.push((row.slot.key, hits.into()));
+                row.told = row.slot.hits;
+            }
+        }
     }
 
     /// Takes out what is meant, for which `is_meant` is also told whether its time is over; returns how many that
@@ -311,7 +324,7 @@ impl Page {
         Page {
             length,
             numbers: vec![0.0; rows * length].into(),
-            rows: vec![Row { slot: nothing, state: State::Empty }; rows].into(),
+            rows: vec![Row { slot: nothing, state: State::Empty, told: 0 }; rows].into(),
             taken: 0,
         }
     }
@@ -335,7 +348,7 @@ impl Page {
     fn fill(&mut self, row: u32, slot: Slot, numbers: &[f32]) {
         let from = row as usize * self.length;
         self.numbers[from..from + self.length].copy_from_slice(numbers);
-        self.rows[row as usize] = Row { slot, state: State::Idle };
+        self.rows[row as usize] = Row { slot, state: State::Idle, told: 0 };
         self.taken += 1;
     }
 }

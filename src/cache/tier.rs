@@ -135,6 +135,9 @@ pub trait Tier: Send + Sync {
     /// All entries that are meant, a few at a time, as fast as they are `told`; ends early where nobody hears it.
     async fn list(&self, selection: &Selection, told: &mpsc::Sender<Vec<Listing>>) -> Result<(), Fault>;
 
+    /// These were of use above it, each so often: counts as if they had been found here.
+    fn used_above(&self, _used: &[(CacheKey, u32)]) {}
+
     /// Whether it can be reached and used at all.
     async fn probe(&self) -> Result<(), Fault>;
 

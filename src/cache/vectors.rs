@@ -119,6 +119,11 @@ impl Vectors {
         }
     }
 
+    /// Tells how often what there is was found since that was told last, of no more than have room in `told`.
+    pub fn tell_hits(&self, told: &mut Vec<(CacheKey, u32)>) {
+        self.shelves.iter().for_each(|shelf| lock(shelf).tell_hits(told));
+    }
+
     /// The keys of all that there are, of one part after the other.
     pub fn keys(&self) -> impl Iterator<Item = CacheKey> {
         let of_shelf = |shelf| lock(shelf).all().map(|(slot, _)| slot.key).collect::<Vec<_>>();

@@ -141,8 +141,8 @@ impl<'a> Question<'a> {
 
     /// Whether the upstream would search the web by itself: one of `tools` has such a `type`.
     pub fn searches_web(&self) -> bool {
-        let Some(tools) = self.value("tools") else { return false };
-        // What nobody here can read may be anything.
+        let Some(tools) = self.value("tools").filter(|tools| tools.starts_with('[')) else { return false };
+        // What is too much to be read may be anything.
         let Some(tools) = fields::elements(tools, MAX_MEMBERS) else { return true };
         tools.into_iter().filter_map(Object::read).any(|tool| {
             tool.fields

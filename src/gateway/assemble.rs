@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::fetch::{Assembled, Fetched, Remembered};
 use super::order::Order;
+use super::wanted::Wanted;
 use super::{Body, Reply, Way, respond};
 use crate::cache::{CacheKey, Entry, Hits, Kept, Since, TierName};
 use crate::dialect::{Form, render_embeddings};
@@ -29,17 +30,19 @@ pub struct Forwarded {
     pub ttl: Duration,
 }
 
-/// The answer when all is known. `known` are the different texts, `each` is every text's vector.
+/// The answer when all is known. `known` are the different texts that are `wanted`.
 pub fn hit(
     way: &Way,
     order: &Order<'_>,
     (whole, identity): (CacheKey, &Identity),
     tier: TierName,
     known: &[Kept],
-    each: &[Embedding],
+    wanted: &Wanted,
 ) -> Fetched {
     let now = Instant::now();
-    let entry = Arc::new(of_kept(order, known, each));
+    let (stored, until) = life(known.iter());
+    let ttl = until.saturating_duration_since(stored);
+    let entry = Arc::new(Entry { hits: wanted.hits(), ..entry(order, &wanted.each_of(known), stored, ttl) });
     let ttl = entry.ttl;
     if entry.body.len() <= LARGEST_WHOLE {
         remember(way, order, (whole, identity), &entry);
@@ -75,9 +78,10 @@ pub fn forwarded(
     order: &Order<'_>,
     (whole, identity): (CacheKey, &Identity),
     forwarded: Forwarded,
-    each: &[Embedding],
+    (wanted, each): (&Wanted, &[Embedding]),
 ) -> Fetched {
-    let entry = Arc::new(entry(order, each, Instant::now(), forwarded.ttl));
+    let entry = entry(order, each, Instant::now(), forwarded.ttl);
+    let entry = Arc::new(Entry { hits: wanted.hits(), ..entry });
     let anew = !order.directives.may_look_up();
     if anew && entry.body.len() <= LARGEST_WHOLE {
         // Whatever is remembered of the whole is older.

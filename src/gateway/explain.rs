@@ -1,7 +1,6 @@
 //! Why a request would be a hit, or would not: everything that a request meets on its way to the memory is
 //! asked, and nothing is counted, fetched or kept.
 
-use super::embedding::Wanted;
 use super::explanation::{Applied, Explanation, Texts, TierSays};
 use super::fetch;
 use super::inquiry::Inquiry;
@@ -9,6 +8,7 @@ use super::nearest::{Sought, nearest};
 use super::order::{Order, TEXTS};
 use super::sight::{KNOWN, NOTHING};
 use super::texts::alone;
+use super::wanted::Wanted;
 use super::{Gateway, Policy, Way, stale};
 use crate::cache::{CacheKey, Directives, Look, Payload, Question, Terms, TierName, Told};
 use crate::dialect;

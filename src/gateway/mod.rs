@@ -38,8 +38,10 @@ mod target;
 mod texts;
 mod touch;
 mod trip;
+mod unpacked;
 mod verdict;
 mod vision;
+mod wanted;
 mod warm;
 mod warmer;
 mod warming;
@@ -66,7 +68,7 @@ use crate::dialect::{
     self,
     encoding::{self, Opened},
 };
-use crate::domain::{Call, CallFacts, Consumer, Error, Kind, Record};
+use crate::domain::{Call, CallFacts, Consumer, Error, Record};
 use crate::flight::Flights;
 use crate::metering::Ledger;
 use crate::telemetry::{Metrics, Sinks};
@@ -79,14 +81,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use target::{path, query};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
+use unpacked::Unpacked;
 
 /// Reading a body takes about two milliseconds a megabyte.
 const LONG_READ: usize = 256 << 10;
 /// Large bodies that are read at the same time.
 const LONG_READS: usize = 2;
-/// Kibibytes of all bodies together that came packed, beside what came.
-const UNPACKED: usize = 256 << 10;
 
 /// What the conductor conducts.
 pub struct Gateway {
@@ -94,7 +95,7 @@ pub struct Gateway {
     way: Arc<Way>,
     recall: Recall,
     long_reads: Semaphore,
-    unpacked: Semaphore,
+    unpacked: Unpacked,
 }
 
 /// The parts that a trip upstream needs, also after the request that began it has ended.
@@ -126,23 +127,13 @@ pub struct Way {
 impl Gateway {
     /// `recall` is how many bytes the shortest way to remembered answers may take.
     pub fn new(policy: Arc<ArcSwap<Policy>>, way: Arc<Way>, recall: u64) -> Self {
-        let (long_reads, unpacked) = (Semaphore::new(LONG_READS), Semaphore::new(UNPACKED));
+        let (long_reads, unpacked) = (Semaphore::new(LONG_READS), Unpacked::new());
         Gateway { policy, way, recall: Recall::new(recall), long_reads, unpacked }
     }
 
     /// Bytes of bodies that came packed, as far as they are unpacked.
     pub fn unpacked(&self) -> usize {
-        (UNPACKED - self.unpacked.available_permits()) << 10
-    }
-
-    /// Room for what a body has become.
-    fn room(&self, opened: &Opened) -> Result<Option<SemaphorePermit<'_>>, Error> {
-        let kibibytes = u32::try_from(opened.unpacked().div_ceil(1 << 10)).unwrap_or(u32::MAX);
-        if kibibytes == 0 {
-            return Ok(None);
-        }
-        let full = |_| Error::new(Kind::Overloaded, "too many bodies that came packed are held already");
-        self.unpacked.try_acquire_many(kibibytes).map(Some).map_err(full)
+        self.unpacked.bytes()
     }
 
     /// The policy in force: one request sees one.
@@ -168,7 +159,7 @@ impl Gateway {
         }
         let (opened, mut call) = self.read_with_pictures(&request, directives).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
-        let _unpacked = self.room(&opened)?;
+        let _unpacked = self.unpacked.room(&opened)?;
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;
         let facts = order::facts(&self.way, &call, identity.as_ref());

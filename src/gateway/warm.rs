@@ -1,11 +1,11 @@
 //! Answers put into the memory before anybody asks: found in the tiers below where they are known there, asked
 //! for where they are not.
 
-use super::embedding::Wanted;
 use super::fetch;
 use super::inquiry::Inquiry;
 use super::metronome::Metronome;
 use super::order::Order;
+use super::wanted::Wanted;
 use super::{Gateway, Policy, Way};
 use crate::cache::{
     CacheKey, Directives, Era, Label, Listing, Payload, Question, Selection, Sight, Since, Told,

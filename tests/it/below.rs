@@ -103,6 +103,41 @@ async fn what_was_never_kept_is_not_looked_for() {
     }
 }
 
+/// Whatever the memory has answered: a file that did not know it would take the most wanted for what nobody wants.
+#[tokio::test]
+async fn what_was_of_use_in_memory_is_known_below() {
+    let upstream = Upstream::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let pannier = before(&upstream, &dir).start().await;
+    for (path, times) in [("/api/chat", 5), ("/api/embed", 3), ("/api/generate", 0)] {
+        let route = route(path);
+        upstream.always(path, route.acts(false));
+        let ask = route.ask_apart(false);
+        pannier.ask(&ask).await.fine();
+        if times > 0 {
+            pannier.remembered(&ask).await;
+        }
+        for _ in 0..times {
+            assert!(pannier.ask(&ask).await.fine().is_hit(), "{path}");
+        }
+    }
+    end(pannier).await;
+
+    let again = before(&upstream, &dir).start().await;
+    again.counts("pannier_dependency_up", &[("dep", "database")], 1.0).await;
+    let top = again.administer(Ask::get("/admin/cache/top?most=9")).await.fine().json();
+    let tiers = top["tiers"].as_array().expect("tiers");
+    let below = tiers.iter().find(|tier| tier["tier"] == "database").expect("the file");
+    let entries = below["entries"].as_array().expect("entries");
+    let hits: Vec<_> =
+        entries.iter().map(|entry| (entry["prefix"].as_str(), entry["hits"].as_u64())).collect();
+    let [(Some("chat"), Some(5..)), (Some("embedding"), Some(3..)), (Some("inference"), Some(0))] = hits[..]
+    else {
+        panic!("{top}")
+    };
+    end(again).await;
+}
+
 #[tokio::test]
 async fn a_restart_forgets_nothing() {
     let upstream = Upstream::start().await;

@@ -94,7 +94,8 @@ async fn running_out_of_descriptors_is_survived() {
     let upstream = Upstream::start().await;
     let acts = [vec![Act::Pause(Duration::from_millis(50))], json(200, &answer(100))].concat();
     upstream.always("/api/embeddings", acts);
-    let mut pannier = Pannier::start(&upstream).await;
+    // Without a file, which would take the descriptor that one gives back.
+    let mut pannier = Launch::before(&upstream).set("cache.database.enabled", "false").start().await;
     pannier.ask(&question(0)).await.fine();
     pannier.remembered(&question(0)).await;
     // All at once, so that there are connections upstream for all.

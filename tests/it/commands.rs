@@ -200,7 +200,7 @@ async fn one_entry_is_shown_and_all_are_exported_to_be_asked_again() {
     let tiers: Vec<_> = shown["tiers"].as_array().expect("tiers").iter().map(|tier| &tier["tier"]).collect();
     assert_eq!((tiers, shown.get("answer")), (vec![&json!("memory"), &json!("database")], None));
     assert_eq!((&shown["tiers"][0]["hits"], &shown["question"]["path"]), (&json!(2), &json!(CHAT)));
-    // Of the memory's own hits the tiers below know nothing.
+    // Of the memory's own hits the tiers below are told later.
     let top = told_as_json(&pannier, &["top", "--prefix", "chat"]).await;
     let tiers = top["tiers"].as_array().expect("tiers");
     let hits: Vec<_> = tiers.iter().map(|tier| (&tier["tier"], &tier["entries"][0]["hits"])).collect();

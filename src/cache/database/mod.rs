@@ -269,7 +269,7 @@ impl Tier for Database {
         let now = rows::milliseconds(SystemTime::now());
         let found = self.read(keys, now).await?;
         let used = keys.iter().zip(&found).filter(|(_, found)| found.is_some());
-        self.uses.note(used.map(|(key, _)| &key.0), now);
+        self.uses.note(used.map(|(key, _)| (&key.0, 1)), now);
         Ok(found)
     }
 
@@ -348,6 +348,10 @@ impl Tier for Database {
             }
             filter.after = last;
         }
+    }
+
+    fn used_above(&self, used: &[(CacheKey, u32)]) {
+        self.uses.note(used.iter().map(|(key, hits)| (&key.0, *hits)), rows::milliseconds(SystemTime::now()));
     }
 
     /// Asks as for an entry, so that a database that answers but gives nothing out is seen for what it is.

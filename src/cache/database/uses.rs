@@ -13,11 +13,11 @@ pub(super) struct Uses(Mutex<BTreeMap<Key, Use>>);
 const MOST: usize = 32_768;
 
 impl Uses {
-    /// Each of `keys` was of use at `now`.
-    pub fn note<'a>(&self, keys: impl IntoIterator<Item = &'a Key>, now: i64) {
+    /// Each of `used` was of use, so often, last at `now`.
+    pub fn note<'a>(&self, used: impl IntoIterator<Item = (&'a Key, u32)>, now: i64) {
         let mut uses = self.lock();
-        for key in keys {
-            add(&mut uses, *key, Use { hits: 1, last: now });
+        for (key, hits) in used {
+            add(&mut uses, *key, Use { hits, last: now });
         }
     }
 
@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn uses_add_up_and_what_was_taken_can_come_back() {
         let uses = Uses::default();
-        uses.note([&key(1), &key(2), &key(1)], 10);
+        uses.note([(&key(1), 1), (&key(2), 1), (&key(1), 1)], 10);
         let taken = uses.take(9);
-        uses.note([&key(1)], 9);
+        uses.note([(&key(1), 1)], 9);
         uses.put_back(taken);
         let all = uses.take(9);
         assert_eq!(all[&key(1)], Use { hits: 3, last: 10 });
@@ -82,8 +82,8 @@ mod tests {
     fn it_is_bounded() {
         let uses = Uses::default();
         let keys: Vec<Key> = (0..100_000).map(key).collect();
-        uses.note(&keys, 1);
-        uses.note([&key(0)], 2);
+        uses.note(keys.iter().map(|key| (key, 1)), 1);
+        uses.note([(&key(0), 1)], 2);
         let first = uses.take(100);
         let rest = uses.take(usize::MAX);
         assert_eq!((first.len(), rest.len()), (100, MOST - 100));

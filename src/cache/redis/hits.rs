@@ -18,13 +18,13 @@ pub(super) struct Use {
 }
 
 impl Hits {
-    pub fn note(&self, key: CacheKey, now: SystemTime) {
+    pub fn note(&self, key: CacheKey, times: u32, now: SystemTime) {
         let mut hits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if hits.len() >= MOST && !hits.contains_key(&key) {
             return;
         }
         let used = hits.entry(key).or_insert(Use { hits: 0, last: now });
-        used.hits += 1;
+        used.hits += u64::from(times);
         used.last = now;
     }
 
@@ -47,7 +47,7 @@ mod tests {
             CacheKey(key)
         };
         for n in (0..MOST + 100).chain(0..10).chain(0..1) {
-            hits.note(key(n), now);
+            hits.note(key(n), 1, now);
         }
         let taken = hits.take();
         assert_eq!(taken.len(), MOST);

@@ -147,11 +147,16 @@ impl Tier for Redis {
         TierName::Redis
     }
 
+    fn used_above(&self, used: &[(CacheKey, u32)]) {
+        let now = SystemTime::now();
+        used.iter().for_each(|(key, times)| self.hits.note(*key, *times, now));
+    }
+
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
         let found = self.look(keys).await?;
         let now = SystemTime::now();
         for (key, _) in keys.iter().zip(&found).filter(|(_, found)| found.is_some()) {
-            self.hits.note(*key, now);
+            self.hits.note(*key, 1, now);
         }
         Ok(found)
     }

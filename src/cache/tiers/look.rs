@@ -71,6 +71,11 @@ impl Tiers {
         looks
     }
 
+    /// These were of use in memory, each so often: the tiers count them as their own.
+    pub fn used_in_memory(&self, used: &[(CacheKey, u32)]) {
+        self.levels.iter().for_each(|level| level.tier.used_above(used));
+    }
+
     /// The `most` entries of those that are meant that were used most often, as the lowest tier knows it.
     ///
     /// `None` where there is no tier, or it cannot say.

@@ -12,11 +12,12 @@ pub use told::Told;
 
 use super::assemble::{self, Forwarded};
 use super::clearance::may_use;
-use super::embedding::{self, Wanted};
+use super::embedding;
 use super::fan::Fan;
 use super::fetch;
 use super::order::{self, Order};
 use super::texts::Demand;
+use super::wanted::Wanted;
 use super::{Body, Gateway, Policy, Reply, Request, Way, respond, stale};
 use crate::cache::{Directives, Kept, Terms, TierName};
 use crate::dialect::native::{self, Batch, Failure, Teller};

@@ -3,8 +3,8 @@
 use crate::cache::{Directives, Kept, Terms};
 use crate::dialect::native::Failure;
 use crate::domain::{Kind, Texts};
-use crate::gateway::embedding::Wanted;
 use crate::gateway::order::Order;
+use crate::gateway::wanted::Wanted;
 use crate::gateway::{Policy, Way, fetch};
 use crate::upstream::Identity;
 use std::sync::Arc;
