@@ -7,10 +7,15 @@ const PRICES: &str =
 
 /// All rows, in the order of their requests, once the last of them has this answer.
 async fn rows(pannier: &Pannier, cache: &str) -> Vec<Value> {
+    rows_until(pannier, |last| last["cache"] == cache).await
+}
+
+/// The same, once the last of them is the one that is meant.
+async fn rows_until(pannier: &Pannier, is_meant: impl Fn(&Value) -> bool) -> Vec<Value> {
     let read = || async {
         let text = pannier.administer(Ask::get("/usage/requests?format=json")).await.fine().text();
         let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        rows.last().is_some_and(|row| row["cache"] == cache).then_some(rows)
+        rows.last().is_some_and(&is_meant).then_some(rows)
     };
     eventually("the rows are there", read).await
 }
@@ -59,7 +64,7 @@ async fn each_picture_of_any_call_has_its_price_where_it_was_looked_at() {
     pannier.ask(&both).await.fine();
     pannier.remembered(&both).await;
     assert_eq!(pannier.ask(&ask(&[&"####".to_owned()])).await.status(), 500);
-    let rows = rows(&pannier, "miss").await;
+    let rows = rows_until(&pannier, |last| last["status"] == 500).await;
     let said = |row: &Value| ["status", "images", "cost", "saved_cost"].map(|name| row[name].clone());
     assert_eq!(said(&rows[0]), [json!(200), json!(2), json!(0.004031), json!(null)]);
     let hit = rows.iter().find(|row| row["cache"] == "hit").expect("a hit");
