@@ -19,12 +19,22 @@ use std::time::Instant;
 
 /// What became of the texts that were not known.
 enum Rest {
-    /// The vectors of all different texts, and how many were under way for others.
-    Complete(Vec<Option<Embedding>>, usize),
+    /// The vectors of all different texts.
+    Complete(Came),
+    /// All were kept while they were being asked for, the lowest of them there: nothing was asked.
+    Known(Vec<Kept>, TierName),
     /// The answer as it came, which is this client's whole answer.
     Whole(Fetched),
     /// It cannot be answered text by text.
     Unfit,
+}
+
+/// Vectors some of which were not known.
+struct Came {
+    each: Vec<Option<Embedding>>,
+    /// Those that came from the upstream, and of those the ones that were under way for others.
+    answered: usize,
+    joined: usize,
 }
 
 /// Answers `order` text by text. `None` where it is to be answered as a whole.
@@ -48,32 +58,41 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         tier = look_below(way, &wanted, order, identity, terms, &mut known).await;
     }
     if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
-        if !wanted.fits(way, known.iter().map(|kept| &kept.embedding)) {
-            return Ok(None);
-        }
-        return Ok(Some(assemble::hit(way, order, (whole, identity), tier, &known, &wanted)));
+        return Ok(hit(way, order, (whole, identity), tier, &known, &wanted));
     }
     if order.directives.only_if_cached {
         return Ok(None);
     }
-    let came = known.iter().flatten().count();
-    let known = known.into_iter().map(|kept| kept.map(|kept| kept.embedding)).collect();
     match rest(way, order, texts, &wanted, identity, terms, known).await? {
         Rest::Whole(fetched) => Ok(Some(fetched)),
         Rest::Unfit => Ok(None),
-        Rest::Complete(found, joined) => {
-            if !wanted.fits(way, found.iter().flatten()) {
-                return Ok(None);
-            }
-            let each: Option<Vec<_>> = wanted.which.iter().map(|at| found[*at].clone()).collect();
-            let all_joined = joined == wanted.each.len() - came;
-            let forwarded = Forwarded { known: came, of: wanted.each.len(), all_joined, ttl: terms.ttl };
+        Rest::Known(known, lowest) => {
+            Ok(hit(way, order, (whole, identity), tier.max(lowest), &known, &wanted))
+        }
+        Rest::Complete(Came { each, .. }) if !wanted.fits(way, each.iter().flatten()) => Ok(None),
+        Rest::Complete(Came { each, answered, joined }) => {
+            let of = wanted.each.len();
+            let all_joined = joined == answered;
+            let forwarded = Forwarded { known: of - answered, of, all_joined, ttl: terms.ttl };
             let put = |each: Vec<_>| {
                 assemble::forwarded(way, order, (whole, identity), forwarded, (&wanted, &each))
             };
-            Ok(each.map(put))
+            Ok(wanted.which.iter().map(|at| each[*at].clone()).collect::<Option<_>>().map(put))
         }
     }
+}
+
+/// The answer when all is known, unless it is the upstream's to write.
+fn hit(
+    way: &Way,
+    order: &Order<'_>,
+    whole: (CacheKey, &Identity),
+    tier: TierName,
+    known: &[Kept],
+    wanted: &Wanted,
+) -> Option<Fetched> {
+    let fits = wanted.fits(way, known.iter().map(|kept| &kept.embedding));
+    fits.then(|| assemble::hit(way, order, whole, tier, known, wanted))
 }
 
 /// What is in memory of the different texts' vectors, and may be used.
@@ -156,7 +175,7 @@ async fn rest(
     wanted: &Wanted,
     identity: &Identity,
     terms: Terms,
-    mut known: Vec<Option<Embedding>>,
+    mut known: Vec<Option<Kept>>,
 ) -> Result<Rest, Error> {
     let model = &order.call.model;
     let homes = way.fleet.with(model, identity).await;
@@ -165,15 +184,21 @@ async fn rest(
     let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
     let unknown = unknown.map(|(wanted, _)| *wanted).collect();
     let mut fan = Fan::new(way, demand, unknown);
-    let (mut asked, mut joined) = (BTreeMap::from([((0, identity.since), identity.clone())]), 0);
+    let mut asked = BTreeMap::from([((0, identity.since), identity.clone())]);
+    let (mut made, mut answered, mut joined, mut lowest) = (vec![None; known.len()], 0, 0, TierName::Memory);
     while let Some((number, news)) = fan.next().await {
         if fan.has_departed() {
             order.depart();
         }
-        let embedding = match news? {
-            Found::Kept(kept) => kept.embedding,
+        let at = wanted.which[number];
+        match news? {
+            Found::Kept(kept, tier) => {
+                known[at] = Some(kept);
+                lowest = lowest.max(tier);
+            }
             Found::Unfit => return Ok(Rest::Unfit),
             Found::Answered { answer, nth, with_others } => {
+                answered += 1;
                 joined += usize::from(with_others);
                 // An error speaks for the whole request, as it does with bare Ollama.
                 let speaks = !answer.is_fine() || (texts.items.len() == 1 && answer.texts() == 1);
@@ -183,18 +208,27 @@ async fn rest(
                 }
                 let Some(embedding) = answer.embedding(nth) else { return Ok(Rest::Unfit) };
                 asked.insert((answer.place, answer.identity.since), answer.identity.clone());
-                embedding.clone()
+                made[at] = Some(embedding.clone());
             }
-        };
-        known[wanted.which[number]] = Some(embedding);
+        }
+    }
+    if answered == joined {
+        // What had set out for it was there before it came.
+        order.stay();
+    }
+    if answered == 0
+        && let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>()
+    {
+        return Ok(Rest::Known(known, lowest));
     }
     // Vectors of two models must not stand in one answer.
-    if known.len() > 1 {
+    if made.len() > 1 {
         for ((place, _), identity) in asked {
             if !way.fleet.confirm(place, model, &identity).await {
                 return Ok(Rest::Unfit);
             }
         }
     }
-    Ok(Rest::Complete(known, joined))
+    let each = known.into_iter().zip(made).map(|(kept, made)| made.or(kept.map(|kept| kept.embedding)));
+    Ok(Rest::Complete(Came { each: each.collect(), answered, joined }))
 }

@@ -5,7 +5,7 @@ use super::answer::{Answer, Outcome};
 use super::items::{ItemKey, Landed, fly};
 use super::texts::Demand;
 use crate::batch::Joint;
-use crate::cache::{CacheKey, Kept};
+use crate::cache::{CacheKey, Kept, TierName};
 use crate::domain::{Error, Kind};
 use crate::flight::{Boarding, Event, Full, Seat};
 use std::collections::VecDeque;
@@ -22,8 +22,8 @@ pub enum Found {
         /// It was under way for somebody else.
         with_others: bool,
     },
-    /// It was kept just now.
-    Kept(Kept),
+    /// It was kept just now: here, or where another replica has it kept.
+    Kept(Kept, TierName),
     /// It was kept by another replica, and is not what this request wants.
     Unfit,
 }
@@ -80,7 +80,7 @@ impl Fan {
         let (item, waiting) = self.waiting.front_mut()?;
         let item = *item;
         let news = match waiting {
-            Waiting::Kept(kept) => Ok(Found::Kept(kept.clone())),
+            Waiting::Kept(kept) => Ok(Found::Kept(kept.clone(), TierName::Memory)),
             Waiting::Seat(seat) => {
                 let landed = landed(seat).await;
                 let with_others = seat.joined();
@@ -101,9 +101,9 @@ impl Fan {
             Landed::Answered { answer, nth } => {
                 Found::Answered { answer: answer.clone(), nth: *nth, with_others }
             }
-            Landed::Kept(kept) => {
+            Landed::Kept(kept, tier) => {
                 let fit = kept.clone().fit_for(&self.demand.directives, self.demand.terms, Instant::now());
-                fit.map_or(Found::Unfit, Found::Kept)
+                fit.map_or(Found::Unfit, |kept| Found::Kept(kept, *tier))
             }
         }
     }

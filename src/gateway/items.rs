@@ -4,7 +4,7 @@ use super::Way;
 use super::answer::{Answer, Outcome};
 use super::texts::Demand;
 use crate::batch::{self, Batcher, Joint};
-use crate::cache::{CacheKey, Kept, Lease, Payload, Question, Ticket, Turn, Vector};
+use crate::cache::{CacheKey, Kept, Lease, Payload, Question, Ticket, TierName, Turn, Vector};
 use crate::domain::{Error, Kind};
 use crate::flight::{Flights, Limits, Recorder};
 use crate::upstream::Identity;
@@ -46,8 +46,8 @@ pub struct ItemKey {
 pub enum Landed {
     /// It is one of those of an answer.
     Answered { answer: Arc<Answer>, nth: usize },
-    /// Another replica has asked for it.
-    Kept(Kept),
+    /// Another replica has asked for it: what it has kept, and where.
+    Kept(Kept, TierName),
 }
 
 /// Tells a flight with which call its text goes, and the how-manieth of its texts it is.
@@ -104,9 +104,10 @@ pub async fn fly(
     };
     let lease = match turn {
         Turn::Come(ticket) => ticket.lease(),
-        Turn::Found(Payload::Vector(vector), _) if let Some(embedding) = vector.embedding() => {
+        Turn::Found(Payload::Vector(vector), tier) if let Some(embedding) = vector.embedding() => {
             way.stock.remember_vector(key, &embedding, (vector.stored, vector.ttl), demand.since());
-            recorder.head(Landed::Kept(Kept { embedding, stored: vector.stored, ttl: vector.ttl }));
+            let kept = Kept { embedding, stored: vector.stored, ttl: vector.ttl };
+            recorder.head(Landed::Kept(kept, tier));
             return recorder.seal();
         }
         Turn::Found(..) => None,

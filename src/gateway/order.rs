@@ -152,7 +152,7 @@ impl Order<'_> {
         self.request.began_trip.store(true, Ordering::Relaxed);
     }
 
-    /// The one trip that began for it has come to nothing, and costs nothing.
+    /// No trip has begun for it after all, or the one that did has come to nothing and costs nothing.
     pub fn stay(&self) {
         self.request.began_trip.store(false, Ordering::Relaxed);
     }

@@ -446,6 +446,44 @@ async fn each_text_is_embedded_once() {
     }
 }
 
+/// Whoever waits for a text that another replica asks for has a hit in the books: he has asked nobody, and is credited
+/// with it.
+#[tokio::test]
+async fn a_text_that_another_has_asked_for_is_a_hit_in_the_books() {
+    for ground in Ground::all() {
+        let upstream = Upstream::start().await;
+        let (model, digest) = MODELS[1];
+        let gate = Gate::closed();
+        let held = gate.clone();
+        upstream.on("/api/embed", move |visit| {
+            [vec![Act::Wait(held.clone())], embedder::embeds(visit, digest)].concat()
+        });
+        let launch = || ground.launch(&upstream).set("ledger.enabled", "true");
+        let [one, other] = [ground.replica(launch()).await, ground.replica(launch()).await];
+        let ask = Ask::post("/api/embed", &json!({ "model": model, "input": "a text" }));
+        let asking = crowd(&one, &ask, 1);
+        upstream.visit("/api/embed", 0).await;
+        let waiting = crowd(&other, &ask, 1);
+        waits(&other).await;
+        gate.open();
+        replies(asking).await.pop().expect("a reply").fine();
+        let reply = replies(waiting).await.pop().expect("a reply").fine();
+        assert!(reply.is_hit() && reply.cache().contains(ground.dep()), "{}", reply.cache());
+        assert_eq!(upstream.count("/api/embed"), 1);
+        let told = async |pannier: &Pannier| {
+            eventually("a row", || async {
+                let rows = pannier.administer(Ask::get("/usage/requests?format=json")).await.fine().text();
+                let row: Value = serde_json::from_str(rows.lines().next()?).expect("JSON");
+                Some(["cache", "prompt_tokens", "tokens_from"].map(|name| row[name].clone()))
+            })
+            .await
+        };
+        let tokens = json!(embedder::tokens("a text"));
+        assert_eq!(told(&one).await, [json!("miss"), tokens.clone(), json!("upstream")]);
+        assert_eq!(told(&other).await, [json!("hit"), tokens, json!("upstream")], "{}", ground.dep());
+    }
+}
+
 /// Whoever wants a fresh vector asks for it, whatever another is on the way to fetch.
 #[tokio::test]
 async fn a_text_that_is_wanted_anew_waits_for_nobody() {

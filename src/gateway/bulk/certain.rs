@@ -147,7 +147,7 @@ impl Certain {
 
     fn judge(&self, news: Result<Found, Error>) -> (Fate, Option<Home>) {
         match news {
-            Ok(Found::Kept(kept)) => (Ok(Vector::of(kept)), None),
+            Ok(Found::Kept(kept, _)) => (Ok(Vector::of(kept)), None),
             Ok(Found::Unfit) => {
                 (Err(failure("not_cached", "what is kept is not as was asked for", 504)), None)
             }
