@@ -11,6 +11,15 @@ fn chat_with_cors(upstream: &Upstream) -> Route {
     chat
 }
 
+/// A Pannier that remembers that chat.
+async fn remembering(upstream: &Upstream) -> (Pannier, Route) {
+    let chat = chat_with_cors(upstream);
+    let pannier = Pannier::start(upstream).await;
+    pannier.ask(&chat.ask(false)).await.fine();
+    assert!(pannier.remembered(&chat.ask(false)).await.is_hit());
+    (pannier, chat)
+}
+
 fn own_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name").trim().to_owned()
 }
@@ -63,10 +72,7 @@ async fn a_loopback_bind_answers_to_names_of_its_own_only() {
 #[tokio::test]
 async fn the_guard_stands_before_the_memory() {
     let upstream = Upstream::start().await;
-    let chat = chat_with_cors(&upstream);
-    let pannier = Pannier::start(&upstream).await;
-    pannier.ask(&chat.ask(false)).await.fine();
-    assert!(pannier.remembered(&chat.ask(false)).await.is_hit());
+    let (pannier, chat) = remembering(&upstream).await;
     let reply = pannier.ask(&chat.ask(false).host("evil.example")).await;
     assert_eq!(reply.status(), 403);
     assert!(!reply.text().contains("glad"));
@@ -133,10 +139,7 @@ async fn the_verdict_on_an_origin_is_the_upstreams_on_misses_and_hits() {
 #[tokio::test]
 async fn an_error_on_the_way_is_no_verdict() {
     let upstream = Upstream::start().await;
-    let chat = chat_with_cors(&upstream);
-    let pannier = Pannier::start(&upstream).await;
-    pannier.ask(&chat.ask(false)).await.fine();
-    pannier.remembered(&chat.ask(false)).await;
+    let (pannier, chat) = remembering(&upstream).await;
     upstream.always("/", json(503, "{}"));
     let foreign = chat.ask(false).with("Origin", "https://evil.example");
     assert_eq!(pannier.ask(&foreign).await.status(), 502, "nothing that is remembered either");
