@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 const LAST_WRITES: Duration = Duration::from_secs(5);
 /// What was cut off has this long to leave its record.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// To tell the tiers what was of use.
+const LAST_HITS: Duration = Duration::from_secs(1);
 
 /// What ends Pannier.
 struct Signals {
@@ -72,7 +74,8 @@ pub async fn serve(
             let _ = tokio::time::timeout(LAST_WORDS, connections.wait()).await;
         }
     }
-    let _ = tokio::time::timeout(LAST_WORDS, house.way.stock.tell_hits()).await;
+    // While the tiers below still write down what they are told.
+    let _ = tokio::time::timeout(LAST_HITS, house.way.stock.tell_hits()).await;
     let _ = stop.send(true);
     // What still waits to be kept is written; each tier bounds how long that takes.
     let last = async { (tokio::join!(below, keys, books), house.database.close().await) };
@@ -93,6 +96,8 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     tokio::spawn(async move { transcribers.run(stop).await });
     let (stock, stop) = (house.way.stock.clone(), stopped.clone());
     tokio::spawn(async move { stock.follow(stop).await });
+    let (stock, stop) = (house.way.stock.clone(), stopped.clone());
+    tokio::spawn(async move { stock.tell(stop).await });
     // Without a ledger no database is opened for its sake: books from before stay as they are.
     if house.books.ledger.is_some() {
         let (retention, stop) = (house.told.retention.clone(), stopped.clone());

@@ -5,7 +5,7 @@ use crate::domain::Observed;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// An answer as the upstream gave it, and what making it had cost.
@@ -32,9 +32,9 @@ pub struct Entry {
 /// How often something was of use.
 #[derive(Debug, Default)]
 pub struct Hits {
-    number: AtomicU32,
+    number: AtomicU64,
     /// As many of them have been told on.
-    told: AtomicU32,
+    told: AtomicU64,
     /// The keys of what was put together for it, which is what the tiers know; none where that is itself.
     parts: Box<[CacheKey]>,
 }
@@ -46,15 +46,25 @@ impl Hits {
     }
 
     pub fn number(&self) -> u64 {
-        self.number.load(Ordering::Relaxed).into()
+        self.number.load(Ordering::Relaxed)
     }
 
-    /// How often what stands under `key` was of use that has not been told on yet; from now on it has.
+    /// Those that have not been told on yet.
+    pub(super) fn untold(&self) -> u64 {
+        self.number.load(Ordering::Relaxed).saturating_sub(self.told.load(Ordering::Relaxed))
+    }
+
+    /// How many entries they are told of.
+    pub(super) fn entries(&self) -> usize {
+        self.parts.len().max(1)
+    }
+
+    /// Tells them on, as uses of what stands under `key`.
     pub(super) fn tell(&self, key: CacheKey, told: &mut Vec<(CacheKey, u32)>) {
         let number = self.number.load(Ordering::Relaxed);
-        let hits = number.wrapping_sub(self.told.swap(number, Ordering::Relaxed));
+        let hits = number.saturating_sub(self.told.fetch_max(number, Ordering::Relaxed));
+        let hits = u32::try_from(hits).unwrap_or(u32::MAX);
         match &*self.parts {
-            _ if hits == 0 => {}
             [] => told.push((key, hits)),
             parts => told.extend(parts.iter().map(|part| (*part, hits))),
         }
@@ -85,7 +95,8 @@ impl Entry {
     /// Bytes of memory, about.
     pub fn weight(&self) -> u32 {
         let question = self.question.as_ref().map_or(0, |question| question.weight());
-        let bytes = self.body.len() + self.frames.len() * 4 + question + OVERHEAD;
+        let beside = self.frames.len() * 4 + size_of_val(&*self.hits.parts) + question + OVERHEAD;
+        let bytes = self.body.len() + beside;
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 

@@ -30,6 +30,7 @@ mod sharing;
 mod shelf;
 mod stock;
 mod stop;
+mod telling;
 mod tier;
 mod tiers;
 mod turn;

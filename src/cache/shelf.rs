@@ -78,8 +78,8 @@ struct Place {
 struct Row {
     slot: Slot,
     state: State,
-    /// As many of its hits have been told on.
-    told: u16,
+    /// Those of its hits that have not been told on.
+    untold: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,7 @@ impl Shelf {
         }
         row.state = State::Used;
         row.slot.hits = row.slot.hits.saturating_add(1);
+        row.untold = row.untold.saturating_add(1);
         let slot = row.slot;
         match &self.pages[place.page as usize] {
             Some(page) => Stored::Fresh(slot, page.numbers(place.row)),
@@ -149,15 +150,17 @@ impl Shelf {
         })
     }
 
-    /// Tells how often what there is was found since that was told last, of no more than have room in `told`.
-    pub fn tell_hits(&mut self, told: &mut Vec<(CacheKey, u32)>) {
-        for row in self.pages.iter_mut().flatten().flat_map(|page| &mut page.rows) {
-            let hits = row.slot.hits.saturating_sub(row.told);
-            if hits > 0 && row.state != State::Empty && told.len() < told.capacity() {
-                told.push((row.slot.key, hits.into()));
-                row.told = row.slot.hits;
-            }
-        }
+    /// How often what there is was found of which that has not been told on.
+    pub fn untold(&self) -> impl Iterator<Item = (CacheKey, u16)> {
+        let rows = self.pages.iter().flatten().flat_map(|page| &page.rows);
+        rows.filter(|row| row.state != State::Empty).map(|row| (row.slot.key, row.untold))
+    }
+
+    /// Tells on how often `key` was found.
+    pub fn tell(&mut self, key: &CacheKey) -> Option<u16> {
+        let place = *self.index.get(&prefix(key))?;
+        let row = self.row(place).filter(|row| row.slot.key == *key)?;
+        Some(std::mem::take(&mut row.untold))
     }
 
     /// Takes out what is meant, for which `is_meant` is also told whether its time is over; returns how many that
@@ -324,7 +327,7 @@ impl Page {
         Page {
             length,
             numbers: vec![0.0; rows * length].into(),
-            rows: vec![Row { slot: nothing, state: State::Empty, told: 0 }; rows].into(),
+            rows: vec![Row { slot: nothing, state: State::Empty, untold: 0 }; rows].into(),
             taken: 0,
         }
     }
@@ -348,7 +351,7 @@ impl Page {
     fn fill(&mut self, row: u32, slot: Slot, numbers: &[f32]) {
         let from = row as usize * self.length;
         self.numbers[from..from + self.length].copy_from_slice(numbers);
-        self.rows[row as usize] = Row { slot, state: State::Idle, told: 0 };
+        self.rows[row as usize] = Row { slot, state: State::Idle, untold: 0 };
         self.taken += 1;
     }
 }

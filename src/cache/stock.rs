@@ -20,18 +20,14 @@ const FRESH: Duration = Duration::from_secs(1);
 /// ... and for so many times as long as counting took: asking all the time costs little.
 const TIMES: u32 = 10;
 
-/// Between two times at which the tiers are told what was of use in memory.
-const TELL_EVERY: Duration = Duration::from_secs(60);
-/// Entries of which they are told at a time; the others have their turn later.
-const TOLD: usize = 16_384;
 /// Between two looks at what others have removed.
 const HEAR_EVERY: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct Stock {
-    memory: Arc<Memory>,
-    vectors: Arc<Vectors>,
-    tiers: Arc<Tiers>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) vectors: Arc<Vectors>,
+    pub(super) tiers: Arc<Tiers>,
     labels: Labels,
     counted: tokio::sync::Mutex<Option<Arc<Counts>>>,
 }
@@ -252,39 +248,11 @@ impl Stock {
         removed
     }
 
-    /// Tells the tiers what was of use in memory since they were told last: they would take the entries that are used
-    /// most for those that nobody wants.
-    pub async fn tell_hits(self: &Arc<Self>) {
-        if self.tiers.is_empty() {
-            return;
-        }
-        let stock = self.clone();
-        // To go through all of them takes long.
-        let telling = tokio::task::spawn_blocking(move || {
-            let mut told = Vec::with_capacity(TOLD);
-            for (key, Tagged { entry, .. }) in stock.memory.all() {
-                if told.len() >= TOLD {
-                    break;
-                }
-                entry.hits.tell(key, &mut told);
-            }
-            stock.vectors.tell_hits(&mut told);
-            stock.tiers.used_in_memory(&told);
-        });
-        let _ = telling.await;
-    }
-
-    /// Drops what others remove from the tiers that they share with this process, and tells those what is of use, until
-    /// `stop`.
-    pub async fn follow(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut told = Instant::now();
+    /// Drops what others remove from the tiers that they share with this process, until `stop`.
+    pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
         let work = async {
             loop {
                 tokio::time::sleep(HEAR_EVERY).await;
-                if told.elapsed() >= TELL_EVERY {
-                    told = Instant::now();
-                    self.tell_hits().await;
-                }
                 for selection in self.tiers.heard().await {
                     let _removal = self.tiers.eras().begin(&selection);
                     self.forget(&selection);

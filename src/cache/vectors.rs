@@ -119,9 +119,16 @@ impl Vectors {
         }
     }
 
-    /// Tells how often what there is was found since that was told last, of no more than have room in `told`.
-    pub fn tell_hits(&self, told: &mut Vec<(CacheKey, u32)>) {
-        self.shelves.iter().for_each(|shelf| lock(shelf).tell_hits(told));
+    /// Shows `see` how often each was found of which that has not been told on; one part after the other.
+    pub fn untold(&self, see: &mut impl FnMut(CacheKey, u64)) {
+        for shelf in &self.shelves {
+            lock(shelf).untold().for_each(|(key, hits)| see(key, hits.into()));
+        }
+    }
+
+    /// Tells on how often the vector under `key` was found.
+    pub fn tell(&self, key: &CacheKey) -> Option<u32> {
+        self.shelf(key).tell(key).map(u32::from)
     }
 
     /// The keys of all that there are, of one part after the other.

@@ -8,7 +8,8 @@ use super::CacheKey;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bits of a key that is marked: one of four hundred that were never kept is looked for in vain.
+/// Bits of room for a key, of which four are set: where there is no more room than that, one of four hundred keys that
+/// were never kept is looked for in vain.
 const BITS: u64 = 16;
 /// 32 KiB are enough for 16,384 keys, 8 MiB for four million; beyond those more and more are looked for in vain.
 const WORDS: [u64; 2] = [1 << 12, 1 << 20];
@@ -80,7 +81,7 @@ impl Absent {
     }
 
     /// Whether `key` is certainly not there.
-    pub fn says(&self, key: &CacheKey) -> bool {
+    pub fn lacks(&self, key: &CacheKey) -> bool {
         self.is_complete()
             && self.places(key).any(|(word, bit)| self.bits[word].load(Ordering::Acquire) & bit == 0)
     }
@@ -115,10 +116,10 @@ mod tests {
         }
         absent.read(&[key(100_000)]);
         assert_eq!(absent.read_up_to(), Some(key(100_000)));
-        assert!(!absent.says(&key(1_000_000)), "the rest of the file may hold it");
+        assert!(!absent.lacks(&key(1_000_000)), "the rest of the file may hold it");
         absent.read(&[]);
-        assert!((0..=100_000).all(|number| !absent.says(&key(number))));
-        let in_vain = (100_001..200_000).filter(|number| !absent.says(&key(*number))).count();
+        assert!((0..=100_000).all(|number| !absent.lacks(&key(number))));
+        let in_vain = (100_001..200_000).filter(|number| !absent.lacks(&key(*number))).count();
         assert!(in_vain < 500, "{in_vain}");
     }
 

@@ -262,7 +262,7 @@ impl Tier for Database {
     }
 
     fn lacks(&self, key: &CacheKey) -> bool {
-        self.absent.load().says(key)
+        self.absent.load().lacks(key)
     }
 
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {

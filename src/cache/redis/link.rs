@@ -49,6 +49,11 @@ impl Link {
         Ok(Link { address, timeout, current, stale, said: Mutex::default() })
     }
 
+    /// How long something may take that no request waits for.
+    pub fn patience(&self) -> Duration {
+        unhurried(self.timeout)
+    }
+
     /// The reply to `command`.
     pub async fn ask(&self, command: &Cmd) -> Result<Value, Fault> {
         let mut used = self.connection()?;
@@ -85,7 +90,7 @@ impl Link {
         }
         let probed = self.connection()?;
         // Before whoever has it probed gives up: a connection that is silent is one to be rid of.
-        match tokio::time::timeout(unhurried(self.timeout), self.ask(command)).await {
+        match tokio::time::timeout(self.patience(), self.ask(command)).await {
             Ok(reply) => reply.map(drop),
             Err(_) => {
                 self.give_up(&probed);

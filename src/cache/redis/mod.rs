@@ -30,8 +30,6 @@ use value::MAX_LABEL;
 
 /// Between two writings of what was used.
 const WRITE_HITS_EVERY: Duration = Duration::from_secs(5);
-/// What one writing of hits may take.
-const WRITE_HITS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Entries of which it is looked each time whether they are still there.
 const LOOKED_AT: i64 = 128;
 /// Entries whose hits are written in one go.
@@ -71,7 +69,7 @@ impl Redis {
             }
             self.write_hits().await;
             // What cannot be looked at now is looked at later.
-            let _ = tokio::time::timeout(WRITE_HITS_TIMEOUT, unbroken(self.forget_some_gone())).await;
+            let _ = tokio::time::timeout(self.link.patience(), unbroken(self.forget_some_gone())).await;
         }
         self.write_hits().await;
     }
@@ -110,7 +108,7 @@ impl Redis {
                 commands.push(cut);
             }
             let written =
-                tokio::time::timeout(WRITE_HITS_TIMEOUT, unbroken(self.link.ask_all(commands))).await;
+                tokio::time::timeout(self.link.patience(), unbroken(self.link.ask_all(commands))).await;
             if !matches!(written, Ok(Ok(_))) {
                 return;
             }

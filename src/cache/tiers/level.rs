@@ -116,7 +116,7 @@ impl Level {
         if sought.is_empty() {
             return Some(vec![None; keys.len()]);
         }
-        let asked = keys.len() as u64;
+        let asked = sought.len() as u64;
         // Where there is no connection it is for the probe to make one: no request could.
         let Some(pass) = self.reading.enter_closed() else {
             self.count(TierResult::Bypass, operation, asked);
@@ -125,7 +125,6 @@ impl Level {
         let found = self.time("find", self.limits.timeout, self.tier.find(&sought)).await;
         self.judge(pass, &self.reading, &found);
         match found {
-            Ok(found) if found.len() == keys.len() => Some(found),
             Ok(found) if found.len() == sought.len() => {
                 let mut found = sought.iter().zip(found).peekable();
                 let next = |key| found.next_if(|(sought, _)| *sought == key).and_then(|(_, found)| found);

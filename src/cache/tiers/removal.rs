@@ -16,7 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Removals that one tier may still owe; with one more, it owes all that it has. As many may wait to be done once more.
+/// Removals that one tier may still owe; with one more, it owes all that it has. As many may wait to be done once more,
+/// before others wait for them.
 const MOST: usize = 1024;
 /// By then all replicas have heard of it.
 const AGAIN_AFTER: Duration = Duration::from_secs(3);
@@ -198,7 +199,9 @@ impl Level {
 impl Owed {
     fn add(&self, selection: &Selection) {
         let mut removals = self.lock();
-        let full = removals.iter().filter(|owed| owed.again.is_none()).count() >= MOST;
+        let undone = removals.iter().filter(|owed| owed.again.is_none()).count();
+        // Those that are to be done once more pile up where a tier cannot be asked for that.
+        let full = undone >= MOST || removals.len() >= 2 * MOST;
         if full {
             removals.clear();
         }

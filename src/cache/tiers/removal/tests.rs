@@ -177,3 +177,17 @@ async fn many_removals_are_many_and_not_all() {
     (0..=MOST).for_each(|number| owed.add(&only(key(number))));
     assert!(all(), "what cannot be remembered one by one is remembered as all");
 }
+
+/// Where a tier cannot be asked for the second time, it is to remove all that it has instead.
+#[test]
+fn what_waits_to_be_done_once_more_has_an_end() {
+    let owed = Owed::default();
+    let key = |number: usize| CacheKey(std::array::from_fn(|at| (number >> (8 * (at % 4))) as u8));
+    for number in 0..3 * MOST {
+        owed.add(&only(key(number)));
+        owed.settle(&only(key(number)), Some(Instant::now() + AGAIN_AFTER));
+        assert!(owed.lock().len() <= 2 * MOST);
+    }
+    let undone = |removal: &Removal| removal.again.is_none() && removal.selection == Selection::default();
+    assert!(owed.lock().iter().any(undone) && owed.any.load(Ordering::Acquire));
+}
