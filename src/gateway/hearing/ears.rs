@@ -5,6 +5,7 @@ use crate::media::voice::{Config, Fault, Heard, Transcribers};
 use crate::telemetry::Metrics;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::MutexGuard;
 
 /// Recordings of which it is remembered what is in them.
@@ -17,6 +18,7 @@ pub struct Ears {
     pub(super) heard: moka::sync::Cache<[u8; 32], Heard>,
     /// Whoever sends what others are just having opened waits for that, and opens nothing: by a byte of the hash.
     opening: [tokio::sync::Mutex<()>; 256],
+    waiting: AtomicUsize,
     /// Whether models are fetched when they are asked for first, and from where.
     pub(super) fetches_models: bool,
     pub(super) mirror: String,
@@ -32,6 +34,7 @@ impl Ears {
             transcribers,
             heard: moka::sync::Cache::new(KNOWN),
             opening: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            waiting: AtomicUsize::new(0),
             fetches_models: config.download,
             mirror: config.mirror.clone(),
             fetches: Arc::default(),
@@ -46,8 +49,13 @@ impl Ears {
         let opening = &self.opening[usize::from(begins)];
         match opening.try_lock() {
             Ok(alone) => Ok(alone),
-            Err(_) => self.transcribers.in_line(async { Ok(opening.lock().await) }).await,
+            Err(_) => self.transcribers.in_line(&self.waiting, async { Ok(opening.lock().await) }).await,
         }
+    }
+
+    /// Requests that wait for their turn, or for others that open the same recording.
+    pub fn waiting(&self) -> usize {
+        self.transcribers.waiting() + self.waiting.load(Ordering::Relaxed)
     }
 
     /// Recordings of which it is known what is in them.

@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
-/// After one that has failed the next begins no sooner.
+/// After one that was cut off the next begins no sooner...
 const REST: Duration = Duration::from_secs(30);
+/// ... and after one that came, but cannot be kept or is something else: all of it would come again.
+const LONG_REST: Duration = Duration::from_secs(600);
+/// Whatever does not bring so many bytes in such a time is given up: others wait for it.
+const LEAST: (u64, Duration) = (64 << 10, Duration::from_secs(60));
 /// Bytes that are taken from a file at once.
 const PIECE: usize = 1 << 18;
 
@@ -23,6 +27,7 @@ pub struct Fetches(Mutex<Vec<(&'static str, Fetch)>>);
 
 enum Fetch {
     UnderWay(Arc<Progress>),
+    /// Why, and until when it rests.
     Failed(String, Instant),
 }
 
@@ -53,9 +58,16 @@ pub async fn pull(
             delivery.start_over().map_err(disk)?;
         }
         told(delivery.have, download.length);
+        let (mut since, mut had) = (Instant::now(), delivery.have);
         while let Some(piece) = download.chunk().await? {
             delivery.write(&piece).map_err(disk)?;
             told(delivery.have, download.length);
+            if since.elapsed() > LEAST.1 {
+                if delivery.have - had < LEAST.0 {
+                    return Err(Error::new(Kind::UpstreamTimeout, "it comes too slowly"));
+                }
+                (since, had) = (Instant::now(), delivery.have);
+            }
         }
     } else {
         copy(&Path::new(mirror).join(file), &mut delivery, &mut told).await.map_err(disk)?;
@@ -90,25 +102,22 @@ impl Ears {
         };
         let Some(weights) = Weights::of(name).filter(|_| self.fetches_models) else { return missing() };
         let mut fetches = self.fetches.lock();
-        let known = fetches.iter().position(|(name, _)| *name == weights.name);
-        match known.map(|at| &fetches[at].1) {
-            Some(Fetch::UnderWay(progress)) => return on_its_way(weights.name, progress),
-            Some(Fetch::Failed(why, since)) if since.elapsed() < REST => {
-                let path = self.transcribers.shelf.path(weights.name);
-                let why = format!(
-                    "the model {name} is not there and cannot be fetched ({why}): without a network, put it at {} or \
-                     set audio.mirror",
-                    path.display()
-                );
-                return Error::new(Kind::NotFound, why);
-            }
-            _ => {}
-        }
         // Nobody can have all of them fetched at once.
-        let other =
-            fetches.iter().find_map(|(name, fetch)| fetch.progress().map(|progress| (*name, progress)));
-        if let Some((other, progress)) = other {
-            return on_its_way(other, progress);
+        let under_way = fetches.iter().find_map(|(name, fetch)| Some((*name, fetch.progress()?)));
+        if let Some((name, progress)) = under_way {
+            return on_its_way(name, progress);
+        }
+        let known = fetches.iter().find(|(name, _)| *name == weights.name);
+        if let Some((_, Fetch::Failed(why, until))) = known
+            && Instant::now() < *until
+        {
+            let path = self.transcribers.shelf.path(weights.name);
+            let why = format!(
+                "the model {name} is not there and cannot be fetched ({why}): without a network, put it at {} or set \
+                 audio.mirror",
+                path.display()
+            );
+            return Error::new(Kind::NotFound, why);
         }
         let progress = Arc::<Progress>::default();
         fetches.retain(|(name, _)| *name != weights.name);
@@ -134,7 +143,8 @@ impl Ears {
             fetches.retain(|(name, _)| *name != weights.name);
             if let Err(error) = pulled {
                 tracing::warn!(model = weights.name, why = error.message, "a model cannot be fetched");
-                fetches.push((weights.name, Fetch::Failed(error.message, Instant::now())));
+                let rest = if error.kind == Kind::Internal { LONG_REST } else { REST };
+                fetches.push((weights.name, Fetch::Failed(error.message, Instant::now() + rest)));
             }
         });
     }

@@ -115,8 +115,14 @@ impl Transcribers {
         if cfg!(not(feature = "audio")) {
             return Err(Fault::NotBuiltIn);
         }
-        let seats = self.seats.clone();
-        let seat = self.in_line(async { seats.acquire_owned().await.map_err(|_| Fault::Busy) }).await?;
+        let seat = match self.seats.clone().try_acquire_owned() {
+            Ok(seat) => seat,
+            Err(_) => {
+                let seats = self.seats.clone();
+                let turn = async { seats.acquire_owned().await.map_err(|_| Fault::Busy) };
+                self.in_line(&self.waiting, turn).await?
+            }
+        };
         let mut worker = self.worker(model).await?;
         let heard = match worker.open(audio).await {
             Ok(heard) => heard,
@@ -130,13 +136,17 @@ impl Transcribers {
         Ok(Sitting { worker: Some(worker), _seat: seat, pool: self.clone(), heard })
     }
 
-    /// Waits for others, as one of few.
+    /// Waits for others, as one of the few that are counted in `line`.
     ///
     /// # Errors
     /// When too many wait, or it takes too long.
-    pub async fn in_line<T>(&self, waiting: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        let _place = Place::among(&self.waiting, self.config.max_waiting).ok_or(Fault::Busy)?;
-        self.in_time(waiting).await
+    pub async fn in_line<T>(
+        &self,
+        line: &AtomicUsize,
+        turn: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let _place = Place::among(line, self.config.max_waiting).ok_or(Fault::Busy)?;
+        self.in_time(turn).await
     }
 
     /// Nobody waits for others for longer than listening may take.
