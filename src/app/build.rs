@@ -10,12 +10,10 @@ use crate::auth::{AdminKey, Directory, Pepper, Register};
 use crate::cache::{Memory, Stock, Vectors};
 use crate::config::Config;
 use crate::dialect::DIALECTS;
-use crate::domain::{Error, Kind, Route, units};
+use crate::domain::{Budget, Error, Kind, Route, units};
 use crate::flight::{Flights, Limits};
 use crate::gateway::{Ears, Eyes, Gateway, Items, Policy, Touches, Warmer, Way};
-use crate::proxy::{
-    self, Budget, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Relay, Road,
-};
+use crate::proxy::{self, Crowd, Desk, Door, Front, HeadPatience, Hosts, Lane, Patience, Relay, Road};
 use crate::store::Shared;
 use crate::telemetry::{AccessLog, Metrics, RecordSink, Sampled, Sinks};
 use crate::upstream::{Client, Fleet, Inventory, Origins, Target, Vessel};
@@ -74,9 +72,8 @@ impl House {
 
         let door = door(config, &policy, &way, listen, &instance, &draining);
         let road = road(&way, &gateway, reachable(admin_listen), instance, draining.clone());
-        let budget = budget(&config.server, &metrics);
-        let relay = relay(&way, &gateway, &budget);
-        let desk = desk(&config.server, &gateway, &way, budget);
+        let relay = relay(&way, &gateway);
+        let desk = desk(&config.server, &gateway, &way);
         let proxy = Arc::new(http_proxy(&Arc::new(pingora(config)), road));
         let warmer = Arc::new(Warmer::new(gateway.clone(), config.cache.warm));
         let asked = Asked::new(config, &gateway, &keys, &books.card, &told);
@@ -173,22 +170,22 @@ fn road(
 }
 
 /// Where what is small and not looked into is passed on.
-fn relay(way: &Way, gateway: &Arc<Gateway>, budget: &Budget) -> Relay {
+fn relay(way: &Way, gateway: &Arc<Gateway>) -> Relay {
     Relay {
         gateway: gateway.clone(),
         client: way.client.clone(),
-        budget: budget.clone(),
+        budget: way.budget.clone(),
         metrics: way.metrics.clone(),
         sinks: way.sinks.clone(),
     }
 }
 
 /// Where answers are given.
-fn desk(server: &proxy::Config, gateway: &Arc<Gateway>, way: &Way, budget: Budget) -> Desk {
+fn desk(server: &proxy::Config, gateway: &Arc<Gateway>, way: &Way) -> Desk {
     Desk {
         gateway: gateway.clone(),
         max_body: server.max_body as u64,
-        budget,
+        budget: way.budget.clone(),
         metrics: way.metrics.clone(),
         sinks: way.sinks.clone(),
     }
@@ -231,6 +228,7 @@ fn way(
         flights: Flights::new(limits(config), Error::new(Kind::Internal, "the trip upstream was lost")),
         metrics: metrics.clone(),
         sinks: Sinks::new(sinks),
+        budget: budget(&config.server, metrics),
         ledger: books.ledger.clone(),
         client,
     })
@@ -355,12 +353,10 @@ fn show_sizes(metrics: &Metrics, way: &Arc<Way>, gateway: &Arc<Gateway>, keys: &
     show(Sampled::Size("origins"), |way| way.origins.len());
     show(Sampled::Size("pictures_waiting"), |way| way.eyes.darkroom.waiting() as u64);
     show(Sampled::Size("picture_bytes"), |way| way.eyes.darkroom.known_bytes());
-    show(Sampled::Size("recordings_waiting"), |way| way.ears.transcribers.waiting() as u64);
+    show(Sampled::Size("recordings_waiting"), |way| way.ears.waiting() as u64);
     show(Sampled::Size("recordings_known"), |way| way.ears.known());
     show(Sampled::Size("transcribers_idle"), |way| way.ears.transcribers.idle() as u64);
     show(Sampled::Size("model_abilities"), |way| way.eyes.abilities.len());
-    let read = gateway.clone();
-    metrics.gauge_source(Sampled::Size("unpacked_body_bytes"), move || read.unpacked() as i64);
     let read = gateway.clone();
     metrics.gauge_source(Sampled::Size("recall_bytes"), move || read.recall_size().0 as i64);
     let read = gateway.clone();

@@ -1,7 +1,7 @@
 //! Opens request bodies that are compressed the way Ollama accepts them.
 
 use super::Form;
-use crate::domain::{Error, Kind};
+use crate::domain::{Budget, Error, Kind};
 use bytes::Bytes;
 use std::io::Read;
 
@@ -26,8 +26,14 @@ pub struct Opened {
 ///
 /// # Errors
 /// `Unsupported` for an encoding that Ollama could not read on this form either; `TooLarge` for more
-/// than 20 MiB when unpacked; `BadRequest` for what is no zstd, or has a window above 8 MiB.
-pub fn open(form: Form, content_encoding: Option<&str>, body: &Bytes) -> Result<Opened, Error> {
+/// than 20 MiB when unpacked; `BadRequest` for what is no zstd, or has a window above 8 MiB; `Overloaded` where `budget`
+/// has no room for what comes of it beside what came.
+pub fn open(
+    form: Form,
+    content_encoding: Option<&str>,
+    body: &Bytes,
+    budget: &Budget,
+) -> Result<Opened, Error> {
     let encoding = content_encoding.map(str::trim).unwrap_or_default();
     if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
         return Ok(Opened { plain: body.clone(), packed: None, is_amended: false });
@@ -36,15 +42,10 @@ pub fn open(form: Form, content_encoding: Option<&str>, body: &Bytes) -> Result<
         let readable = "no request body may be encoded, but for zstd on /v1/ routes";
         return Err(Error::new(Kind::Unsupported, readable));
     }
-    Ok(Opened { plain: unpack(body)?, packed: Some(body.clone()), is_amended: false })
+    Ok(Opened { plain: budget.hold(unpack(body)?)?, packed: Some(body.clone()), is_amended: false })
 }
 
 impl Opened {
-    /// Bytes that it takes beside those that came.
-    pub fn unpacked(&self) -> usize {
-        if self.packed.is_some() { self.plain.len() } else { 0 }
-    }
-
     /// The same with another body.
     pub fn amended(self, plain: Bytes) -> Self {
         Opened { plain, is_amended: true, ..self }
@@ -84,6 +85,22 @@ fn unpack(packed: &[u8]) -> Result<Bytes, Error> {
 mod tests {
     use super::*;
     use crate::dialect::decode;
+
+    /// With room for anything.
+    fn open(form: Form, encoding: Option<&str>, body: &Bytes) -> Result<Opened, Error> {
+        super::open(form, encoding, body, &Budget::new(usize::MAX))
+    }
+
+    #[test]
+    fn what_it_becomes_has_its_share_of_what_all_may_hold() {
+        let (packed, budget) = (pack(&vec![b' '; 1 << 20]), Budget::new(3 << 20));
+        let open = || super::open(Form::OpenAiChat, Some("zstd"), &packed, &budget);
+        let held: Vec<Bytes> = (0..3).map(|_| open().expect("room").plain).collect();
+        assert_eq!(open().expect_err("no room").kind, Kind::Overloaded);
+        let plain = super::open(Form::OpenAiChat, None, &packed, &budget).expect("it takes none");
+        drop((held, plain));
+        assert_eq!(budget.held(), 0);
+    }
 
     fn pack(plain: &[u8]) -> Bytes {
         Bytes::from(zstd::bulk::compress(plain, 3).expect("zstd compresses"))

@@ -170,6 +170,12 @@ fn replaced(bytes: &[u8], counts: fn(u8) -> bool) -> String {
     text
 }
 
+/// Whether Go takes a key, as it is written, for the field `name` of a struct.
+pub fn folds_to(token: &str, name: &str) -> bool {
+    let (key, _) = key_text(token);
+    fold(&key).as_deref().unwrap_or(&key) == name
+}
+
 /// Go folds ASCII case, and the two letters outside of ASCII whose fold lies within: U+017F is `s` and
 /// U+212A is `k`. `None` where that changes nothing.
 fn fold(key: &str) -> Option<String> {

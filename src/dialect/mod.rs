@@ -28,7 +28,7 @@ mod vectors;
 pub use escaped::Grain;
 pub use listing::Listing;
 pub use question::{Counted, Difference, Outline, Part};
-pub use routes::{Form, Handling, RouteSpec, find, may_repeat, templates};
+pub use routes::{Form, Handling, RouteSpec, find, is_safe, may_repeat, templates};
 pub use vectors::{Looks, Vectors, read_embeddings, read_embeddings_at_all, render_embeddings};
 
 use crate::domain::{Call, Error, Observed, Template};

@@ -1,9 +1,13 @@
 //! The pictures in a call's body: where they stand, and how others take their places.
 
 use super::Form;
-use super::fields::{self, MAX_MEMBERS, Object};
+use super::fields::{self, Text};
 use bytes::Bytes;
 use memchr::memmem;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
 use std::ops::Range;
 
 /// A picture in a body.
@@ -25,9 +29,10 @@ enum Step {
 
 use Step::{Each, Member};
 
-/// Where a form has its pictures.
-fn path(form: Form) -> &'static [Step] {
+/// Where a form has its pictures; those of Anthropic's are only `counted`.
+fn path(form: Form, counted: bool) -> &'static [Step] {
     match form {
+        Form::Messages if counted => &[Member("messages"), Each, Member("content"), Each],
         Form::Generate => &[Member("images"), Each],
         Form::Chat => &[Member("messages"), Each, Member("images"), Each],
         Form::OpenAiChat => &[Member("messages"), Each, Member("content"), Each, Member("image_url")],
@@ -36,42 +41,72 @@ fn path(form: Form) -> &'static [Step] {
     }
 }
 
-/// How many pictures there are in a call whose fields have these values.
-pub fn count<'a>(form: Form, field: impl Fn(&str) -> Option<&'a str>) -> u64 {
-    let path = match form {
-        Form::Messages => &[Member("messages"), Each, Member("content"), Each, Member("source")],
-        form => path(form),
-    };
-    let Some((Member(first), rest)) = path.split_first() else { return 0 };
-    let value =
-        field(first).filter(|value| *first == "images" || memmem::find(value.as_bytes(), b"image").is_some());
-    let found = value.map(|value| walk(vec![value], rest)).unwrap_or_default();
-    found.iter().filter(|value| value.starts_with(['"', '{'])).count() as u64
+/// How many pictures there are in a call. Holds nothing, however many there are.
+pub fn count(form: Form, body: &[u8]) -> u64 {
+    if !may_have_some(body) {
+        return 0;
+    }
+    let text = Text::of(body);
+    let mut number = Found::no_more_than(0, if form == Form::Messages { of_blocks } else { any });
+    number.look(path(form, true), text.as_str());
+    number.all
+}
+
+/// What may be a picture, or say where it is.
+fn any<'b>(value: &'b str, found: &mut Found<'b>) {
+    if value.starts_with(['"', '{']) {
+        found.take(value);
+    }
+}
+
+/// Anthropic's say what they are; what a tool has come to may have some within.
+fn of_blocks<'b>(block: &'b str, found: &mut Found<'b>) {
+    match has_type(block, "image") {
+        true => found.take(block),
+        false => {
+            let mut within = Found::no_more_than(0, |block, found| {
+                if has_type(block, "image") {
+                    found.take(block);
+                }
+            });
+            within.look(&[Member("content"), Each], block);
+            found.all += within.all;
+        }
+    }
+}
+
+fn has_type(block: &str, kind: &str) -> bool {
+    let mut types = Found::no_more_than(1, |value, found| found.take(value));
+    types.look(&[Member("type")], block);
+    types.first.first().and_then(|written| fields::string(written)).as_deref() == Some(kind)
 }
 
 /// The pictures of a call that can be read, in the order of their places; none where there are more than `most`.
 pub fn find(form: Form, body: &[u8], most: usize) -> Vec<Place> {
-    let path = path(form);
-    let text = std::str::from_utf8(body).ok().filter(|_| !path.is_empty());
-    let Some(text) = text.filter(|text| memmem::find(text.as_bytes(), b"image").is_some()) else {
+    let Some(text) = std::str::from_utf8(body).ok().filter(|_| may_have_some(body)) else {
         return Vec::new();
     };
-    let found = walk(vec![text], path);
-    // Where an address stands alone, or is a member of its own.
-    let found = found.into_iter().flat_map(|value| match value.starts_with('{') {
-        true => Member("url").go(value),
-        false => vec![value],
+    let mut found = Found::no_more_than(most, |value, found| match value.starts_with('{') {
+        // Where an address stands alone, or is a member of its own.
+        true => url(value).into_iter().for_each(|url| found.take(url)),
+        false if value.starts_with('"') => found.take(value),
+        false => {}
     });
+    found.look(path(form, false), text);
+    if found.all > most as u64 {
+        return Vec::new();
+    }
     let place = |value: &str| {
         let start = value.as_ptr() as usize - text.as_ptr() as usize;
         Some(Place { at: start..start + value.len(), text: fields::string(value)? })
     };
-    let mut places: Vec<Place> = found.filter_map(place).take(most.saturating_add(1)).collect();
-    if places.len() > most {
-        return Vec::new();
-    }
-    places.sort_by_key(|place| place.at.start);
-    places
+    found.first.into_iter().filter_map(place).collect()
+}
+
+fn url(value: &str) -> Option<&str> {
+    let mut urls = Found::no_more_than(1, |value, found| found.take(value));
+    urls.look(&[Member("url")], value);
+    urls.first.pop().filter(|url| url.starts_with('"'))
 }
 
 /// `body` with other pictures, which are base64, in some of its places.
@@ -94,20 +129,120 @@ pub fn replace(form: Form, body: &[u8], others: &[(&Place, &str)]) -> Bytes {
     replaced.into()
 }
 
-/// Where these steps lead from `values`.
-fn walk<'a>(values: Vec<&'a str>, path: &[Step]) -> Vec<&'a str> {
-    path.iter().fold(values, |values, step| values.into_iter().flat_map(|value| step.go(value)).collect())
+/// `false` where there are no pictures for sure: most bodies are gone through no further.
+fn may_have_some(body: &[u8]) -> bool {
+    let mut middles = memchr::memchr2_iter(b'g', b'G', body);
+    let is_name = |at: usize| {
+        let name = at.checked_sub(3).and_then(|start| body.get(start..start + 5));
+        name.is_some_and(|name| name.eq_ignore_ascii_case(b"image"))
+    };
+    // Its letters may be written as numbers.
+    middles.any(is_name) || memmem::find(body, b"\\u00").is_some()
 }
 
-impl Step {
-    fn go<'a>(&self, value: &'a str) -> Vec<&'a str> {
-        match self {
-            Each => fields::elements(value, MAX_MEMBERS).unwrap_or_default(),
-            Member(name) => {
-                let fields = Object::read(value).map(|object| object.fields).unwrap_or_default();
-                fields.into_iter().filter(|field| field.folded() == *name).map(|field| field.value).collect()
+/// What stands where a path leads, in its order.
+struct Found<'b> {
+    all: u64,
+    /// Those of them that are held.
+    first: Vec<&'b str>,
+    most: usize,
+    /// Takes what is meant of a value at the end of the path.
+    see: fn(&'b str, &mut Found<'b>),
+}
+
+impl<'b> Found<'b> {
+    fn no_more_than(most: usize, see: fn(&'b str, &mut Found<'b>)) -> Self {
+        Found { all: 0, first: Vec::new(), most, see }
+    }
+
+    /// Follows `path` from `value` on. What follows `value` is not looked at, as little as Go looks at it.
+    fn look(&mut self, path: &'static [Step], value: &'b str) {
+        if path.is_empty() {
+            return;
+        }
+        // Where it breaks off, what stands before is what there is.
+        let _ = Walk { path, found: self }.deserialize(&mut serde_json::Deserializer::from_str(value));
+    }
+
+    fn take(&mut self, value: &'b str) {
+        self.all += 1;
+        if self.first.len() < self.most {
+            self.first.push(value);
+        }
+    }
+}
+
+/// From a value to what is `found` at the end of the rest of the path.
+struct Walk<'f, 'b> {
+    path: &'static [Step],
+    found: &'f mut Found<'b>,
+}
+
+impl<'b> DeserializeSeed<'b> for Walk<'_, 'b> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<(), D::Error> {
+        if !self.path.is_empty() {
+            return json.deserialize_any(self);
+        }
+        let value = <&RawValue>::deserialize(json)?;
+        (self.found.see)(value.get(), self.found);
+        Ok(())
+    }
+}
+
+impl<'b> Visitor<'b> for Walk<'_, 'b> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<(), A::Error> {
+        let Some((step, path)) = self.path.split_first() else { return Ok(()) };
+        let before = (self.found.all, self.found.first.len());
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            match step {
+                Member(name) if fields::folds_to(key.get(), name) => {
+                    // The last of two is the one that counts.
+                    self.found.all = before.0;
+                    self.found.first.truncate(before.1);
+                    map.next_value_seed(Walk { path, found: &mut *self.found })?;
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'b>>(self, mut list: A) -> Result<(), A::Error> {
+        let Some((Each, path)) = self.path.split_first() else { return IgnoredAny.visit_seq(list).map(drop) };
+        while list.next_element_seed(Walk { path, found: &mut *self.found })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 }
 
@@ -126,25 +261,31 @@ mod tests {
         find(form, body.as_bytes(), 9).into_iter().map(|place| place.text).collect()
     }
 
-    fn number(form: Form, body: &str) -> u64 {
-        let fields = Object::read(body).expect("an object").fields;
-        count(form, |name| fields.iter().find(|field| field.folded() == name).map(|field| field.value))
-    }
-
     #[test]
     fn pictures_are_counted_wherever_they_stand() {
         const MESSAGES: &str = r#"{"messages":[{"role":"user","content":"an image"},{"role":"user","content":
-            [{"type":"text","text":"a"},{"type":"image","source":{"type":"base64","data":"A"}}]}]}"#;
-        assert_eq!(number(Form::Generate, r#"{"prompt":"a","images":["A","B"]}"#), 2);
-        assert_eq!(number(Form::Chat, CHAT), 2);
-        assert_eq!(number(Form::OpenAiChat, OPENAI), 2);
-        assert_eq!(number(Form::Responses, RESPONSES), 1);
-        assert_eq!(number(Form::Messages, MESSAGES), 1);
-        for none in
-            [r#"{"prompt":"image"}"#, r#"{"images":[]}"#, r#"{"images":null}"#, r#"{"messages":"image"}"#]
-        {
+            [{"type":"text","text":"a"},{"type":"image","source":{"type":"base64","data":"A"}},
+            {"type":"document","source":{"type":"base64","data":"A"}},{"type":"tool_result","content":
+            [{"type":"image","source":{"data":"B"}},{"type":"text","text":"image"}]}]}]}"#;
+        for (form, body, number) in [
+            (Form::Generate, r#"{"prompt":"a","images":["A","B"]}"#, 2),
+            (Form::Generate, r#"{"prompt":"a","\u0049mages":["A"]}"#, 1),
+            (Form::Chat, CHAT, 2),
+            (Form::OpenAiChat, OPENAI, 2),
+            (Form::Responses, RESPONSES, 1),
+            (Form::Messages, MESSAGES, 2),
+            (Form::Generate, r#"{"IMAGES":["A"]}"#, 1),
+            (Form::Generate, r#"{"images":["A","B"],"Images":["C"]} {"images":[]}"#, 1),
+            (Form::OpenAiChat, r#"{"messages":{"content":[{"image_url":"A"}]}}"#, 0),
+        ] {
+            assert_eq!(count(form, body.as_bytes()), number, "{body}");
+        }
+        let many = format!(r#"{{"messages":[{}]}}"#, [r#"{"images":["A"]}"#; 20_000].join(","));
+        assert_eq!(count(Form::Chat, many.as_bytes()), 20_000);
+        assert_eq!(count(Form::Generate, b"{\"prompt\":\"\xff\",\"images\":[\"A\"]}"), 1);
+        for none in ["", "image", r#"{"prompt":"image"}"#, r#"{"images":[]}"#, r#"{"images":null}"#] {
             for form in Form::ALL {
-                assert_eq!(number(form, none), 0, "{none}");
+                assert_eq!(count(form, none.as_bytes()), 0, "{none}");
             }
         }
     }
@@ -162,8 +303,8 @@ mod tests {
         }
         assert_eq!(texts(Form::Messages, CHAT), [""; 0]);
         assert_eq!(find(Form::Chat, CHAT.as_bytes(), 1), [], "more than are wanted");
-        let endless = format!(r#"{{"images":[{}"A"]}}"#, "0,".repeat(MAX_MEMBERS));
-        assert_eq!(texts(Form::Generate, &endless), [""; 0]);
+        let many = format!(r#"{{"images":[{}"A"]}}"#, "0,".repeat(100_000));
+        assert_eq!(texts(Form::Generate, &many), ["A"]);
     }
 
     #[test]

@@ -5,7 +5,6 @@
 use super::Form;
 use super::canon::{Canon, Numbers};
 use super::fields::{self, Field, MAX_MEMBERS, Object, Text};
-use super::pictures;
 use crate::domain::{Call, Certainty, Error, Fingerprint, Kind, Reason, Storable};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -169,7 +168,6 @@ impl<'a> Question<'a> {
             certainty: reading.certainty,
             storable: obstacle.map_or(Storable::Yes, Storable::No),
             estimated_prompt_tokens: self.text_bytes.div_ceil(4),
-            images: pictures::count(form, |name| self.value(name)),
             texts: None,
         }
     }
@@ -285,7 +283,6 @@ pub fn unreadable(form: Form, body: Bytes, streamed: bool) -> Call {
         certainty: Certainty::Sampled,
         storable: Storable::No(Reason::Unreadable),
         estimated_prompt_tokens: 0,
-        images: 0,
         texts: None,
     }
 }

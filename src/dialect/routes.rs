@@ -85,7 +85,9 @@ pub enum Handling {
     Hear(Hearing),
     /// Passed on unread.
     Forward,
-    /// Passed on unread; when it ends, what names mean may have changed.
+    /// The same, and never twice.
+    ForwardOnce,
+    /// The same; when it ends, what names mean may have changed.
     ForwardAndRefresh,
 }
 
@@ -117,9 +119,14 @@ impl RouteSpec {
 /// Whether a request does no harm when it arrives twice, as far as that is known of its route.
 pub fn may_repeat(method: &str, route: Route, handling: Handling) -> bool {
     match handling {
-        Handling::ForwardAndRefresh => false,
-        _ => route.template != OTHER || matches!(method, "GET" | "HEAD" | "OPTIONS"),
+        Handling::ForwardOnce | Handling::ForwardAndRefresh => false,
+        _ => route.template != OTHER || is_safe(method),
     }
+}
+
+/// Whether a request with this method changes nothing (RFC 9110 §9.2.1).
+pub fn is_safe(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS")
 }
 
 /// The templates of all routes that are known by name, and that of all others.
@@ -137,7 +144,7 @@ pub fn find(method: &str, path: &str) -> (Route, Handling) {
         }
     }
     let handling = match method {
-        "GET" | "HEAD" | "OPTIONS" => Handling::Forward,
+        _ if is_safe(method) => Handling::Forward,
         _ if path.starts_with("/api/") => Handling::ForwardAndRefresh,
         _ => Handling::Forward,
     };

@@ -83,8 +83,6 @@ pub struct Call {
     pub storable: Storable,
     /// Rough size of the question in tokens (bytes of text / 4), for an answer that carries no usage.
     pub estimated_prompt_tokens: u64,
-    /// Pictures in the question.
-    pub images: u64,
     /// The texts of an embedding call that can be answered one by one.
     pub texts: Option<Arc<Texts>>,
 }

@@ -2,6 +2,7 @@
 //!
 //! Imports nothing of the house. Everybody may import it.
 
+mod budget;
 mod call;
 mod consumer;
 mod credential;
@@ -21,6 +22,7 @@ mod transcript;
 pub mod units;
 mod usage;
 
+pub use budget::{Budget, Share};
 pub use call::{Call, Certainty, Fingerprint, Operation, Storable};
 pub use consumer::{Consumer, Scope};
 pub use credential::bearer;

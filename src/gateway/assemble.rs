@@ -40,12 +40,10 @@ pub fn hit(
     wanted: &Wanted,
 ) -> Fetched {
     let now = Instant::now();
-    let (stored, until) = life(known.iter());
-    let ttl = until.saturating_duration_since(stored);
-    let entry = Arc::new(Entry { hits: wanted.hits(), ..entry(order, &wanted.each_of(known), stored, ttl) });
+    let entry = of_kept(order, known, &wanted.each_of(known));
     let ttl = entry.ttl;
     if entry.body.len() <= LARGEST_WHOLE {
-        remember(way, order, (whole, identity), &entry);
+        let entry = remember(way, order, (whole, identity), entry, wanted);
         return Fetched::Remembered(Remembered { key: whole, stored: entry.clone(), entry, tier, ttl });
     }
     let age = entry.age(now);
@@ -81,19 +79,26 @@ pub fn forwarded(
     (wanted, each): (&Wanted, &[Embedding]),
 ) -> Fetched {
     let entry = entry(order, each, Instant::now(), forwarded.ttl);
-    let entry = Arc::new(Entry { hits: wanted.hits(), ..entry });
-    let anew = !order.directives.may_look_up();
+    let reply = reply(&entry, status(order.directives.forbids(), &forwarded, StatusCode::OK));
+    let (anew, observed) = (!order.directives.may_look_up(), entry.observed);
     if anew && entry.body.len() <= LARGEST_WHOLE {
         // Whatever is remembered of the whole is older.
-        remember(way, order, (whole, identity), &entry);
+        remember(way, order, (whole, identity), entry, wanted);
     }
-    let reply = reply(&entry, status(order.directives.forbids(), &forwarded, StatusCode::OK));
-    assembled(reply, outcome(order, forwarded.all_joined), order.directives.forbids(), entry.observed)
+    assembled(reply, outcome(order, forwarded.all_joined), order.directives.forbids(), observed)
 }
 
-fn remember(way: &Way, order: &Order<'_>, (whole, identity): (CacheKey, &Identity), entry: &Arc<Entry>) {
-    let label = order.label(identity);
+/// Hits of the whole are hits of its texts.
+fn remember(
+    way: &Way,
+    order: &Order<'_>,
+    (whole, identity): (CacheKey, &Identity),
+    entry: Entry,
+    wanted: &Wanted,
+) -> Arc<Entry> {
+    let (label, entry) = (order.label(identity), Arc::new(Entry { hits: wanted.hits(), ..entry }));
     way.stock.remember_whole(whole, entry.clone(), Since { label: &label, era: order.era });
+    entry
 }
 
 /// An answer of the upstream's as it came.

@@ -4,38 +4,16 @@
 //! model that changes meanwhile) takes the road of all other calls, as a whole.
 
 use super::assemble::{self, Forwarded};
-use super::fan::{Fan, Found};
 use super::fetch::{self, Fetched};
 use super::order::Order;
-use super::texts::Demand;
+use super::rest::{Came, Rest, rest};
 use super::wanted::Wanted;
 use super::{Policy, Way};
 use crate::cache::{CacheKey, Entry, Kept, Payload, Since, Terms, TierName};
-use crate::domain::{Embedding, Error, Texts};
+use crate::domain::{Error, Texts};
 use crate::upstream::Identity;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// What became of the texts that were not known.
-enum Rest {
-    /// The vectors of all different texts.
-    Complete(Came),
-    /// All were kept while they were being asked for, the lowest of them there: nothing was asked.
-    Known(Vec<Kept>, TierName),
-    /// The answer as it came, which is this client's whole answer.
-    Whole(Fetched),
-    /// It cannot be answered text by text.
-    Unfit,
-}
-
-/// Vectors some of which were not known.
-struct Came {
-    each: Vec<Option<Embedding>>,
-    /// Those that came from the upstream, and of those the ones that were under way for others.
-    answered: usize,
-    joined: usize,
-}
 
 /// Answers `order` text by text. `None` where it is to be answered as a whole.
 ///
@@ -60,7 +38,9 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
         return Ok(hit(way, order, (whole, identity), tier, &known, &wanted));
     }
-    if order.directives.only_if_cached {
+    // What is known tells how long all of it would be.
+    let fits = wanted.fits(way, known.iter().flatten().map(|kept| &kept.embedding));
+    if order.directives.only_if_cached || !fits {
         return Ok(None);
     }
     match rest(way, order, texts, &wanted, identity, terms, known).await? {
@@ -69,7 +49,6 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         Rest::Known(known, lowest) => {
             Ok(hit(way, order, (whole, identity), tier.max(lowest), &known, &wanted))
         }
-        Rest::Complete(Came { each, .. }) if !wanted.fits(way, each.iter().flatten()) => Ok(None),
         Rest::Complete(Came { each, answered, joined }) => {
             let of = wanted.each.len();
             let all_joined = joined == answered;
@@ -165,70 +144,4 @@ pub async fn look_below(
         lowest = lowest.max(tier);
     }
     lowest
-}
-
-/// Has the texts embedded that are not `known`.
-async fn rest(
-    way: &Arc<Way>,
-    order: &Order<'_>,
-    texts: &Arc<Texts>,
-    wanted: &Wanted,
-    identity: &Identity,
-    terms: Terms,
-    mut known: Vec<Option<Kept>>,
-) -> Result<Rest, Error> {
-    let model = &order.call.model;
-    let homes = way.fleet.with(model, identity).await;
-    let demand = Demand::new(order, texts, identity, terms, homes, wanted.asked.clone());
-    let looks = demand.looks.clone();
-    let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
-    let unknown = unknown.map(|(wanted, _)| *wanted).collect();
-    let mut fan = Fan::new(way, demand, unknown);
-    let mut asked = BTreeMap::from([((0, identity.since), identity.clone())]);
-    let (mut made, mut answered, mut joined, mut lowest) = (vec![None; known.len()], 0, 0, TierName::Memory);
-    while let Some((number, news)) = fan.next().await {
-        if fan.has_departed() {
-            order.depart();
-        }
-        let at = wanted.which[number];
-        match news? {
-            Found::Kept(kept, tier) => {
-                known[at] = Some(kept);
-                lowest = lowest.max(tier);
-            }
-            Found::Unfit => return Ok(Rest::Unfit),
-            Found::Answered { answer, nth, with_others } => {
-                answered += 1;
-                joined += usize::from(with_others);
-                // An error speaks for the whole request, as it does with bare Ollama.
-                let speaks = !answer.is_fine() || (texts.items.len() == 1 && answer.texts() == 1);
-                if speaks && answer.looks == looks {
-                    let fetched = assemble::as_it_came(order, &answer, with_others, terms.ttl);
-                    return Ok(Rest::Whole(fetched));
-                }
-                let Some(embedding) = answer.embedding(nth) else { return Ok(Rest::Unfit) };
-                asked.insert((answer.place, answer.identity.since), answer.identity.clone());
-                made[at] = Some(embedding.clone());
-            }
-        }
-    }
-    if answered == joined {
-        // What had set out for it was there before it came.
-        order.stay();
-    }
-    if answered == 0
-        && let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>()
-    {
-        return Ok(Rest::Known(known, lowest));
-    }
-    // Vectors of two models must not stand in one answer.
-    if made.len() > 1 {
-        for ((place, _), identity) in asked {
-            if !way.fleet.confirm(place, model, &identity).await {
-                return Ok(Rest::Unfit);
-            }
-        }
-    }
-    let each = known.into_iter().zip(made).map(|(kept, made)| made.or(kept.map(|kept| kept.embedding)));
-    Ok(Rest::Complete(Came { each: each.collect(), answered, joined }))
 }

@@ -39,7 +39,6 @@ pub struct Fan {
     /// In the order in which they are waited for.
     waiting: VecDeque<(usize, Waiting)>,
     window: usize,
-    has_departed: bool,
 }
 
 /// A text whose flight is to be told its call: which one, and the how-manieth of its texts it is.
@@ -61,7 +60,6 @@ impl Fan {
             calls: way.items.batcher.cut(wanted.len()).map(|call| call.len()).collect(),
             waiting: VecDeque::new(),
             window: way.items.batcher.window(demand.places),
-            has_departed: false,
             demand: Arc::new(demand),
             wanted,
             way: way.clone(),
@@ -91,9 +89,9 @@ impl Fan {
         Some((item, news))
     }
 
-    /// Whether any call has been made for it.
+    /// Whether any call has gone up for it.
     pub fn has_departed(&self) -> bool {
-        self.has_departed
+        self.demand.has_departed()
     }
 
     fn found(&self, landed: &Landed, with_others: bool) -> Found {
@@ -159,7 +157,6 @@ impl Fan {
         if departing.is_empty() {
             return;
         }
-        self.has_departed = true;
         let call = self.demand.call(&self.way, departing.iter().map(|one| one.item).collect());
         for (nth, one) in departing.into_iter().enumerate() {
             let _ = one.told.send((call.clone(), nth));

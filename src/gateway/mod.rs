@@ -31,6 +31,7 @@ mod rendition;
 mod reply;
 mod request;
 mod respond;
+mod rest;
 mod shown;
 mod sight;
 mod stale;
@@ -38,7 +39,6 @@ mod target;
 mod texts;
 mod touch;
 mod trip;
-mod unpacked;
 mod verdict;
 mod vision;
 mod wanted;
@@ -68,7 +68,7 @@ use crate::dialect::{
     self,
     encoding::{self, Opened},
 };
-use crate::domain::{Call, CallFacts, Consumer, Error, Record};
+use crate::domain::{Budget, Call, CallFacts, Consumer, Error, Record};
 use crate::flight::Flights;
 use crate::metering::Ledger;
 use crate::telemetry::{Metrics, Sinks};
@@ -82,7 +82,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 use target::{path, query};
 use tokio::sync::Semaphore;
-use unpacked::Unpacked;
 
 /// Reading a body takes about two milliseconds a megabyte.
 const LONG_READ: usize = 256 << 10;
@@ -95,7 +94,6 @@ pub struct Gateway {
     way: Arc<Way>,
     recall: Recall,
     long_reads: Semaphore,
-    unpacked: Unpacked,
 }
 
 /// The parts that a trip upstream needs, also after the request that began it has ended.
@@ -120,6 +118,8 @@ pub struct Way {
     pub touches: Touches,
     pub metrics: Arc<Metrics>,
     pub sinks: Sinks,
+    /// What all bodies of requests together may hold.
+    pub budget: Budget,
     /// The books, where any are kept.
     pub ledger: Option<Arc<Ledger>>,
 }
@@ -127,13 +127,7 @@ pub struct Way {
 impl Gateway {
     /// `recall` is how many bytes the shortest way to remembered answers may take.
     pub fn new(policy: Arc<ArcSwap<Policy>>, way: Arc<Way>, recall: u64) -> Self {
-        let (long_reads, unpacked) = (Semaphore::new(LONG_READS), Unpacked::new());
-        Gateway { policy, way, recall: Recall::new(recall), long_reads, unpacked }
-    }
-
-    /// Bytes of bodies that came packed, as far as they are unpacked.
-    pub fn unpacked(&self) -> usize {
-        self.unpacked.bytes()
+        Gateway { policy, way, recall: Recall::new(recall), long_reads: Semaphore::new(LONG_READS) }
     }
 
     /// The policy in force: one request sees one.
@@ -159,7 +153,6 @@ impl Gateway {
         }
         let (opened, mut call) = self.read_with_pictures(&request, directives).await?;
         record.call = Some(CallFacts::new(&call, "other".into()));
-        let _unpacked = self.unpacked.room(&opened)?;
         let (identity, down) = stale::identify(&self.way, &policy, &call.model).await?;
         clearance::may_use(&request.consumer, identity.as_ref(), &call.model)?;
         let facts = order::facts(&self.way, &call, identity.as_ref());
@@ -193,7 +186,7 @@ impl Gateway {
     async fn read(&self, request: &Request<'_>) -> Result<(Opened, Call), Error> {
         let encoding = request.content_encoding.as_deref();
         let read = || {
-            let opened = encoding::open(request.form, encoding, &request.body)?;
+            let opened = encoding::open(request.form, encoding, &request.body, &self.way.budget)?;
             let call = dialect::decode(request.form, opened.plain.clone())?;
             Ok((opened, call))
         };

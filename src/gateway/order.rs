@@ -4,10 +4,11 @@ use super::fetch::Remembered;
 use super::hearing::Job;
 use super::outing::Outing;
 use super::plan::{Keep, Plan};
-use super::{Pace, Policy, ReplayConfig, Request, Way, query};
+use super::{LONG_READ, Pace, Policy, ReplayConfig, Request, Way, query};
 use crate::cache::{
     CacheKey, Directives, Entry, Era, Label, Parts, Prefix, Question, Subject, Terms, TierName,
 };
+use crate::dialect::pictures;
 use crate::domain::{Call, CallFacts, Fingerprint, Payer, Reason, Scope, Template};
 use crate::upstream::{Identity, canonical};
 use bytes::Bytes;
@@ -162,6 +163,14 @@ impl Order<'_> {
         Payer { request: self.request.id, consumer: self.request.consumer.clone() }
     }
 
+    fn pictures(&self) -> u64 {
+        let count = || pictures::count(self.request.form, &self.plain);
+        match self.plain.len() > LONG_READ {
+            true => tokio::task::block_in_place(count),
+            false => count(),
+        }
+    }
+
     pub fn plan(&self, keep: Option<Keep>) -> Plan {
         Plan {
             form: self.request.form,
@@ -170,7 +179,7 @@ impl Order<'_> {
             facts: self.facts.clone(),
             model: self.call.model.clone(),
             estimated_prompt_tokens: self.call.estimated_prompt_tokens,
-            images: self.call.images,
+            images: self.pictures(),
             keep,
             lease: None,
         }

@@ -12,6 +12,7 @@ use crate::domain::{CallFacts, Error, Kind, Payer, Route, Scope, Texts};
 use crate::upstream::{Head, Identity, UpstreamCall};
 use bytes::{Bytes, BytesMut};
 use http::header;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Fields that ask for another answer than a whole one that can be read.
@@ -52,6 +53,7 @@ pub struct Demand {
     /// The call with all texts in it, and its body as it can be read.
     whole: UpstreamCall,
     plain: Bytes,
+    departed: AtomicBool,
 }
 
 // === impl Demand ===
@@ -87,8 +89,14 @@ impl Demand {
             route: order.request.route,
             facts: order.facts.clone(),
             plain: order.plain.clone(),
+            departed: AtomicBool::new(false),
             whole,
         }
+    }
+
+    /// Whether any call has gone up for it.
+    pub fn has_departed(&self) -> bool {
+        self.departed.load(Ordering::Relaxed)
     }
 
     pub fn since(&self) -> Since<'_> {
@@ -162,6 +170,7 @@ impl Demand {
     async fn travel(&self, way: &Arc<Way>, items: &[usize], place: usize) -> Outcome {
         let (plan, call) = self.plan(items);
         let mut books = Books::open(way, &plan);
+        self.departed.store(true, Ordering::Relaxed);
         match gather(way, &plan, call, place, &mut books).await {
             Ok((head, body)) => Ok(Arc::new(Answer {
                 observed: books.close(Some(&body)),

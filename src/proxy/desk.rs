@@ -3,12 +3,11 @@
 
 use super::door::Arrival;
 use super::downstream::Downstream;
-use super::hold::Budget;
 use super::visit::Visit;
 use crate::dialect::Form;
 use crate::dialect::native::View;
 use crate::dialect::transcript::Hearing;
-use crate::domain::{Error, Kind, Observed, Pour};
+use crate::domain::{Budget, CacheOutcome, Error, Kind, Observed, Pour};
 use crate::gateway::{self, Body, Gateway, Limited, Live, Pace, Peek, Piece, Reply, Request, Told};
 use crate::telemetry::{Metrics, Sinks};
 use bytes::{Bytes, BytesMut};
@@ -338,6 +337,9 @@ async fn told_answer(
             }
             Piece::End(observed) => {
                 visit.record.observed = observed;
+                if let (CacheOutcome::Miss, Some(given)) = (visit.record.cache, told.given()) {
+                    visit.record.cache = given;
+                }
                 visit.settle(status);
                 return client.end().await.map_err(|_| left());
             }

@@ -65,6 +65,16 @@ pub struct Arrival {
     pub request_id: Option<HeaderValue>,
 }
 
+impl Arrival {
+    /// Whether it does no harm when it arrives twice, as far as that is known.
+    pub fn may_repeat(&self) -> bool {
+        match self.errand {
+            Errand::Upstream(handling) => dialect::may_repeat(self.method, self.route, handling),
+            Errand::Limited(_) | Errand::House => dialect::is_safe(self.method),
+        }
+    }
+}
+
 /// Whom to answer, and in which dialect.
 #[derive(Debug, Clone)]
 pub struct AnswerTo {

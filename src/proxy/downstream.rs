@@ -4,10 +4,9 @@
 use super::date::Date;
 use super::edge::Edge;
 use super::head::{Framing, Terms};
-use super::hold::{Budget, no_room};
 use super::visit::REQUEST_ID;
 use super::wire::{Trouble, Troubles, Wire};
-use crate::domain::{Error, Kind};
+use crate::domain::{Budget, Error, Kind};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::io;
@@ -105,7 +104,7 @@ impl Downstream {
         let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
         let mut body = BytesMut::with_capacity(room.min(TRUSTED_LENGTH));
         // What is announced is no more than a word: room is taken for what is there.
-        let mut share = budget.take(0).ok_or_else(no_room)?;
+        let mut share = budget.take(0).ok_or_else(Budget::no_room)?;
         let mut edge = Edge::new(self.terms.framing);
         let mut raw = BytesMut::new();
         while !self.wire.is_read() {
@@ -113,7 +112,7 @@ impl Downstream {
             let read = self.wire.read_buf(into).await;
             let Ok(read @ 1..) = read else { return Err(self.trouble().unwrap_or_else(gone)) };
             if !share.grow(read) {
-                return Err(no_room());
+                return Err(Budget::no_room());
             }
             if announced.is_none() {
                 // The wire has passed these very bytes through an edge of its own.

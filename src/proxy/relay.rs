@@ -10,11 +10,10 @@ use super::door::{Arrival, Errand};
 use super::downstream::Downstream;
 use super::edge::Edge;
 use super::head::{Framing, Head, Terms};
-use super::hold::Budget;
 use super::raw::{self, Answer, Unfit, Upwards};
 use super::visit::Visit;
-use crate::dialect::{Handling, may_repeat};
-use crate::domain::{Error, Kind};
+use crate::dialect::Handling;
+use crate::domain::{Budget, Error, Kind};
 use crate::gateway::Gateway;
 use crate::telemetry::{Metrics, Sinks};
 use crate::upstream::{Client, Line, limited};
@@ -129,7 +128,7 @@ impl Relay {
         if let Some(kept) = self.client.kept_line().await {
             match self.exchange(kept, down, passing).await {
                 Ok(coming) => return Ok(coming),
-                Err(Failure::Closed) if passing.may_repeat() => {}
+                Err(Failure::Closed) if passing.arrival.may_repeat() => {}
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -209,11 +208,6 @@ impl Relay {
 }
 
 impl Passing {
-    fn may_repeat(&self) -> bool {
-        let Arrival { method, route, errand, .. } = &self.arrival;
-        matches!(errand, Errand::Upstream(handling) if may_repeat(method, *route, *handling))
-    }
-
     /// Whether the models may be others afterwards.
     fn refreshes(&self) -> bool {
         self.arrival.errand == Errand::Upstream(Handling::ForwardAndRefresh)

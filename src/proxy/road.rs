@@ -10,7 +10,7 @@ use super::upload;
 use super::vigil::Vigil;
 use super::visit::{REQUEST_ID, Visit};
 use super::wire::Trouble;
-use crate::dialect::{Handling, may_repeat};
+use crate::dialect::Handling;
 use crate::domain::{Error, Kind};
 use crate::gateway::{self, Body, Gateway};
 use crate::telemetry::{Metrics, Sinks};
@@ -103,8 +103,7 @@ impl Way {
 
     /// Whether the request changes nothing by being sent twice.
     fn may_repeat(&self) -> bool {
-        let Some(arrival) = &self.arrival else { return false };
-        matches!(arrival.errand, Errand::Upstream(handling) if may_repeat(arrival.method, arrival.route, handling))
+        self.arrival.as_ref().is_some_and(|arrival| arrival.may_repeat())
     }
 }
 

@@ -49,7 +49,7 @@ impl Origins {
         let call = UpstreamCall { method: Method::HEAD, target, headers, body: Bytes::new() };
         let mut incoming = self.client.send(&call).await?;
         let head = incoming.head();
-        if head.status.is_server_error() {
+        if matches!(head.status.as_u16(), 502..=504) {
             // Whatever stands before it cannot reach it: it has not judged.
             return Err(Error::new(Kind::UpstreamUnreachable, "the upstream cannot say who may ask it"));
         }

@@ -60,7 +60,7 @@ pub fn decode(body: &[u8], most: usize, mut streamed: bool) -> Result<Batch, Err
     let mut numbers = 0..;
     let places = given.iter().map(|token| is_text(token).then(|| numbers.next()).flatten()).collect();
     rest.insert(0, format!("\"input\":[{}]", good.join(",")));
-    let (mut call, texts) = ollama::decode_texts(Bytes::from(format!("{{{}}}", rest.join(","))))?;
+    let (mut call, texts) = ollama::decode_texts(Bytes::from(format!("{{{}}}", rest.join(","))), good.len())?;
     if call.model.is_empty() {
         return Err(bad("model is missing"));
     }

@@ -1,7 +1,7 @@
 //! Reads native requests.
 
 use crate::dialect::Form;
-use crate::dialect::fields::{self, Text};
+use crate::dialect::fields::{self, MAX_MEMBERS, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Sorted, Tristate, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
 use crate::domain::{Call, Certainty, Error, Operation, Reason, Storable, Texts};
@@ -85,21 +85,21 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     };
     let mut call = call(form, &question, body.clone());
     if form == Form::Embed && call.storable == Storable::Yes {
-        call.texts = question.texts(form, text.as_str())?.map(Arc::new);
+        call.texts = question.texts(form, text.as_str(), MAX_MEMBERS)?.map(Arc::new);
     }
     Ok(call)
 }
 
-/// Reads the body of `/api/embed` and the texts in it, also where the answer must not be kept.
+/// Reads the body of `/api/embed` and the texts in it, of which there are `most`, also where the answer must not be kept.
 ///
 /// # Errors
 /// The same.
-pub fn decode_texts(body: Bytes) -> Result<(Call, Option<Texts>), Error> {
+pub fn decode_texts(body: Bytes, most: usize) -> Result<(Call, Option<Texts>), Error> {
     let text = Text::of(&body);
     let Some(question) = Question::read(Form::Embed, &EMBED, &text)? else {
         return Ok((unreadable(Form::Embed, body.clone(), false), None));
     };
-    let texts = question.texts(Form::Embed, text.as_str())?;
+    let texts = question.texts(Form::Embed, text.as_str(), most)?;
     Ok((call(Form::Embed, &question, body.clone()), texts))
 }
 

@@ -1,7 +1,7 @@
 //! Reads requests in OpenAI's shapes, and asks their streams for usage.
 
 use crate::dialect::Form;
-use crate::dialect::fields::{self, Object, Text};
+use crate::dialect::fields::{self, MAX_MEMBERS, Object, Text};
 use crate::dialect::question::Role::{Keyed, KeyedUnlessEmpty, Unkeyed, Verbatim};
 use crate::dialect::question::{Known, Question, Reading, certainty, unreadable};
 use crate::domain::{Call, Certainty, Error, Operation, Reason, Storable};
@@ -114,7 +114,7 @@ pub fn decode(form: Form, body: Bytes) -> Result<Call, Error> {
     let reading = Reading { streamed, certainty, obstacle: obstacle(form, &question) };
     let mut call = question.call(form, body.clone(), reading);
     if embeds && call.storable == Storable::Yes {
-        call.texts = question.texts(form, text.as_str())?.map(Arc::new);
+        call.texts = question.texts(form, text.as_str(), MAX_MEMBERS)?.map(Arc::new);
     }
     if streamed
         && form != Form::Responses

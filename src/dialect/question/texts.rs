@@ -3,7 +3,7 @@
 use super::{Question, Role};
 use crate::dialect::Form;
 use crate::dialect::canon::Canon;
-use crate::dialect::fields::{self, MAX_MEMBERS, string, unescape};
+use crate::dialect::fields::{self, string, unescape};
 use crate::domain::{Error, Fingerprint, Item, Texts};
 use std::ops::Range;
 
@@ -14,15 +14,17 @@ impl Question<'_> {
     /// `/api/embed` and `/v1/embeddings` are one thing to Ollama, so texts that are asked for in the same
     /// manner are the same on both routes; what only one of them reads keeps them apart.
     ///
+    /// Nor are more than `most` answered each by itself.
+    ///
     /// # Errors
     /// `BadRequest` for a nesting beyond 128.
-    pub fn texts(&self, form: Form, whole: &str) -> Result<Option<Texts>, Error> {
+    pub fn texts(&self, form: Form, whole: &str, most: usize) -> Result<Option<Texts>, Error> {
         let Some(shape) = self.shape() else { return Ok(None) };
         let within = |value: &str| {
             let start = value.as_ptr() as usize - whole.as_ptr() as usize;
             start..start + value.len()
         };
-        let Some((input, items)) = self.items(within) else { return Ok(None) };
+        let Some((input, items)) = self.items(within, most) else { return Ok(None) };
         let manner = self.manner(form, shape.dimensions.is_some())?;
         let shortened = match shape.dimensions {
             Some(dimensions) => Some((dimensions, self.manner(form, false)?)),
@@ -52,12 +54,11 @@ impl Question<'_> {
         Some(Shape { base64, dimensions })
     }
 
-    fn items(&self, within: impl Fn(&str) -> Range<usize>) -> Option<(Range<usize>, Vec<Item>)> {
+    fn items(&self, within: impl Fn(&str) -> Range<usize>, most: usize) -> Option<(Range<usize>, Vec<Item>)> {
         let input = self.value("input")?;
         let tokens: Vec<&str> = match input.starts_with('[') {
             false => vec![input],
-            // More are answered as a whole.
-            true => fields::elements(input, MAX_MEMBERS)?,
+            true => fields::elements(input, most)?,
         };
         let item = |token: &str| {
             let text = token.starts_with('"').then(|| unescape(token))?;

@@ -29,7 +29,6 @@ pub fn call(model: &str, streamed: bool, body: Bytes) -> Call {
         certainty: Certainty::Sampled,
         storable: Storable::No(Reason::Off),
         estimated_prompt_tokens: 0,
-        images: 0,
         texts: None,
     }
 }

@@ -113,8 +113,7 @@ impl Format for Lines {
 
     /// OpenAI's have the length before the text, and what was spent after it.
     fn ends(&mut self, beginning: &[u8], tail: &[u8], tally: &mut Tally) {
-        self.whole(&[], tally);
-        tally.marked = true;
+        (tally.marked, tally.finish) = (true, FinishReason::Stop);
         let ends = [
             up_to(beginning, b"\"duration\":"),
             closing_members(tail, "\"duration\":"),

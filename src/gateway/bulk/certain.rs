@@ -1,9 +1,9 @@
 //! What becomes of a batch's texts, told once it is certain: vectors of two models must not stand in one answer,
 //! however long it takes.
 
-use crate::cache::Kept;
+use crate::cache::{Kept, TierName};
 use crate::dialect::native::{Failure, complaint};
-use crate::domain::{Embedding, Error};
+use crate::domain::{CacheOutcome, Embedding, Error};
 use crate::gateway::Way;
 use crate::gateway::answer::Answer;
 use crate::gateway::fan::{Fan, Found};
@@ -42,6 +42,9 @@ pub struct Certain {
     /// So many of them from the first are certain.
     certain: usize,
     asking: Option<Asking>,
+    /// Some of those that came were under way for somebody else; the others were kept, the lowest there.
+    joined: bool,
+    lowest: TierName,
 }
 
 /// An upstream's number, and what the model was there.
@@ -65,7 +68,8 @@ impl Vector {
 }
 
 impl Certain {
-    pub fn new(way: &Arc<Way>, fan: Fan, model: &str, identity: Option<Identity>) -> Self {
+    /// `tier`: the lowest that any other of the batch's texts came from.
+    pub fn new(way: &Arc<Way>, fan: Fan, model: &str, identity: Option<Identity>, tier: TierName) -> Self {
         Certain {
             way: way.clone(),
             fan,
@@ -75,6 +79,8 @@ impl Certain {
             came: VecDeque::new(),
             certain: 0,
             asking: None,
+            joined: false,
+            lowest: tier,
         }
     }
 
@@ -98,6 +104,13 @@ impl Certain {
                 else => return None,
             }
         }
+    }
+
+    /// Where nobody has been asked for its sake: how the texts that came were had.
+    pub fn given(&self) -> Option<CacheOutcome> {
+        let kept = if self.lowest == TierName::Memory { CacheOutcome::Hit } else { CacheOutcome::HitBelow };
+        let given = if self.joined { CacheOutcome::Joined } else { kept };
+        (!self.fan.has_departed()).then_some(given)
     }
 
     fn take_certain(&mut self) -> Option<Fate> {
@@ -145,9 +158,15 @@ impl Certain {
         }
     }
 
-    fn judge(&self, news: Result<Found, Error>) -> (Fate, Option<Home>) {
+    fn judge(&mut self, news: Result<Found, Error>) -> (Fate, Option<Home>) {
+        if let Ok(Found::Answered { .. }) = news {
+            self.joined = true;
+        }
         match news {
-            Ok(Found::Kept(kept, _)) => (Ok(Vector::of(kept)), None),
+            Ok(Found::Kept(kept, tier)) => {
+                self.lowest = self.lowest.max(tier);
+                (Ok(Vector::of(kept)), None)
+            }
             Ok(Found::Unfit) => {
                 (Err(failure("not_cached", "what is kept is not as was asked for", 504)), None)
             }

@@ -2,19 +2,26 @@
 
 use super::certain::{Certain, Fate, Vector};
 use super::spare::{Spare, means_down};
+use super::telling::Telling;
 use crate::cache::Kept;
-use crate::dialect::native::{Counts, Failure, Teller};
-use crate::domain::{Durations, Embedding, Observed, Source, Usage};
+use crate::dialect::native::{Failure, Teller};
+use crate::domain::{CacheOutcome, Observed};
 use bytes::Bytes;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::mpsc::Sender;
 
 /// So many texts in a row for which the upstream itself was at fault: the rest is not asked for any more.
 const GIVE_UP: usize = 8;
-/// Between two lines that tell how far it has come, at the least.
-const PROGRESS: Duration = Duration::from_millis(500);
 /// So much is written at once where nobody waits.
 const PIECE: usize = 32 << 10;
+
+/// What a batch came to.
+#[derive(Debug, Clone)]
+pub struct End {
+    pub observed: Observed,
+    /// Where nobody was asked for its sake after all: how it was had.
+    pub given: Option<CacheOutcome>,
+}
 
 /// A batch, and how far it has come. Dropping it gives up what is under way.
 pub struct Job {
@@ -41,22 +48,6 @@ struct Text {
     wanted: usize,
 }
 
-/// What has been told, and what that came to.
-struct Telling {
-    teller: Teller,
-    streamed: bool,
-    /// What is to be written next. Of a whole answer nothing is, until a text has a vector: it may be an error.
-    ready: Vec<u8>,
-    counts: Counts,
-    begun: Instant,
-    /// When it was told how far it has come.
-    told: Instant,
-    /// The first text's failure, as long as all others have failed for the same reason.
-    all_failed: Option<Failure>,
-    usage: Usage,
-    durations: Durations,
-}
-
 impl Job {
     /// `places`: for each that was given, the how-manieth text it is.
     pub fn new(
@@ -66,18 +57,7 @@ impl Job {
         begun: Instant,
         body: Bytes,
     ) -> Self {
-        let counts = Counts { of: places.len(), ..Counts::default() };
-        let telling = Telling {
-            teller,
-            streamed,
-            ready: Vec::new(),
-            counts,
-            begun,
-            told: begun,
-            all_failed: None,
-            usage: Usage { source: Source::Upstream, ..Usage::default() },
-            durations: Durations::default(),
-        };
+        let telling = Telling::new(teller, streamed, places.len(), begun);
         let (texts, rest, left_out, spare) = (Vec::new(), None, None, None);
         Job { given: places, texts, rest, left_out, spare, at_fault: 0, telling, _body: body }
     }
@@ -107,7 +87,8 @@ impl Job {
         (self.rest, self.left_out) = (None, Some(why));
     }
 
-    pub async fn run(mut self, out: &Sender<Bytes>) -> Result<Observed, Failure> {
+    /// Tells it; in the end, what it came to.
+    pub async fn run(mut self, out: &Sender<Bytes>) -> Result<End, Failure> {
         let known = self.texts.iter().filter(|text| text.fate.is_some()).map(|text| text.wanted).sum();
         self.telling.begin(known);
         for index in 0..self.given.len() {
@@ -118,12 +99,14 @@ impl Job {
             self.telling.tell(index, &fate);
             self.telling.hand_over(PIECE, out).await;
         }
-        if let Some(failure) = self.telling.all_failed.take().filter(|_| !self.telling.streamed) {
+        if let Some(failure) = self.telling.instead() {
             return Err(failure);
         }
         self.telling.end();
         self.telling.send(out).await;
-        Ok(self.telling.observed())
+        let is_whole = !self.telling.has_failures();
+        let given = self.rest.as_ref().filter(|_| is_whole).and_then(Certain::given);
+        Ok(End { observed: self.telling.observed(), given })
     }
 
     /// What becomes of a text.
@@ -164,71 +147,6 @@ impl Job {
         if let (Err(failure), GIVE_UP) = (fate, self.at_fault) {
             self.leave_out(failure.clone());
         }
-    }
-}
-
-impl Telling {
-    fn begin(&mut self, known: usize) {
-        self.teller.begin(&mut self.ready, self.counts.of, known);
-    }
-
-    fn tell(&mut self, index: usize, fate: &Fate) {
-        self.counts.done += 1;
-        match fate {
-            Ok(Vector { embedding, known, stale }) => {
-                self.counts.known += usize::from(*known);
-                self.all_failed = None;
-                self.add(embedding);
-                self.teller.vector(&mut self.ready, index, embedding, *stale);
-            }
-            Err(failure) => {
-                let is_like = |first: &Failure| (first.code, first.status) == (failure.code, failure.status);
-                self.all_failed = match (self.counts.failed, self.all_failed.take()) {
-                    (0, _) if self.counts.done == 1 => Some(failure.clone()),
-                    (_, first) => first.filter(is_like),
-                };
-                self.counts.failed += 1;
-                self.teller.failure(&mut self.ready, index, failure);
-            }
-        }
-        if self.streamed && self.told.elapsed() >= PROGRESS && self.counts.done < self.counts.of {
-            self.told = Instant::now();
-            self.counts.took = self.begun.elapsed();
-            self.teller.progress(&mut self.ready, &self.counts);
-        }
-    }
-
-    fn add(&mut self, embedding: &Embedding) {
-        if embedding.estimated {
-            self.usage.source = Source::Estimated;
-        }
-        self.usage.prompt += u64::from(embedding.tokens);
-        self.counts.tokens = self.usage.prompt;
-        self.durations.total += embedding.total;
-        self.durations.load = self.durations.load.max(embedding.load);
-    }
-
-    fn end(&mut self) {
-        self.counts.took = self.begun.elapsed();
-        self.teller.end(&mut self.ready, &self.counts);
-    }
-
-    /// Gives away what is ready, where that is more than `least`.
-    async fn hand_over(&mut self, least: usize, out: &Sender<Bytes>) {
-        let may_begin = self.streamed || self.counts.succeeded() > 0;
-        if may_begin && self.ready.len() > least {
-            self.send(out).await;
-        }
-    }
-
-    async fn send(&mut self, out: &Sender<Bytes>) {
-        // Whoever takes it lives as long as this.
-        let _ = out.send(Bytes::from(std::mem::take(&mut self.ready))).await;
-    }
-
-    fn observed(&self) -> Observed {
-        let Telling { usage, durations, .. } = *self;
-        Observed { usage, durations, complete: true, ..Observed::default() }
     }
 }
 

@@ -6,6 +6,7 @@
 mod certain;
 mod job;
 mod spare;
+mod telling;
 mod told;
 
 pub use told::Told;
@@ -99,7 +100,7 @@ impl Gateway {
         let most = self.way.items.most;
         let encoding = request.content_encoding.as_deref();
         let read = || {
-            let plain = encoding::open(request.form, encoding, &request.body)?.plain;
+            let plain = encoding::open(request.form, encoding, &request.body, &self.way.budget)?.plain;
             native::decode(&plain, most, lines)
         };
         self.aside(request.size(), read).await
@@ -195,7 +196,7 @@ impl Outlook {
 
     /// What is known is told from here; for the rest somebody is asked.
     async fn hand_to(self, job: &mut Job, way: &Arc<Way>, order: &Order<'_>, texts: &Arc<Texts>) {
-        let Outlook { wanted, known, terms, keeps, down, .. } = self;
+        let Outlook { wanted, known, terms, keeps, down, tier, .. } = self;
         let unknown = wanted.each.iter().zip(&known).filter(|(_, known)| known.is_none());
         let unknown: std::collections::VecDeque<_> = unknown.map(|(wanted, _)| *wanted).collect();
         job.take_known(&wanted.which, known);
@@ -216,7 +217,7 @@ impl Outlook {
         // What may not be kept is nobody else's either.
         demand.directives.no_store |= !keeps;
         let pinned = order.identity.clone();
-        job.ask(Certain::new(way, Fan::new(way, demand, unknown), model, pinned));
+        job.ask(Certain::new(way, Fan::new(way, demand, unknown), model, pinned, tier));
     }
 }
 

@@ -1,8 +1,8 @@
 //! An answer that comes about while it is told.
 
-use super::job::Job;
+use super::job::{End, Job};
 use crate::dialect::native::Failure;
-use crate::domain::Observed;
+use crate::domain::CacheOutcome;
 use crate::gateway::Piece;
 use bytes::Bytes;
 use std::future::Future;
@@ -14,9 +14,9 @@ const AHEAD: usize = 4;
 
 /// What is told of a batch. Goes on only while somebody waits for it, and dropping it calls all of it off.
 pub struct Told {
-    work: Pin<Box<dyn Future<Output = Result<Observed, Failure>> + Send>>,
+    work: Pin<Box<dyn Future<Output = Result<End, Failure>> + Send>>,
     /// What the work came to, once it is done.
-    done: Option<Result<Observed, Failure>>,
+    done: Option<Result<End, Failure>>,
     pieces: mpsc::Receiver<Bytes>,
     first: Option<Bytes>,
 }
@@ -46,9 +46,18 @@ impl Told {
             Some(first) => Piece::Body(first),
             None => match self.more().await {
                 Some(piece) => Piece::Body(piece),
-                None => Piece::End(self.done.clone().and_then(Result::ok)),
+                None => Piece::End(self.end().map(|end| end.observed)),
             },
         }
+    }
+
+    /// How it was had, where that is another way than it seemed when it began.
+    pub fn given(&self) -> Option<CacheOutcome> {
+        self.end()?.given
+    }
+
+    fn end(&self) -> Option<&End> {
+        self.done.as_ref()?.as_ref().ok()
     }
 
     async fn more(&mut self) -> Option<Bytes> {

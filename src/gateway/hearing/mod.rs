@@ -88,15 +88,15 @@ impl Gateway {
 
     /// A large body is read without holding up whoever shares the thread.
     async fn read_wish(&self, request: &Request<'_>, hearing: Hearing) -> Result<Reading, Error> {
-        let body = encoding::open(request.form, request.content_encoding.as_deref(), &request.body)?.plain;
+        let encoding = request.content_encoding.as_deref();
+        let body = encoding::open(request.form, encoding, &request.body, &self.way.budget)?.plain;
         let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let query = String::from_utf8(query(&request.target)).unwrap_or_default();
         let shelf = &self.way.ears.transcribers.shelf;
         let is_limited = request.consumer.rights.limit_models();
         let read = || {
             if hearing.manner == Manner::OpenAi {
-                let (is_form, is_json) = (Wish::is_form(kind), Wish::is_json(kind));
-                if !is_form && (is_limited || !is_json) {
+                if !Wish::is_form(kind) && (is_limited || !Wish::is_json(kind)) {
                     return Ok(Reading::Theirs(None));
                 }
                 let model = Wish::model_of(kind, &query, &body);

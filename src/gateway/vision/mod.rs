@@ -74,7 +74,7 @@ impl Gateway {
         let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let query = String::from_utf8(query(&request.target)).unwrap_or_default();
         let read = || {
-            let body = encoding::open(request.form, encoding, &request.body)?.plain;
+            let body = encoding::open(request.form, encoding, &request.body, &self.way.budget)?.plain;
             Look::read(view, kind, &query, &body, self.way.eyes.config.max_images)
         };
         self.aside(request.size(), read).await

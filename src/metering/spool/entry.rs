@@ -135,7 +135,7 @@ pub(super) fn trip(trip: &Trip, account: &Symbol, subject: &Symbol) -> Scratch<E
     time(&mut out, trip.first_token);
     figures(&mut out, &trip.observed);
     out.text(trip.error.map_or("", Kind::code));
-    others(&mut out, &trip.observed);
+    images_and_audio(&mut out, &trip.observed);
     out
 }
 
@@ -170,7 +170,7 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
         out.text(told.message);
     }
     if let Some(observed) = told.observed {
-        others(&mut out, observed);
+        images_and_audio(&mut out, observed);
     }
     out
 }
@@ -188,7 +188,7 @@ pub(super) fn hits(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scrat
     out.number(flags.into_iter().filter_map(|(is, flag)| is.then_some(flag)).sum());
     if let Some(observed) = told.observed {
         figures(&mut out, observed);
-        others(&mut out, observed);
+        images_and_audio(&mut out, observed);
     }
     out
 }
@@ -229,7 +229,7 @@ fn read_hits<'a>(from: &mut Cursor<'a>) -> Option<Entry<'a>> {
     let (account, subject, flags) = (from.number()?, from.number()?, from.number()?);
     let mut observed = read_observed(from, flags)?;
     if let Some(observed) = &mut observed {
-        read_others(from, &mut observed.usage);
+        read_images_and_audio(from, &mut observed.usage);
     }
     let one = AnswerEntry {
         request,
@@ -268,7 +268,7 @@ fn read_trip<'a>(from: &mut Cursor<'a>) -> Option<TripEntry<'a>> {
         observed: read_figures(from)?,
         error: from.text()?,
     };
-    read_others(from, &mut entry.observed.usage);
+    read_images_and_audio(from, &mut entry.observed.usage);
     Some(entry)
 }
 
@@ -289,7 +289,7 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
         Ended::Refused | Ended::Broken => (from.text()?, from.text()?),
     };
     if let Some(observed) = &mut observed {
-        read_others(from, &mut observed.usage);
+        read_images_and_audio(from, &mut observed.usage);
     }
     Some(AnswerEntry {
         request,
@@ -333,7 +333,7 @@ fn read_figures(from: &mut Cursor<'_>) -> Option<Observed> {
 }
 
 /// Stands at the end, where older entries have nothing; nothing means none.
-fn others(out: &mut Scratch<ENTRY>, observed: &Observed) {
+fn images_and_audio(out: &mut Scratch<ENTRY>, observed: &Observed) {
     let Usage { images, audio, .. } = observed.usage;
     if !audio.is_zero() || images > 0 {
         out.number(micros(audio));
@@ -343,7 +343,7 @@ fn others(out: &mut Scratch<ENTRY>, observed: &Observed) {
     }
 }
 
-fn read_others(from: &mut Cursor<'_>, usage: &mut Usage) {
+fn read_images_and_audio(from: &mut Cursor<'_>, usage: &mut Usage) {
     usage.audio = Duration::from_micros(from.number().unwrap_or(0));
     usage.images = from.number().unwrap_or(0);
 }

@@ -136,7 +136,7 @@ impl Period {
 /// The ledger's own tables.
 pub fn migrations() -> Migrations {
     let sums = |number: &str| {
-        let first = Figure::ALL.iter().filter(|figure| !matches!(figure, Figure::Audio | Figure::Images));
+        let first = Figure::ALL.iter().filter(|figure| !LATER.iter().any(|(later, _)| later == *figure));
         let figures: Vec<String> =
             first.map(|figure| format!("{} {number} NOT NULL", figure.name())).collect();
         let table = |period: Period| {
@@ -168,10 +168,12 @@ pub fn migrations() -> Migrations {
         format!("CREATE TABLE ledger_gone (period TEXT PRIMARY KEY, start {number} NOT NULL);\n")
     };
     let third = Migration { name: "sums that have gone", sqlite: gone("INTEGER"), postgres: gone("BIGINT") };
-    let fourth = one_more("recordings", "audio_ms");
-    let fifth = one_more("pictures", "images");
-    Migrations { part: "ledger".into(), steps: vec![first, second, third, fourth, fifth] }
+    let later = LATER.map(|(figure, name)| one_more(name, figure.name()));
+    Migrations { part: "ledger".into(), steps: [first, second, third].into_iter().chain(later).collect() }
 }
+
+/// What rows and sums have had since, in the order in which it came, and what the step is called.
+const LATER: [(Figure, &str); 2] = [(Figure::Audio, "recordings"), (Figure::Images, "pictures")];
 
 /// What rows and sums have besides.
 fn one_more(name: &'static str, column: &str) -> Migration {

@@ -2,7 +2,7 @@
 //!
 //! Never waits: whoever cannot have more is refused, so that half-read bodies cannot wait for each other.
 
-use crate::domain::{Error, Kind};
+use super::{Error, Kind};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +38,20 @@ impl Budget {
     pub fn take(&self, bytes: usize) -> Option<Share> {
         let mut share = Share { account: self.0.clone(), bytes: 0 };
         share.grow(bytes).then_some(share)
+    }
+
+    /// What a client is told for whose body there is no room.
+    pub fn no_room() -> Error {
+        Error::new(Kind::Overloaded, "too many request bodies are being read").retry_after(AGAIN)
+    }
+
+    /// `body`, which has a share of it as long as anybody has it.
+    ///
+    /// # Errors
+    /// `Overloaded` where there is not so much left.
+    pub fn hold(&self, body: Bytes) -> Result<Bytes, Error> {
+        let share = self.take(body.len()).ok_or_else(Budget::no_room)?;
+        Ok(share.hold(body))
     }
 
     /// Bytes held now.
@@ -79,11 +93,6 @@ impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }
-}
-
-/// What a client is told for whose body there is no room.
-pub fn no_room() -> Error {
-    Error::new(Kind::Overloaded, "too many request bodies are being read").retry_after(AGAIN)
 }
 
 #[cfg(test)]
