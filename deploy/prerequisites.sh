@@ -20,6 +20,7 @@ present() {
   promtool) command -v promtool >/dev/null || [ -x "$tools/promtool" ] ;;
   postgresql) command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
   util-linux) command -v taskset >/dev/null && command -v setpriv >/dev/null && command -v prlimit >/dev/null ;;
+  golang-go) command -v go >/dev/null ;;
   wrk | nginx | pgbouncer) PATH=$PATH:/usr/sbin command -v "$1" >/dev/null ;;
   *) command -v "$1" >/dev/null ;;
   esac
@@ -77,7 +78,7 @@ case "${1:-build}" in
 build) ;;
 ollama) need curl python3 python3-venv ;;
 test)
-  need curl python3 python3-venv redis-server postgresql pgbouncer strace
+  need curl python3 python3-venv redis-server postgresql pgbouncer strace golang-go
   need_promtool
   ;;
 bench) need nginx wrk util-linux redis-server postgresql ;;

@@ -119,3 +119,29 @@ async fn who_has_begun_a_trip_is_no_guest_of_anothers() {
     assert_eq!((row.get(Column::Cost), row.get(Column::SavedCost)), (Some(paid), None), "{row:?}");
     assert_eq!((book.sum(Figure::Cost), book.sum(Figure::Joined)), (paid, 0));
 }
+
+/// A batch that finds all its texts under way for somebody else has cost nothing, and saved as much.
+#[tokio::test]
+async fn a_batch_that_asks_nobody_is_a_guest() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let upstream = Upstream::start().await;
+    let gate = embedder::embeds_late(&upstream, MODELS[1].1);
+    let pannier = launch(&ground, &upstream).start().await;
+    let (mut first, mut batch) = (pannier.open().await, pannier.open().await);
+    first.ask(&embed(&["late"])).await;
+    upstream.visit(EMBED, 0).await;
+    batch.ask(&Ask::post("/embeddings/batch", &json!({ "model": MODEL, "texts": ["late", "late"] }))).await;
+    pause(100).await;
+    gate.open();
+    let (_, batch) = (first.reply("POST").await.fine(), id(&batch.reply("POST").await.fine()));
+    assert_eq!(upstream.count(EMBED), 1);
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    let row = &book.rows[&batch];
+    assert!(row.is_given(), "{row:?}");
+    let saved = tokens(&["late", "late"]) * TOKEN;
+    assert_eq!((row.get(Column::Cost), row.get(Column::SavedCost)), (None, Some(saved)), "{row:?}");
+    assert_eq!((book.sum(Figure::Trips), book.sum(Figure::Cost)), (1, tokens(&["late"]) * TOKEN));
+}
