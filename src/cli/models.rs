@@ -68,7 +68,7 @@ fn list(shelf: &Shelf, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     for weights in Weights::all().filter(|weights| here.iter().all(|(name, _)| name != weights.name)) {
-        writeln!(out, "{:<24}      -      can be fetched", weights.name)?;
+        writeln!(out, "{:<24}      -      can be fetched", weights.exact_name())?;
     }
     Ok(())
 }

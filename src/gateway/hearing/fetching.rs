@@ -179,3 +179,92 @@ fn trouble(trouble: Trouble) -> Error {
 fn disk(error: std::io::Error) -> Error {
     Error::new(Kind::Internal, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::voice::Config;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    fn weights(bytes: &[u8]) -> Weights {
+        let sum = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
+        Weights { name: "tiny-q5_1", sha1: crate::domain::hex::write(sum.as_ref()).leak() }
+    }
+
+    fn shelf(dir: &Path) -> Shelf {
+        let defaults: toml::Table = include_str!("../../../config/default.toml").parse().expect("TOML");
+        let config: Config = defaults["audio"].clone().try_into().expect("settings");
+        Shelf::new(&config, dir.to_owned())
+    }
+
+    /// A mirror that leads to another place, where the file breaks off in the middle when it is wanted from its
+    /// beginning.
+    fn mirror(file: Vec<u8>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut reader = BufReader::new(stream);
+                let (mut line, mut head) = (String::new(), String::new());
+                while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                    head.push_str(&std::mem::take(&mut line).to_lowercase());
+                }
+                let from =
+                    head.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-'));
+                let (said, bytes) = match (head.starts_with("get /there "), from) {
+                    (false, _) => {
+                        ("302 Found\r\nLocation: /there\r\nContent-Length: 0".to_owned(), &file[..0])
+                    }
+                    (true, None) => {
+                        (format!("200 OK\r\nContent-Length: {}", file.len()), &file[..file.len() / 2])
+                    }
+                    (true, Some(from)) => {
+                        let from: usize = from.parse().expect("a number");
+                        let (last, of) = (file.len() - 1, file.len());
+                        let range = format!("Content-Range: bytes {from}-{last}/{of}");
+                        let said = format!("206 Partial Content\r\n{range}\r\nContent-Length: {}", of - from);
+                        (said, &file[from..])
+                    }
+                };
+                let mut stream = reader.into_inner();
+                let _ = stream.write_all(format!("HTTP/1.1 {said}\r\nConnection: close\r\n\r\n").as_bytes());
+                let _ = stream.write_all(bytes);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_two_halves_from_elsewhere_is_there_in_the_end() {
+        let file: Vec<u8> =
+            (0..3_000_000u32).map(|number| number.to_le_bytes()[number as usize % 3]).collect();
+        let (dir, address) = (tempfile::tempdir().expect("a folder"), mirror(file.clone()));
+        let (weights, shelf) = (weights(&file), shelf(dir.path()));
+        let cut = pull(weights, &shelf, &address, |_, _| {}).await.expect_err("it breaks off");
+        assert_ne!(cut.kind, Kind::Internal, "{cut}");
+        assert!(!shelf.path("tiny-q5_1").exists());
+        let mut told = Vec::new();
+        let path = pull(weights, &shelf, &address, |have, of| told.push((have, of))).await.expect("the rest");
+        assert_eq!(std::fs::read(&path).expect("the file"), file);
+        assert_eq!(
+            (path, std::fs::read_dir(dir.path()).expect("a folder").count()),
+            (shelf.path("tiny-q5_1"), 1)
+        );
+        let all = file.len() as u64;
+        assert_eq!((told.first(), told.last()), (Some(&(all / 2, Some(all))), Some(&(all, Some(all)))));
+    }
+
+    #[tokio::test]
+    async fn what_lies_in_a_folder_is_copied() {
+        let (from, to) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let file = vec![7; 600_000];
+        std::fs::write(from.path().join("ggml-tiny-q5_1.bin"), &file).expect("room");
+        let (mirror, shelf) = (from.path().to_string_lossy(), shelf(to.path()));
+        let path = pull(weights(&file), &shelf, &mirror, |_, _| {}).await.expect("it is there");
+        assert_eq!(std::fs::read(path).expect("the file"), file);
+        let other = pull(Weights { sha1: "", ..weights(&file) }, &shelf, &mirror, |_, _| {}).await;
+        assert_eq!(other.expect_err("it is something else").kind, Kind::Internal);
+        assert!(shelf.path("tiny-q5_1").exists(), "what was there stays");
+    }
+}

@@ -40,6 +40,12 @@ pub fn leave_with_the_parent() {
     });
 }
 
+/// Weights are large, and all of them are used: unlike whoever serves, this takes pages as large as the system gives.
+pub fn take_large_pages() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(false);
+}
+
 fn watch(look: impl Fn() + Send + 'static) {
     thread::spawn(move || {
         loop {

@@ -54,6 +54,7 @@ pub fn run() -> io::Result<()> {
     // Not to be printed where only messages may stand.
     whisper_rs::install_logging_hooks();
     limits::leave_with_the_parent();
+    limits::take_large_pages();
     let mut from = io::stdin();
     let Some(Ask::Begin(limits)) = next(&mut from)? else { return Ok(()) };
     limits::lower(limits.memory);

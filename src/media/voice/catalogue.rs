@@ -1,6 +1,6 @@
 //! The weights that whisper.cpp publishes, and by what they are known: SHA-1 is what is published with them.
 
-use super::models::FORMS;
+use super::models::{FORMS, PLAIN};
 
 const WEIGHTS: [(&str, &str); 33] = [
     ("tiny", "bd577a113a864445d4c299885e0cb97d4ba92b5f"),
@@ -53,9 +53,20 @@ impl Weights {
             let (name, sha1) = WEIGHTS.iter().find(|(known, _)| *known == name)?;
             Some(Weights { name, sha1 })
         };
+        if let Some(plain) = name.strip_suffix(PLAIN) {
+            return find(plain);
+        }
         match FORMS.iter().any(|form| !form.is_empty() && name.ends_with(form)) {
             true => find(name),
             false => FORMS.iter().find_map(|form| find(&format!("{name}{form}"))),
+        }
+    }
+
+    /// The name that means these and no others.
+    pub fn exact_name(&self) -> String {
+        match Weights::of(self.name) {
+            Some(meant) if meant == *self => self.name.to_owned(),
+            _ => format!("{}{PLAIN}", self.name),
         }
     }
 
@@ -75,11 +86,17 @@ mod tests {
             ("tiny-q5_1", "tiny-q5_1"),
             ("large-v3", "large-v3-q5_0"),
             ("large-v1", "large-v1"),
+            ("tiny-f16", "tiny"),
+            ("large-v3-f16", "large-v3"),
             ("large-v3-turbo", "large-v3-turbo-q8_0"),
         ] {
             assert_eq!(Weights::of(name).map(|weights| weights.name), Some(meant));
         }
         assert_eq!(Weights::of("mine"), None);
         assert!(Weights::all().all(|weights| weights.sha1.len() == 40));
+        // Each can be asked for.
+        for weights in Weights::all() {
+            assert_eq!(Weights::of(&weights.exact_name()), Some(weights));
+        }
     }
 }

@@ -28,6 +28,9 @@ const ALIASES: [(&str, &str); 3] =
 /// How their weights may be written; those first that a processor is quick at.
 pub(super) const FORMS: [&str; 6] = ["-q8_0", "-q5_1", "-q5_0", "-q4_1", "-q4_0", ""];
 
+/// How the plain form is asked for, which stands last there; its file's name says nothing of it.
+pub(super) const PLAIN: &str = "-f16";
+
 /// What OpenAI calls the one that it offers.
 const WHISPER: &str = "whisper-1";
 
@@ -150,6 +153,9 @@ fn bare(name: &str) -> &str {
 
 /// Names of the files that will do, the best first: without a form, any.
 fn forms(name: &str) -> Vec<String> {
+    if let Some(plain) = name.strip_suffix(PLAIN) {
+        return vec![name.to_owned(), plain.to_owned()];
+    }
     match FORMS.iter().any(|form| !form.is_empty() && name.ends_with(form)) {
         true => vec![name.to_owned()],
         false => FORMS.iter().map(|form| format!("{name}{form}")).collect(),
@@ -159,14 +165,15 @@ fn forms(name: &str) -> Vec<String> {
 fn unaliased(name: &str) -> String {
     let alias = ALIASES.iter().find_map(|(alias, meant)| Some((name.strip_prefix(alias)?, meant)));
     match alias {
-        Some((form, meant)) if FORMS.contains(&form) => format!("{meant}{form}"),
+        Some((form, meant)) if form == PLAIN || FORMS.contains(&form) => format!("{meant}{form}"),
         _ => name.to_owned(),
     }
 }
 
 fn is_published(name: &str) -> bool {
     let name = unaliased(name);
-    let bare = FORMS.iter().filter(|form| !form.is_empty()).find_map(|form| name.strip_suffix(form));
+    let mut forms = FORMS.iter().filter(|form| !form.is_empty()).chain([&PLAIN]);
+    let bare = forms.find_map(|form| name.strip_suffix(form));
     PUBLISHED.contains(&bare.unwrap_or(&name))
 }
 
