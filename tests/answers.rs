@@ -5,7 +5,7 @@ use bytes::Bytes;
 use pannier::dialect::frame::{self, Framing};
 use pannier::dialect::openai::UsageStrip;
 use pannier::dialect::{Form, Scanner, cut};
-use pannier::domain::{FinishReason, Observed, SlotKind, Source, Template, Usage};
+use pannier::domain::{Complaint, FinishReason, Observed, SlotKind, Source, Template, Usage};
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -128,6 +128,7 @@ fn a_complete_answer_says_what_it_cost() {
                 finish,
                 complete: true,
                 failed: false,
+                complaint: Complaint::default(),
                 content_frames,
             };
             assert_eq!(observed, expected, "{file} in pieces of {len}");

@@ -18,7 +18,7 @@
 use super::Question;
 use super::payload::{Moment, Payload, Vector};
 use super::{Entry, Hits};
-use crate::domain::{Durations, FinishReason, Observed, Scope, Source, Usage};
+use crate::domain::{Complaint, Durations, FinishReason, Observed, Scope, Source, Usage};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -177,7 +177,7 @@ impl Writer<'_> {
     }
 
     fn observed(&mut self, observed: &Observed) {
-        let Observed { usage, durations, finish, complete, failed, content_frames } = *observed;
+        let Observed { usage, durations, finish, complete, failed, complaint: _, content_frames } = *observed;
         let Usage { source, prompt, cached_prompt, completion, reasoning, images, audio } = usage;
         let Durations { total, load, prompt_eval, eval } = durations;
         self.u8(source_code(source));
@@ -281,6 +281,8 @@ impl<'a> Reader<'a> {
             finish: finish_of(self.u8()?)?,
             complete: self.flag()?,
             failed: self.flag()?,
+            // What is kept is no complaint.
+            complaint: Complaint::default(),
             content_frames: self.u64()?,
         })
     }

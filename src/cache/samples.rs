@@ -2,7 +2,7 @@
 
 use super::payload::{Payload, Vector};
 use super::{Entry, Label, Prefix, Question};
-use crate::domain::{Durations, FinishReason, Observed, Operation, Scope, Source, Usage};
+use crate::domain::{Complaint, Durations, FinishReason, Observed, Operation, Scope, Source, Usage};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ fn entry(body: Bytes, frames: &[u32]) -> Payload {
         finish: FinishReason::ToolCalls,
         complete: true,
         failed: false,
+        complaint: Complaint::default(),
         content_frames: 11,
     };
     let header = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));

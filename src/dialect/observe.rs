@@ -2,7 +2,7 @@
 //! way. What the bytes mean is the dialect's to say ([`Format`]).
 
 use super::frame::{self, Framing, Splitter};
-use crate::domain::{Durations, FinishReason, Observed, Source, Usage};
+use crate::domain::{Complaint, Durations, FinishReason, Observed, Source, Usage};
 use memchr::memmem::{self, Finder};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -59,6 +59,7 @@ pub struct Tally {
     pub marked: bool,
     /// An error stood in the answer.
     pub failed: bool,
+    pub complaint: Complaint,
     pub finish: FinishReason,
     /// Frames that carried text, thinking or a tool call.
     pub content_frames: u64,
@@ -152,6 +153,14 @@ impl<F: Format> Observer<F> {
 // === impl Tally ===
 
 impl Tally {
+    /// An error stands in the answer, in these bytes.
+    pub fn fail(&mut self, error: &[u8]) {
+        if !self.failed {
+            self.complaint = Complaint::of(error);
+        }
+        self.failed = true;
+    }
+
     fn observed(&self) -> Observed {
         let loaded = self.finish == FinishReason::Load;
         let complete = self.marked && !self.failed && !loaded;
@@ -162,6 +171,7 @@ impl Tally {
             finish: if complete || (loaded && !self.failed) { self.finish } else { FinishReason::Error },
             complete,
             failed: self.failed,
+            complaint: self.complaint,
             content_frames: self.content_frames,
         }
     }

@@ -4,6 +4,7 @@
 
 mod budget;
 mod call;
+mod complaint;
 mod consumer;
 mod credential;
 mod embedding;
@@ -24,6 +25,7 @@ mod usage;
 
 pub use budget::{Budget, Share};
 pub use call::{Call, Certainty, Fingerprint, Operation, Storable};
+pub use complaint::{Complaint, LONGEST_COMPLAINT};
 pub use consumer::{Consumer, Scope};
 pub use credential::bearer;
 pub use embedding::{Embedding, Item, Texts};

@@ -1,5 +1,6 @@
 //! What an answer cost, in the model server's own figures.
 
+use super::Complaint;
 use super::numbered::numbered;
 use std::time::Duration;
 
@@ -157,6 +158,8 @@ pub struct Observed {
     pub complete: bool,
     /// An error stood inside a 200 answer.
     pub failed: bool,
+    /// Where the upstream would not, or an error stood in its answer: why.
+    pub complaint: Complaint,
     /// Frames that carried text, thinking or a tool call; each is about one token.
     pub content_frames: u64,
 }

@@ -3,7 +3,7 @@
 use super::Way;
 use super::plan::Plan;
 use crate::dialect::{Form, Scanner};
-use crate::domain::{CallFacts, Kind, Observed, Payer, Route, Source, Trip};
+use crate::domain::{CallFacts, Complaint, Kind, LONGEST_COMPLAINT, Observed, Payer, Route, Source, Trip};
 use crate::upstream::Head;
 use http::{HeaderMap, header};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Books {
     began: Instant,
     status: u16,
     scanner: Option<Scanner>,
+    /// What it says instead of an answer, as far as it may be of use.
+    refusal: Vec<u8>,
     /// What the head says of the body's length, and how much of it has come.
     length: Option<u64>,
     received: u64,
@@ -47,6 +49,7 @@ impl Books {
             began: Instant::now(),
             status: 0,
             scanner: None,
+            refusal: Vec::new(),
             length: None,
             received: 0,
             observed: Arc::default(),
@@ -87,6 +90,10 @@ impl Books {
         let now = self.began.elapsed();
         self.first_byte.get_or_insert(now);
         self.received += piece.len() as u64;
+        if self.status >= 400 {
+            let room = LONGEST_COMPLAINT - self.refusal.len();
+            self.refusal.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
         if self.scanner.as_mut().is_some_and(|scanner| scanner.feed(piece)) {
             self.first_token.get_or_insert(now);
         }
@@ -151,6 +158,9 @@ impl Books {
             if observed.usage.prompt == 0 {
                 observed.usage.prompt = self.estimated_prompt_tokens;
             }
+        }
+        if self.status >= 400 {
+            observed.complaint = Complaint::of(&self.refusal);
         }
         // Who was not answered at all has not had them looked at.
         if observed.usage.source != Source::None {

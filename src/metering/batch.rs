@@ -7,7 +7,7 @@ use super::names::{Names, clean};
 use super::prices::Prices;
 use super::settlements::Settlements;
 use super::spool::{AnswerEntry, Entry, Tally, TripEntry};
-use crate::domain::{CacheOutcome, Ended, Kind, Money, Observed, Operation, RequestId};
+use crate::domain::{CacheOutcome, Complaint, Ended, Kind, Money, Observed, Operation, RequestId};
 use crate::store::ledger::{self, Bucket, Column, Figure, Merge, NARROW, Period, Row, Sums};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -179,9 +179,7 @@ impl<'a> Making<'a> {
         row.set(Column::Ending, Some(answer.ending.number().into()));
         row.set(Column::Cache, Some(answer.cache.number().into()));
         row.set(Column::Total, Some(micros(answer.total) as i64));
-        let code = if answer.error.is_empty() && is_refused(answer) { UPSTREAM } else { answer.error };
-        if !code.is_empty() {
-            let failure = [clean(code), clean(answer.message)];
+        if let Some(failure) = failure(answer) {
             row.set(Column::Error, Some(self.failures.of(failure) as i64));
         }
         if let Some(saved) = settlement.saved {
@@ -325,6 +323,20 @@ fn merge(row: &mut Row, part: &Row) {
 }
 
 /// An error came to its clean end: by its status, or inside of an answer that had begun.
+/// The code and the message of what went wrong.
+fn failure(answer: &AnswerEntry<'_>) -> Option<ledger::Failure> {
+    if !answer.error.is_empty() {
+        return Some([clean(answer.error), clean(answer.message)]);
+    }
+    let complaint = answer.observed.map_or(Complaint::Unknown, |observed| observed.complaint);
+    let message = || match complaint.message() {
+        Some(message) => message.to_owned(),
+        None if answer.status >= 400 => format!("it answered {}", answer.status),
+        None => "an error stood in its answer".to_owned(),
+    };
+    is_refused(answer).then(|| [UPSTREAM.to_owned(), message()])
+}
+
 fn is_refused(answer: &AnswerEntry<'_>) -> bool {
     answer.status >= 400 || answer.observed.is_some_and(|observed| observed.failed)
 }

@@ -1,8 +1,8 @@
 //! Records and trips for the tests of this room.
 
 use crate::domain::{
-    CacheOutcome, CallFacts, Consumer, Durations, Ending, FinishReason, Kind, Observed, Operation, Payer,
-    Record, RequestId, Rights, Route, Scope, Source, Trip, Usage,
+    CacheOutcome, CallFacts, Complaint, Consumer, Durations, Ending, FinishReason, Kind, Observed, Operation,
+    Payer, Record, RequestId, Rights, Route, Scope, Source, Trip, Usage,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -35,6 +35,7 @@ pub fn observed() -> Observed {
         finish: FinishReason::Stop,
         complete: true,
         failed: false,
+        complaint: Complaint::default(),
         content_frames: 11,
     }
 }

@@ -66,14 +66,16 @@ impl Format for Messages {
                 }
             }
             b"message_stop" => tally.marked = tally.finish != FinishReason::Unknown,
-            b"error" => tally.failed = true,
+            b"error" => tally.fail(event.data.unwrap_or_default()),
             _ => {}
         }
     }
 
     fn whole(&mut self, body: &[u8], tally: &mut Tally) {
         let Ok(message) = serde_json::from_slice::<Message>(body) else { return };
-        tally.failed = message.error.is_some();
+        if let Some(error) = message.error {
+            tally.fail(error.get().as_bytes());
+        }
         tally.finish = finish_of(message.stop_reason);
         tally.marked = tally.finish != FinishReason::Unknown;
         tally.figures = figures(message.usage);

@@ -98,8 +98,8 @@ impl Format for Native {
 
 impl Native {
     fn read(&self, line: &Line, has_text: bool, tally: &mut Tally) {
-        if line.error.is_some() {
-            tally.failed = true;
+        if let Some(error) = line.error {
+            tally.fail(error.get().as_bytes());
         }
         let ended = match self.form {
             Form::Embed => line.embeddings.is_some(),

@@ -111,7 +111,7 @@ impl Format for OpenAiFormat {
 
     fn whole(&mut self, body: &[u8], tally: &mut Tally) {
         let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return };
-        tally.failed |= answer.error.is_some();
+        note_error(answer.error, tally);
         match self.form {
             Form::OpenAiEmbed => {
                 tally.marked = holds_items(answer.data);
@@ -135,10 +135,17 @@ impl Format for OpenAiFormat {
     }
 }
 
+fn note_error(error: Option<&RawValue>, tally: &mut Tally) {
+    if let Some(error) = error {
+        tally.fail(error.get().as_bytes());
+    }
+}
+
 fn read_chunk(chunk: &Answer, tally: &mut Tally) {
     // When Ollama fails in mid-stream, its writer makes an empty chunk of the error.
-    if chunk.error.is_some() || chunk.model.is_some_and(|model| model.get() == "\"\"") {
-        tally.failed = true;
+    note_error(chunk.error, tally);
+    if chunk.model.is_some_and(|model| model.get() == "\"\"") {
+        tally.fail(b"");
     }
     let finish = finish_of(chunk.choices);
     if finish != FinishReason::Unknown {
@@ -161,18 +168,18 @@ fn read_event(event: Event, tally: &mut Tally) {
                 read_response(&response, tally);
             }
         }
-        b"response.failed" | b"error" => tally.failed = true,
+        b"response.failed" | b"error" => tally.fail(event.data.unwrap_or_default()),
         // An error of the server's own, in a frame without a name.
         b"" => {
             let answer = event.data.and_then(|data| serde_json::from_slice::<Answer>(data).ok());
-            tally.failed |= answer.is_some_and(|answer| answer.error.is_some());
+            note_error(answer.and_then(|answer| answer.error), tally);
         }
         _ => {}
     }
 }
 
 fn read_response(response: &Answer, tally: &mut Tally) {
-    tally.failed |= response.error.is_some();
+    note_error(response.error, tally);
     tally.marked = response.output.is_some() && response.status.is_some_and(|s| s.get() == "\"completed\"");
     tally.figures = figures(response.usage);
     // The responses API has no finish reason; it says `completed` when cut off by the limit, too.

@@ -129,6 +129,8 @@ impl Track {
         let mut mix: Vec<f32> = Vec::new();
         let mut resampler: Option<(u32, Resampler)> = None;
         let mut samples = Vec::new();
+        // Of what is asked for, the system gives what is used: growing would take twice as much for a moment.
+        let _ = samples.try_reserve_exact(self.longest);
         while let Some(rate) = self.next(&mut mix)? {
             let (first, resampler) = match &mut resampler {
                 Some((first, resampler)) => (*first, resampler),

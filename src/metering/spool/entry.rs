@@ -4,7 +4,7 @@ use super::code::{Cursor, ENTRY, Scratch, Tag};
 use super::symbols::Symbol;
 use super::tally::Tally;
 use crate::domain::{
-    CacheOutcome, Durations, Ended, Ending, Kind, Observed, Record, RequestId, Source, Trip, Usage,
+    CacheOutcome, Complaint, Durations, Ended, Ending, Kind, Observed, Record, RequestId, Source, Trip, Usage,
 };
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ pub(super) fn trip(trip: &Trip, account: &Symbol, subject: &Symbol) -> Scratch<E
     time(&mut out, trip.first_token);
     figures(&mut out, &trip.observed);
     out.text(trip.error.map_or("", Kind::code));
-    images_and_audio(&mut out, &trip.observed);
+    besides(&mut out, &trip.observed);
     out
 }
 
@@ -170,7 +170,7 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
         out.text(told.message);
     }
     if let Some(observed) = told.observed {
-        images_and_audio(&mut out, observed);
+        besides(&mut out, observed);
     }
     out
 }
@@ -188,7 +188,7 @@ pub(super) fn hits(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scrat
     out.number(flags.into_iter().filter_map(|(is, flag)| is.then_some(flag)).sum());
     if let Some(observed) = told.observed {
         figures(&mut out, observed);
-        images_and_audio(&mut out, observed);
+        besides(&mut out, observed);
     }
     out
 }
@@ -229,7 +229,7 @@ fn read_hits<'a>(from: &mut Cursor<'a>) -> Option<Entry<'a>> {
     let (account, subject, flags) = (from.number()?, from.number()?, from.number()?);
     let mut observed = read_observed(from, flags)?;
     if let Some(observed) = &mut observed {
-        read_images_and_audio(from, &mut observed.usage);
+        read_besides(from, observed);
     }
     let one = AnswerEntry {
         request,
@@ -268,7 +268,7 @@ fn read_trip<'a>(from: &mut Cursor<'a>) -> Option<TripEntry<'a>> {
         observed: read_figures(from)?,
         error: from.text()?,
     };
-    read_images_and_audio(from, &mut entry.observed.usage);
+    read_besides(from, &mut entry.observed);
     Some(entry)
 }
 
@@ -289,7 +289,7 @@ fn read_answer<'a>(from: &mut Cursor<'a>) -> Option<AnswerEntry<'a>> {
         Ended::Refused | Ended::Broken => (from.text()?, from.text()?),
     };
     if let Some(observed) = &mut observed {
-        read_images_and_audio(from, &mut observed.usage);
+        read_besides(from, observed);
     }
     Some(AnswerEntry {
         request,
@@ -333,19 +333,18 @@ fn read_figures(from: &mut Cursor<'_>) -> Option<Observed> {
 }
 
 /// Stands at the end, where older entries have nothing; nothing means none.
-fn images_and_audio(out: &mut Scratch<ENTRY>, observed: &Observed) {
+fn besides(out: &mut Scratch<ENTRY>, observed: &Observed) {
     let Usage { images, audio, .. } = observed.usage;
-    if !audio.is_zero() || images > 0 {
-        out.number(micros(audio));
-    }
-    if images > 0 {
-        out.number(images);
-    }
+    let numbers = [micros(audio), images, observed.complaint.number().into()];
+    let written = numbers.iter().rposition(|number| *number > 0).map_or(0, |last| last + 1);
+    numbers[..written].iter().for_each(|number| out.number(*number));
 }
 
-fn read_images_and_audio(from: &mut Cursor<'_>, usage: &mut Usage) {
-    usage.audio = Duration::from_micros(from.number().unwrap_or(0));
-    usage.images = from.number().unwrap_or(0);
+fn read_besides(from: &mut Cursor<'_>, observed: &mut Observed) {
+    let mut number = || from.number().unwrap_or(0);
+    observed.usage.audio = Duration::from_micros(number());
+    observed.usage.images = number();
+    observed.complaint = i64::try_from(number()).ok().and_then(Complaint::numbered).unwrap_or_default();
 }
 
 /// 0 for none; else one more than the microseconds.
@@ -367,13 +366,21 @@ mod tests {
     use super::*;
     use crate::domain::Route;
 
-    /// Nothing, a recording, pictures, and both: and as entries were before there was either.
+    /// Nothing, a recording, pictures, a complaint, and all: and as entries were before there was any.
     #[test]
     fn what_stands_at_the_end_may_be_missing() {
         let subject = Symbols::default().subject(Route { template: "/api/chat", dialect: "ollama" }, None);
-        for (images, millis) in [(0, 0), (0, 1_500), (3, 0), (u64::MAX, 1)] {
+        let none = Complaint::Unknown;
+        for (images, millis, complaint) in [
+            (0, 0, none),
+            (0, 1_500, none),
+            (3, 0, none),
+            (u64::MAX, 1, none),
+            (0, 0, Complaint::TooLong),
+            (1, 2, Complaint::BadRequest),
+        ] {
             let usage = Usage { images, audio: Duration::from_millis(millis), ..Usage::default() };
-            let observed = Observed { usage, ..Observed::default() };
+            let observed = Observed { usage, complaint, ..Observed::default() };
             let told = Told::hit(RequestId([0; 16]), Duration::ZERO, Some(&observed));
             let whole = answer(&told, &subject, &subject).bytes().to_vec();
             let Some(Entry::Answer(read)) = Entry::read(&whole) else { panic!("{usage:?} cannot be read") };

@@ -8,6 +8,7 @@ mod bad;
 mod books;
 mod faults;
 mod foreign;
+mod kept;
 mod models;
 
 use crate::stage::*;

@@ -33,6 +33,25 @@ async fn keys_outlive_the_process_however_it_ends() {
 }
 
 #[tokio::test]
+async fn when_a_key_was_used_last_outlives_the_process() {
+    let upstream = upstream().await;
+    let home = tempfile::tempdir().expect("a directory");
+    let launch = || Launch::before(&upstream).data_dir(home.path());
+    let mut pannier = launch().start().await;
+    let key = make(&pannier, "ann", Value::Null).await;
+    pannier.ask(&of(&route("/api/chat").ask(false), &key)).await.fine();
+    let used = async |pannier: &Pannier| {
+        let ann = house(pannier, "GET", "/admin/keys/ann", Value::Null).await.fine().json();
+        ann["last_used"].as_u64()
+    };
+    let before = used(&pannier).await;
+    assert!(before.is_some_and(|used| used > 0), "{before:?}");
+    pannier.signal("TERM");
+    pannier.ended().await;
+    assert_eq!(used(&launch().start().await).await, before);
+}
+
+#[tokio::test]
 async fn replicas_share_their_keys() {
     let Some(server) = Postgres::start() else { return };
     let upstream = upstream().await;

@@ -21,6 +21,38 @@ fn told(book: &Book, reply: &Reply) -> [Option<i64>; 3] {
     [Column::Cache, Column::Cost, Column::SavedCost].map(|column| row.get(column))
 }
 
+/// L-15
+#[tokio::test]
+async fn a_streamed_answer_and_a_whole_one_cost_the_same() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, _) = upstream().await;
+    let pannier = ground.launch(&upstream).start().await;
+    let mut ids = Vec::new();
+    for streamed in [false, true] {
+        let alone = ask(3, streamed).with("Cache-Control", "no-store");
+        ids.push(id(&pannier.ask(&alone).await.fine()));
+    }
+    end(pannier).await;
+    let book = ground.book().await;
+    book.agrees();
+    let columns = [
+        Column::Prompt,
+        Column::CachedPrompt,
+        Column::Completion,
+        Column::Source,
+        Column::PromptTime,
+        Column::CompletionTime,
+        Column::Load,
+        Column::Cost,
+        Column::Status,
+        Column::Ending,
+        Column::Cache,
+    ];
+    let [whole, streamed] = [&ids[0], &ids[1]].map(|id| columns.map(|column| book.rows[id].get(column)));
+    assert_eq!(whole, streamed);
+    assert_eq!(book.rows[&ids[0]].get(Column::Cost), Some(Figures::of(3).cost()));
+}
+
 #[tokio::test]
 async fn what_a_tier_below_kept_is_credited_after_a_restart() {
     let ground = Ground::File(TempDir::new().expect("a folder"));

@@ -30,6 +30,52 @@ async fn the_books_say_what_was_served_however_often_pannier_is_killed() {
     }
 }
 
+/// Replicas that keep one set of books; each has a spool of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_keep_one_set_of_books_however_often_they_are_killed() {
+    let Some(server) = Postgres::start() else { return };
+    let grounds = [Ground::Server(Box::new(server), TempDir::new().expect("a folder"))];
+    let folders = [TempDir::new().expect("a folder"), TempDir::new().expect("a folder")];
+    let truth = Arc::default();
+    let upstream = mixed::upstream(&truth).await;
+    let prices = [Price { from: 0, heard: 0, prompt: 150_000_001, completion: 600_000_007, gpu: 1_000_003 }];
+    let launch =
+        |at: usize| grounds[0].launch_under(&written(&prices), &upstream).data_dir(folders[at].path());
+    let seed = fastrand::u64(..);
+    println!("SEED={seed}");
+    let mut had = Vec::new();
+    let (mut running, mut clients) = ([launch(0).start().await, launch(1).start().await], Vec::new());
+    for round in 0..KILLS as u64 {
+        let first = |n: u64| (round * 8 + n + 1) * 1_000_000;
+        let begin = |n: u64| {
+            let at = running[n as usize % 2].addr;
+            tokio::spawn(client(at, first(n), seed ^ first(n)))
+        };
+        clients.extend((0..4).map(begin));
+        pause(120 + (seed.wrapping_add(round * 7_919)) % 300).await;
+        let killed = (round % 2) as usize;
+        running[killed].signal("KILL");
+        running[killed].ended().await;
+        running[killed] = launch(killed).start().await;
+    }
+    for pannier in running {
+        end(pannier).await;
+    }
+    for client in clients {
+        had.extend(client.await.expect("a client"));
+    }
+    for at in [0, 1] {
+        let pannier = launch(at).start().await;
+        eventually("nothing is left of those that were killed", || async {
+            (spools(folders[at].path()) == 1).then_some(())
+        })
+        .await;
+        end(pannier).await;
+    }
+    let [paid, given, whole] = check(&grounds[0].book().await, &truth, &had, &prices);
+    assert!(whole > 50 && given > 10 && paid > 10, "too little happened");
+}
+
 /// Those that have no row of their own are counted in the spool, while it is read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hits_that_are_only_counted_outlive_a_kill() {

@@ -87,9 +87,7 @@ impl Ground {
 
     /// Files of the spool.
     fn spools(&self) -> usize {
-        let files = std::fs::read_dir(self.folder().join("spool")).expect("a spool");
-        let names = files.map(|file| file.expect("a file").file_name());
-        names.filter(|name| name.to_string_lossy().ends_with(".spool")).count()
+        spools(self.folder())
     }
 
     /// All that is in the books, once Pannier has ended.
@@ -152,6 +150,12 @@ impl Figures {
         let words = (0..*completion).map(|_| line(word(false, "word ")));
         ndjson(&words.chain([line(last)]).collect::<Vec<_>>())
     }
+}
+
+fn spools(data_dir: &Path) -> usize {
+    let files = std::fs::read_dir(data_dir.join("spool")).expect("a spool");
+    let names = files.map(|file| file.expect("a file").file_name());
+    names.filter(|name| name.to_string_lossy().ends_with(".spool")).count()
 }
 
 /// Asks question `number`; one that is asked again is answered by the cache.

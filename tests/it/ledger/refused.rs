@@ -10,19 +10,29 @@ async fn an_upstream_that_refuses_is_paid_nothing() {
     let upstream = Upstream::start().await;
     let pannier = ground.launch(&upstream).start().await;
     let mut asked = Vec::new();
-    for status in [400, 404, 500, 503] {
-        upstream.always(CHAT, json(status, r#"{"error":"no"}"#));
+    // What it says is told in Pannier's own words: it may have a client's in it.
+    for (status, error, message) in [
+        (400, "no, said the question", "it answered 400"),
+        (404, "model 'secret' not found", "there is no such model"),
+        (
+            500,
+            "llama runner process has terminated: killed",
+            "the model's process ended, or does not come up",
+        ),
+        (503, "server busy, please try again", "too busy"),
+    ] {
+        upstream.always(CHAT, json(status, &json!({ "error": error }).to_string()));
         let reply = pannier.ask(&ask(1, false)).await;
         assert_eq!(reply.status(), status);
-        asked.push((id(&reply), status));
+        asked.push((id(&reply), status, message));
     }
     end(pannier).await;
     let book = ground.book().await;
     book.agrees();
-    for (id, status) in &asked {
+    for (id, status, message) in &asked {
         let row = &book.rows[id];
         assert_eq!((row.get(Column::Status), row.get(Column::Ending)), (Some(i64::from(*status)), Some(1)));
-        assert_eq!(book.failure(row), &["upstream_error", ""]);
+        assert_eq!(book.failure(row), &["upstream_error", *message]);
         assert_eq!(
             (row.get(Column::Cost), row.get(Column::Prompt), row.get(Column::Price)),
             (None, None, None)
@@ -37,7 +47,7 @@ async fn an_error_inside_an_answer_is_a_failure_that_is_paid_for() {
     let upstream = Upstream::start().await;
     let mut acts = Figures::of(4).acts(true);
     acts.truncate(3);
-    acts.extend([Act::Chunk(b"{\"error\":\"an error was encountered\"}\n".to_vec()), Act::Chunk(Vec::new())]);
+    acts.extend([Act::Chunk(b"{\"error\":\"the context length\"}\n".to_vec()), Act::Chunk(Vec::new())]);
     upstream.always(CHAT, acts);
     let pannier = ground.launch(&upstream).start().await;
     let failed = id(&pannier.ask(&ask(4, true)).await);
@@ -47,7 +57,7 @@ async fn an_error_inside_an_answer_is_a_failure_that_is_paid_for() {
     let row = &book.rows[&failed];
     assert_eq!((row.get(Column::Status), row.get(Column::Completion)), (Some(200), Some(2)), "{row:?}");
     assert!(row.get(Column::Cost).is_some_and(|cost| cost > 0), "{row:?}");
-    assert_eq!(book.failure(row), &["upstream_error", ""]);
+    assert_eq!(book.failure(row), &["upstream_error", "longer than the model's context"]);
     assert_eq!((book.sum(Figure::Failed), book.sum(Figure::Cancelled)), (1, 0));
 }
 

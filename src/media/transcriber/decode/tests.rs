@@ -62,6 +62,34 @@ fn the_same_is_heard_in_every_format() {
     assert_eq!(open("jfk.flac"), plain);
 }
 
+/// All of them are heard.
+#[test]
+fn many_channels_become_one() {
+    let Some(folder) = recordings() else { return };
+    let file = std::fs::read(folder.join("jfk.wav")).expect("a recording");
+    let plain = decode(file, LONGEST).expect("samples");
+    let loud = loudness(&plain);
+    for channels in 1..=8u16 {
+        // Somebody speaks into one of them.
+        for speaks in [0, channels - 1] {
+            let sample = |sample: f32| ((sample * 32_767.0) as i16).to_le_bytes();
+            let all = |one: f32| (0..channels).map(move |at| if at == speaks { one } else { 0.0 });
+            let data: Vec<u8> = plain.iter().copied().flat_map(all).flat_map(sample).collect();
+            let length = u32::try_from(data.len()).expect("a short one");
+            let mut wav =
+                [b"RIFF", &(length + 36).to_le_bytes()[..], b"WAVEfmt ", &16u32.to_le_bytes()].concat();
+            wav.extend([1u16, channels].iter().flat_map(|number| number.to_le_bytes()));
+            wav.extend([RATE, RATE * 2 * u32::from(channels)].iter().flat_map(|number| number.to_le_bytes()));
+            wav.extend([channels * 2, 16].iter().flat_map(|number| number.to_le_bytes()));
+            wav.extend([b"data", &length.to_le_bytes()[..], &data].concat());
+            let heard = decode(wav, LONGEST).unwrap_or_else(|flaw| panic!("{channels}: {flaw}"));
+            assert_eq!(heard.len(), plain.len(), "{channels}");
+            let alike = likeness(&loud, &loudness(&heard));
+            assert!(alike > 0.99, "of {channels} the {speaks}. is like it by {alike}");
+        }
+    }
+}
+
 #[test]
 fn several_files_one_behind_the_other_are_heard_to_the_end() {
     let Some(folder) = recordings() else { return };
