@@ -33,6 +33,7 @@ ci: supply-chain ## all that a change must pass
 	cargo fmt --check
 	@tests/run.sh --workspace --all-targets
 	RUSTDOC=$(CURDIR)/.ci/rustdoc cargo test --locked --doc
+	cargo check --locked --no-default-features --bins
 
 lint: ## what is soonest seen of it: formatting, clippy, the documentation's links
 	@deploy/prerequisites.sh build
