@@ -4,9 +4,11 @@
 
 use bytes::Bytes;
 use pannier::dialect::{DIALECTS, Form, decode, native};
-use pannier::domain::Call;
+use pannier::domain::{Call, Error, Kind, RequestId, Route};
+use pannier::gateway::{self, Body, Reply};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The folder of each form's cases.
 fn folder(form: Form) -> &'static str {
@@ -74,6 +76,46 @@ fn requests_are_read_as_written_down() {
     });
 }
 
+/// What a client is told of each kind of error, by itself and within a stream that has begun:
+/// `tests/golden/<dialect>/errors.txt`.
+#[test]
+fn errors_are_told_as_written_down() {
+    for dialect in DIALECTS {
+        let mut all = String::new();
+        for kind in Kind::ALL {
+            let error = Error::new(kind, "it said: \"no\"\n").retry_after(Duration::from_millis(2_500));
+            writeln!(all, "{}", told(&error, dialect.name())).expect("a string takes all");
+        }
+        compare(&all, &golden().join(dialect.name()).join("errors.txt"));
+    }
+}
+
+fn told(error: &Error, dialect: &'static str) -> String {
+    let (route, id) = (Route { template: "other", dialect }, RequestId([7; 16]));
+    let Reply { status, headers, body } = gateway::refuse(error, route, id);
+    let Body::Whole(body) = body else { panic!("an error is told whole") };
+    let mut fields: Vec<String> =
+        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
+    fields.sort();
+    let frame = gateway::frame(error, route, id);
+    let [body, frame] = [body, frame].map(|bytes| String::from_utf8(bytes.to_vec()).expect("text"));
+    format!(
+        "{} {}\n{}\n{body}\nin a stream: {frame:?}\n",
+        error.kind.code(),
+        status.as_u16(),
+        fields.join("\n")
+    )
+}
+
+fn compare(read: &str, expected: &Path) {
+    if std::env::var("GOLDEN").is_ok_and(|wish| wish == "write") {
+        std::fs::write(expected, read).expect("written");
+    } else {
+        let written = std::fs::read_to_string(expected).unwrap_or_default();
+        assert_eq!(read, written, "{}", expected.display());
+    }
+}
+
 fn check(folder: &str, read: impl Fn(&[u8]) -> String) {
     let cases = std::fs::read_dir(golden().join(folder)).expect("a folder for every form");
     let mut count = 0;
@@ -81,13 +123,7 @@ fn check(folder: &str, read: impl Fn(&[u8]) -> String) {
         let case = case.expect("a case").path();
         let Ok(request) = std::fs::read(case.join("request.json")) else { continue };
         count += 1;
-        let (read, expected) = (read(&request), case.join("decoded.txt"));
-        if std::env::var("GOLDEN").is_ok_and(|wish| wish == "write") {
-            std::fs::write(&expected, read).expect("written");
-        } else {
-            let expected = std::fs::read_to_string(&expected).expect("decoded.txt");
-            assert_eq!(read, expected, "{}", case.display());
-        }
+        compare(&read(&request), &case.join("decoded.txt"));
     }
     assert!(count > 0, "{folder} has no case");
 }
