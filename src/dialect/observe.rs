@@ -180,13 +180,15 @@ impl Tally {
 impl Figures {
     /// The server's figures where both are known; else what is missing is counted in frames.
     fn usage(self, content_frames: u64) -> Usage {
-        let source = match (self.prompt, self.completion) {
+        // None at all beside text is not believed.
+        let told = self.completion.filter(|told| *told > 0 || content_frames == 0);
+        let source = match (self.prompt, told) {
             (Some(_), Some(_)) => Source::Upstream,
             _ if content_frames > 0 => Source::Estimated,
             _ => return Usage::default(),
         };
         let prompt = self.prompt.unwrap_or(0);
-        let completion = self.completion.unwrap_or(content_frames);
+        let completion = told.unwrap_or(content_frames);
         Usage {
             source,
             prompt,

@@ -205,6 +205,15 @@ mod tests {
     }
 
     #[test]
+    fn no_tokens_beside_text_are_not_believed() {
+        let done = r#"{"done":true,"done_reason":"stop","prompt_eval_count":3,"eval_count":0}"#;
+        let usage = stream(&[FIRST, FIRST, done]).usage;
+        assert_eq!((usage.source, usage.prompt, usage.completion), (Source::Estimated, 3, 2));
+        let usage = stream(&[done]).usage;
+        assert_eq!((usage.source, usage.prompt, usage.completion), (Source::Upstream, 3, 0));
+    }
+
+    #[test]
     fn a_figure_that_cannot_be_is_none() {
         for odd in [
             "-1",

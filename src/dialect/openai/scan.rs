@@ -269,8 +269,11 @@ mod tests {
         let observed = stream(Form::OpenAiText, &[TEXT, &stop, DONE]);
         assert_eq!((observed.usage.source, observed.usage.completion), (Source::Estimated, 1));
         let none = format!(r#"data: {{"model":"m","choices":[]{zeros}"#);
-        let observed = stream(Form::OpenAiText, &[TEXT, &stop, &none, DONE]);
+        let observed = stream(Form::OpenAiText, &[&stop, &none, DONE]);
         assert_eq!((observed.usage.source, observed.usage.completion), (Source::Upstream, 0));
+        // Nor are they where text came.
+        let observed = stream(Form::OpenAiText, &[TEXT, &stop, &none, DONE]);
+        assert_eq!((observed.usage.source, observed.usage.completion), (Source::Estimated, 1));
     }
 
     #[test]

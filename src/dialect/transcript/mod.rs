@@ -4,11 +4,13 @@
 //! What is kept of it is neither: a line of JSON for each passage ([`Passage`]), from which all shapes are told.
 
 mod scan;
+mod sent;
 mod shape;
 mod tell;
 mod wish;
 
 pub use scan::Scanner;
+pub use sent::Sent;
 pub use shape::{Grain, Manner, Shape};
 pub use tell::{Events, Teller};
 pub use wish::{Hearing, Wish};

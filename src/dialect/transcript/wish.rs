@@ -1,10 +1,9 @@
 //! Reads what somebody wants to have written down: from a form with a file in it, or from JSON.
 
-use super::{Grain, Manner, Shape};
+use super::{Grain, Manner, Sent, Shape};
 use crate::dialect::fields::{self, Object};
-use crate::dialect::multipart::{self, Part};
+use crate::dialect::multipart::Part;
 use crate::domain::{Error, Film, Kind};
-use bytes::Bytes;
 
 /// Which route it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,87 +40,32 @@ struct Sheet {
     streamed: Option<bool>,
 }
 
-/// Fields of a form, its file included.
-const MOST_FIELDS: usize = 32;
 /// Bytes of a prompt: no model heeds more than a few hundred words.
 const LONGEST_PROMPT: usize = 16 << 10;
 
 impl Wish {
     /// # Errors
     /// `BadRequest` for what is none.
-    pub fn read(
-        hearing: Hearing,
-        content_type: Option<&[u8]>,
-        query: &str,
-        body: &Bytes,
-    ) -> Result<Wish, Error> {
+    pub fn read(hearing: Hearing, sent: Sent<'_>) -> Result<Wish, Error> {
         let mut sheet = Sheet::default();
-        if multipart::is_form(content_type) {
-            let boundary = multipart::boundary(content_type);
-            let boundary = boundary.ok_or_else(|| bad("the content type says no boundary of a form"))?;
-            for part in multipart::read(body, &boundary, MOST_FIELDS)? {
-                sheet.take_part(part)?;
+        match sent.parts {
+            Some(parts) => {
+                for part in parts? {
+                    sheet.take_part(part)?;
+                }
+                sheet.take_query(sent.query)?;
             }
-            sheet.take_query(query)?;
-        } else if hearing.manner == Manner::OpenAi {
-            return Err(bad("this route takes a form (multipart/form-data) with a file in it"));
-        } else {
-            sheet.read_json(body)?;
+            None if hearing.manner == Manner::OpenAi => {
+                return Err(bad("this route takes a form (multipart/form-data) with a file in it"));
+            }
+            None => sheet.read_json(sent.body)?,
         }
         sheet.finish(hearing)
     }
-
-    /// Whether it is said to be what these routes take.
-    pub fn is_form(content_type: Option<&[u8]>) -> bool {
-        multipart::is_form_data(content_type)
-    }
-
-    /// Whether it is said to be what many of other routes are, or nothing at all: that is told so.
-    pub fn is_json(content_type: Option<&[u8]>) -> bool {
-        const JSON: &[u8] = b"application/json";
-        let starts =
-            |kind: &[u8]| kind.get(..JSON.len()).is_some_and(|start| start.eq_ignore_ascii_case(JSON));
-        content_type.is_none_or(starts)
-    }
-
-    /// The model alone, where the rest is somebody else's to read; `None` where nobody can read it. As Go's server
-    /// finds it: in the address first.
-    pub fn model_of(content_type: Option<&[u8]>, query: &str, body: &Bytes) -> Option<String> {
-        let asked = pairs(query).find_map(|(name, value)| (name == "model").then_some(value)?);
-        asked.or_else(|| {
-            let boundary = multipart::boundary(content_type)?;
-            let parts = multipart::read(body, &boundary, MOST_FIELDS).ok()?;
-            let part = parts.into_iter().find(|part| part.name == "model" && !part.is_file)?;
-            String::from_utf8(part.content.to_vec()).ok()
-        })
-    }
-
-    /// Whether any server finds the same model in it as [`model_of`](Self::model_of): forms can be written so that one
-    /// reader sees what another does not.
-    pub fn is_plain(content_type: Option<&[u8]>, query: &str, body: &Bytes) -> bool {
-        let Some(boundary) = multipart::boundary(content_type) else { return false };
-        let Ok(parts) = multipart::read(body, &boundary, MOST_FIELDS) else { return false };
-        let models = parts.iter().filter(|part| part.name == "model");
-        let begins = body.starts_with(format!("--{boundary}\r\n").as_bytes());
-        query.is_empty()
-            && begins
-            && models.map(|part| part.is_file).eq([false])
-            && parts.iter().all(|part| !part.name.is_empty())
-            && times(body, b"content-disposition") == parts.len()
-            && times(body, b"content-transfer-encoding") == 0
-    }
-}
-
-/// How often `what`, in small letters, stands in `body`, in letters of any size.
-fn times(body: &[u8], what: &[u8]) -> usize {
-    let begins = memchr::memchr2_iter(what[0], what[0].to_ascii_uppercase(), body);
-    begins
-        .filter(|at| body[*at..].get(..what.len()).is_some_and(|found| found.eq_ignore_ascii_case(what)))
-        .count()
 }
 
 /// What an address says behind its question mark; no value where it is no UTF-8.
-fn pairs(query: &str) -> impl Iterator<Item = (String, Option<String>)> {
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = (String, Option<String>)> {
     let decoded = |text: &str| {
         let text = text.replace('+', " ");
         percent_encoding::percent_decode_str(&text).decode_utf8().ok().map(|text| text.into_owned())

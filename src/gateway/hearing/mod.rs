@@ -16,7 +16,7 @@ use super::order::{self, Order};
 use super::vision::gather;
 use super::{Gateway, Policy, Reply, Request, fetch, query};
 use crate::cache::Directives;
-use crate::dialect::transcript::{self, Hearing, Manner, Teller, Wish};
+use crate::dialect::transcript::{self, Hearing, Manner, Sent, Teller, Wish};
 use crate::dialect::{Form, encoding};
 use crate::domain::{Call, CallFacts, Certainty, Error, Film, Kind, Record, Storable};
 use crate::gateway::clearance::may_use;
@@ -95,17 +95,17 @@ impl Gateway {
         let shelf = &self.way.ears.transcribers.shelf;
         let is_limited = request.consumer.rights.limit_models();
         let read = || {
+            let sent = Sent::of(kind, &query, &body);
             if hearing.manner == Manner::OpenAi {
-                if !Wish::is_form(kind) && (is_limited || !Wish::is_json(kind)) {
+                if !sent.is_form() && (is_limited || !sent.is_json()) {
                     return Ok(Reading::Theirs(None));
                 }
-                let model = Wish::model_of(kind, &query, &body);
-                if let Some(model) = model.filter(|model| shelf.name_of(Some(model)).is_none()) {
-                    let is_certain = !is_limited || Wish::is_plain(kind, &query, &body);
+                if let Some(model) = sent.model().filter(|model| shelf.name_of(Some(model)).is_none()) {
+                    let is_certain = !is_limited || sent.is_plain();
                     return Ok(Reading::Theirs(is_certain.then_some(model)));
                 }
             }
-            let mut wish = Wish::read(hearing, kind, &query, &body)?;
+            let mut wish = Wish::read(hearing, sent)?;
             let audio = std::mem::replace(&mut wish.audio, Film::Bytes(Bytes::new()));
             let audio = open(audio).map_err(no_bytes)?;
             let file = *blake3::hash(&audio).as_bytes();

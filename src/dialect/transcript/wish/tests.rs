@@ -1,6 +1,7 @@
 //! What is wanted, in either dress.
 
 use super::*;
+use bytes::Bytes;
 use serde_json::json;
 
 const OPENAI: Hearing = Hearing { translate: false, manner: Manner::OpenAi };
@@ -15,7 +16,7 @@ fn form(parts: &[(&str, &str)]) -> Bytes {
 
 fn read(parts: &[(&str, &str)]) -> Result<Wish, String> {
     let kind = Some(&b"multipart/form-data; boundary=x"[..]);
-    Wish::read(OPENAI, kind, "model=base&language=de", &form(parts)).map_err(|error| error.message)
+    Wish::read(OPENAI, Sent::of(kind, "model=base&language=de", &form(parts))).map_err(|error| error.message)
 }
 
 const FILE: (&str, &str) = ("file; filename=\"../a.wav\"", "RIFF");
@@ -49,11 +50,11 @@ fn json_says_it_as_well_on_our_own_routes() {
     let body =
         json!({ "audio": "UklGRg==", "model": "tiny", "language": null, "temperature": 0.25, "x": [1] });
     let body = Bytes::from(body.to_string());
-    let wish = Wish::read(NATIVE, Some(b"application/json"), "", &body).expect("a wish");
+    let wish = Wish::read(NATIVE, Sent::of(Some(b"application/json"), "", &body)).expect("a wish");
     assert_eq!(wish.audio, Film::Text("UklGRg==".into()));
     assert_eq!((wish.model.as_deref(), wish.language, wish.temperature), (Some("tiny"), None, 0.25));
     assert!(wish.hearing.translate);
-    let refused = Wish::read(OPENAI, Some(b"application/json"), "", &body).expect_err("no form");
+    let refused = Wish::read(OPENAI, Sent::of(Some(b"application/json"), "", &body)).expect_err("no form");
     assert_eq!(refused.kind, Kind::BadRequest);
 }
 
@@ -75,7 +76,7 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
         assert!(said.contains(why), "{parts:?}: {said}");
     }
     for body in ["", "[]", "{\"audio\":1}", "{\"audio\":[\"UklGRg==\"]}", "{}", "\u{1}"] {
-        let refused = Wish::read(NATIVE, None, "", &Bytes::from(body)).expect_err("refused");
+        let refused = Wish::read(NATIVE, Sent::of(None, "", &Bytes::from(body))).expect_err("refused");
         assert_eq!(refused.kind, Kind::BadRequest, "{body}");
     }
 }
@@ -84,9 +85,9 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
 fn the_model_is_found_whatever_else_there_is() {
     let kind = Some(&b"multipart/form-data; boundary=x"[..]);
     let body = form(&[FILE, ("model", "gemma"), ("temperature", "9")]);
-    assert_eq!(Wish::model_of(kind, "", &body).as_deref(), Some("gemma"));
-    assert_eq!(Wish::model_of(kind, "x=1&%6Dodel=ll+a", &body).as_deref(), Some("ll a"));
+    assert_eq!(Sent::of(kind, "", &body).model().as_deref(), Some("gemma"));
+    assert_eq!(Sent::of(kind, "x=1&%6Dodel=ll+a", &body).model().as_deref(), Some("ll a"));
     for none in [form(&[FILE]), Bytes::from_static(b"--x"), Bytes::new()] {
-        assert_eq!(Wish::model_of(kind, "", &none), None);
+        assert_eq!(Sent::of(kind, "", &none).model(), None);
     }
 }
