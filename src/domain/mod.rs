@@ -12,6 +12,7 @@ mod error;
 mod film;
 pub mod hex;
 mod hidden;
+pub mod moment;
 mod money;
 mod nearest;
 mod numbered;

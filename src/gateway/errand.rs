@@ -2,9 +2,9 @@
 
 use super::inquiry::Inquiry;
 use super::{Body, Gateway, Piece};
-use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId};
+use crate::domain::{CacheOutcome, Ending, Error, Kind, Record, RequestId, moment};
 use crate::telemetry::{Held, Sinks};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Its record is written when it is dropped, however that comes.
 struct Errand {
@@ -72,7 +72,7 @@ impl Gateway {
 
 impl Errand {
     fn new(gateway: &Gateway, inquiry: &Inquiry) -> Self {
-        let now = SystemTime::now();
+        let now = moment::now();
         let record = Record {
             id: RequestId::new(now),
             at: now,

@@ -2,7 +2,7 @@
 
 use super::{Policy, Request};
 use crate::dialect::{self, Form, Handling};
-use crate::domain::{Consumer, Error, Kind, RequestId, Route};
+use crate::domain::{Consumer, Error, Kind, RequestId, Route, moment};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// `{"path": "/api/chat", "body": {…}, "headers": {…}, "key_name": "alice", "team": "lab"}`
 #[derive(Deserialize)]
@@ -98,7 +98,7 @@ impl Inquiry {
     /// As if it had just come in.
     pub fn request(&self) -> Request<'_> {
         Request {
-            id: RequestId::new(SystemTime::now()),
+            id: RequestId::new(moment::now()),
             started: Instant::now(),
             form: self.form,
             route: self.route,

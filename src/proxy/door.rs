@@ -9,7 +9,7 @@ use super::vigil::Vigil;
 use super::visit::REQUEST_ID;
 use super::wire::{Patience, Troubles};
 use crate::dialect::{self, Handling};
-use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route};
+use crate::domain::{CacheOutcome, Consumer, Ending, Error, Kind, Record, RequestId, Route, moment};
 use crate::gateway::{self, Body, Caller, Clearance, Limited, Policy, Reply, clear, holds_key};
 use crate::telemetry::{Metrics, Sinks};
 use arc_swap::ArcSwap;
@@ -139,7 +139,7 @@ impl Door {
         if is_disguised(head.method, head.path()) {
             return Err(Error::new(Kind::BadRequest, "this route's path must not be escaped"));
         }
-        let now = SystemTime::now();
+        let now = moment::now();
         let (route, errand) = self.route(head);
         let Caller { consumer, own_key } = caller(head, errand, &policy)?;
         let errand = cleared(head, route, errand, &consumer, &policy)?;
@@ -178,7 +178,7 @@ impl Door {
 
     /// What a client is told that is not let in. It has asked nothing yet, so there is no record.
     pub fn turn_away(&self, why: TooMany) -> Vec<u8> {
-        let id = RequestId::new(SystemTime::now());
+        let id = RequestId::new(moment::now());
         let reply = gateway::refuse(&self.count_refused(why), dialect_of_line(b""), id);
         write(reply, &id.hyphenated(), true).0
     }
@@ -193,7 +193,7 @@ impl Door {
 
     /// A refusal on the wire, and its record. `read` is what came so far, mostly a head.
     pub fn refuse(&self, read: &[u8], error: &Error) -> Vec<u8> {
-        let now = SystemTime::now();
+        let now = moment::now();
         let id = RequestId::new(now);
         let generous = Limits { bytes: usize::MAX, fields: usize::MAX };
         let (method, route, own) = match Head::read(read, 0, generous) {

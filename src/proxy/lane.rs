@@ -7,7 +7,7 @@ use super::date::Date;
 use super::door::Door;
 use super::head::{Framing, Head};
 use crate::dialect::Form;
-use crate::domain::{CacheOutcome, Consumer, Ending, Kind, Pour, Record, RequestId, Settled};
+use crate::domain::{CacheOutcome, Consumer, Ending, Kind, Pour, Record, RequestId, Settled, moment};
 use crate::gateway::{Fresh, Gateway, Recalled};
 use crate::telemetry::{AccessLog, Sinks};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Lane {
         let Some(recalled) = self.gateway.recall(&consumer, head.target, body, &policy, started) else {
             return Glance::Road;
         };
-        let at = SystemTime::now();
+        let at = moment::now();
         Glance::Hit(Hit {
             recalled,
             consumer,
