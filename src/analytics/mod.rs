@@ -4,6 +4,7 @@
 //! Knows neither who asks nor by which route.
 
 mod amount;
+mod audit;
 mod bill;
 mod columns;
 mod config;
@@ -21,6 +22,7 @@ mod upkeep;
 
 pub use crate::store::ledger::{By, Filter};
 pub use amount::Amount;
+pub use audit::Audit;
 pub use bill::{Overview, Period, Projection, Summary};
 pub use columns::{COSTS, Column, USAGE};
 pub use config::{KeyMetrics, ReportsConfig, RetentionConfig};

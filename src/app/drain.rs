@@ -102,6 +102,8 @@ fn start_background(house: &House, admin: TcpListener, reload: Reload, stopped: 
     if house.books.ledger.is_some() {
         let (retention, stop) = (house.told.retention.clone(), stopped.clone());
         tokio::spawn(async move { retention.run(stop).await });
+        let (audit, stop) = (house.told.audit.clone(), stopped.clone());
+        tokio::spawn(async move { audit.run(stop).await });
     }
     tokio::spawn(reload.run(stopped));
     tokio::spawn(admin::serve(admin, house.admin.clone(), house.admin_bounds));

@@ -1,16 +1,17 @@
-//! What tells of the books, and sees to how long they are kept.
+//! What tells of the books, sees to how long they are kept, and whether they agree.
 
-use crate::analytics::{Reports, Retention, Terms, Zone};
+use crate::analytics::{Audit, Reports, Retention, Terms, Zone};
 use crate::config::Config;
 use crate::store::Shared;
 use crate::telemetry::{Metrics, Sampled};
 use std::sync::Arc;
 
-/// Both of them.
+/// All of it.
 #[derive(Clone)]
 pub struct Told {
     pub reports: Arc<Reports>,
     pub retention: Arc<Retention>,
+    pub audit: Arc<Audit>,
 }
 
 impl Told {
@@ -22,7 +23,10 @@ impl Told {
         let retention = Arc::new(retention);
         let seen = retention.clone();
         metrics.gauge_source(Sampled::Size("ledger_rows"), move || seen.counted());
-        Told { reports, retention }
+        let audit = Arc::new(Audit::new(database.clone()));
+        let seen = audit.clone();
+        metrics.gauge_source(Sampled::Size("ledger_odd_hours"), move || seen.odd() as i64);
+        Told { reports, retention, audit }
     }
 
     /// The settings are others now.

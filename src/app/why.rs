@@ -43,7 +43,7 @@ impl Asked {
         readiness: Arc<Readiness>,
         hosts: Hosts,
     ) -> admin::Parts {
-        let Asked { gateway, keys, prices, told: Told { reports, retention }, rate } = self;
+        let Asked { gateway, keys, prices, told: Told { reports, retention, .. }, rate } = self;
         let named = policy.clone();
         let (keyed, owned, caching) = (policy.clone(), policy.clone(), policy.clone());
         admin::Parts {

@@ -2,6 +2,7 @@
 
 use crate::ledger::{grounds, options};
 use crate::stage::{Ground, PATIENCE};
+use pannier::analytics::Audit;
 use pannier::domain::{
     CacheOutcome, CallFacts, Consumer, Durations, Ending, Kind, Money, Observed, Operation, Payer, RequestId,
     Rights, Route, Scope, Source, Trip, Usage,
@@ -9,10 +10,10 @@ use pannier::domain::{
 use pannier::metering::spool::{Bounds, Spool, Told};
 use pannier::metering::{Drain, PriceConfig, PriceEntry, RateCard, Sync, Unknown};
 use pannier::store::ledger::{
-    self, By, Column, Cut, Figure, Filter, Line, Period, Piece, Row, RowLine, Stretch, Sums,
+    self, By, Column, Cut, Figure, Filter, Line, Odd, Period, Piece, Row, RowLine, Stretch, Sums,
 };
 use pannier::store::prices::{self, PriceTable};
-use pannier::store::{Shared, Store};
+use pannier::store::{Shared, Statement, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -362,6 +363,48 @@ async fn rows_and_sums_agree_after_whatever_comes_in_and_after_ratings() {
         let own = rows(&store, &key).await;
         assert!(!own.is_empty() && own.iter().all(|row| row.names[0] == "ann"));
         database.close().await;
+    }
+}
+
+/// L-17: what somebody has changed is found; also among hits that have no row of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_has_changed_is_found() {
+    for hit_rows in [u32::MAX, 1] {
+        for ground in grounds() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let database = database(&ground);
+            let mut chance = Chance::new(folder.path(), &database, hit_rows, 11);
+            (0..400).for_each(|_| chance.request());
+            chance.drain().await;
+            let store = database.store().await.expect("a store");
+            let audit = Audit::new(database.clone());
+            let first = ledger::first_whole_hour(&store).await.expect("it is told").expect("rows");
+            let hours: Vec<i64> = (first..chance.first + 3 * DAY).step_by(3_600).collect();
+            for hour in &hours {
+                assert_eq!(ledger::odd(&store, *hour).await.expect("it is told"), [], "{hour}");
+                audit.step().await.expect("a look");
+            }
+            assert_eq!(audit.odd(), 0);
+
+            let row = "(SELECT MAX(id_head) FROM ledger_row WHERE completion > 0 AND cache = 3)";
+            let change = format!("UPDATE ledger_row SET completion = completion + 1 WHERE id_head = {row}");
+            let mut work = store.write().await.expect("write");
+            assert!(work.change(Statement::new(change)).await.expect("changed") >= 1);
+            work.done().await.expect("done");
+            let mut found = Vec::new();
+            for hour in &hours {
+                found.extend(ledger::odd(&store, *hour).await.expect("it is told"));
+            }
+            let [Odd { figure: Figure::Completion, rows, sums }] = found[..] else { panic!("{found:?}") };
+            assert_eq!(rows, sums + 1);
+            // It begins with the first of them.
+            let again = Audit::new(database.clone());
+            for _ in &hours {
+                again.step().await.expect("a look");
+            }
+            assert_eq!(again.odd(), 1);
+            database.close().await;
+        }
     }
 }
 

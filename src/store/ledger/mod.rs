@@ -2,6 +2,7 @@
 //! them. What a spool holds comes in exactly once: how far it was read is written in the same transaction.
 
 pub(super) mod accounts;
+mod audit;
 mod columns;
 mod kept;
 mod rating;
@@ -12,6 +13,7 @@ mod rows;
 mod shift;
 mod write;
 
+pub use audit::{Odd, first_whole_hour, odd};
 pub use columns::{Column, Figure, MOST, Merge, NARROW};
 pub use kept::{Gone, Kept, kept, last_day};
 pub use rating::rate;

@@ -63,6 +63,33 @@ async fn who_leaves_a_hit_pays_nothing_and_saves_nothing() {
     assert_eq!((book.sum(Figure::Hits), book.sum(Figure::Cancelled)), (taken + 1, 1));
 }
 
+/// Nobody knows what had been produced of it.
+#[tokio::test]
+async fn who_leaves_before_an_answer_that_is_told_whole_pays_nothing() {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, gate) = (Upstream::start().await, Gate::closed());
+    upstream.always(CHAT, [vec![Act::Wait(gate)], Figures::of(2).acts(false)].concat());
+    let pannier = ground.launch(&upstream).start().await;
+    let mut client = pannier.open().await;
+    client.ask(&ask(2, false)).await;
+    upstream.visit(CHAT, 0).await;
+    drop(client);
+    eventually("its leaving is counted", || async {
+        let gone = pannier.metrics().await.sum("pannier_errors_total", &[("type", "client_gone")]);
+        (gone == 1.0).then_some(())
+    })
+    .await;
+    end(pannier).await;
+
+    let book = ground.book().await;
+    book.agrees();
+    let rows: Vec<&Row> = book.rows.values().collect();
+    let [row] = rows[..] else { panic!("{rows:?}") };
+    assert_eq!(book.failure(row)[0], "client_gone");
+    assert_eq!((row.get(Column::Cost), row.get(Column::Prompt)), (None, None), "{row:?}");
+    assert_eq!((book.sum(Figure::Cost), book.sum(Figure::Cancelled)), (0, 1));
+}
+
 /// Hits that were taken to their end.
 async fn hits(pannier: &Pannier) -> i64 {
     let samples = pannier.metrics().await;
