@@ -15,6 +15,8 @@ ARGUMENTS = {
     "caption_folder.py": [models.picture("red").parent, models.SEEING],
     "dictate.sh": [models.speech("audio/jfk.mp3")],
 }
+# As it is, the small model rambles on for minutes now and then.
+MODELS = {"PANNIER_CHAT_MODEL": models.STEADY, "PANNIER_SPEECH_MODEL": "tiny"}
 EXAMPLES = REPOSITORY / "examples"
 WITH = {
     ".py": [sys.executable],
@@ -42,7 +44,7 @@ def test_an_example_runs(example, pannier, request):
     path = f"{Path(os.environ['OLLAMA_BIN']).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         [*WITH[Path(example).suffix], EXAMPLES / example, *ARGUMENTS.get(example, [])],
-        env=os.environ | {"PANNIER_URL": pannier.url, "PATH": path, "PANNIER_SPEECH_MODEL": "tiny"},
+        env=os.environ | {"PANNIER_URL": pannier.url, "PATH": path} | MODELS,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
