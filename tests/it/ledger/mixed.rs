@@ -77,7 +77,8 @@ impl Truth {
         let number = FIRST + self.last.fetch_add(1, Ordering::SeqCst);
         let embeds = path == "/api/embed";
         let native = path.starts_with("/api/");
-        let times = if native { [number % 7, number % 97, number % 89] } else { [0; 3] };
+        // Some time at all: where none is told, how long the call took counts for those who share it.
+        let times = if native { [1 + number % 7, number % 97, number % 89] } else { [0; 3] };
         let [load_us, prompt_us, eval_us] = times.map(|time| time * 1_234);
         let completion = if embeds { 0 } else { 3 + number % 5 };
         let eval_us = if embeds { 0 } else { eval_us };
