@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A clock that is set back by more milliseconds than this was wrong before, and is believed.
 const MOST: u64 = 3_600_000;
+/// By so many milliseconds somebody may be behind who was kept waiting between reading the clock and telling it.
+const LATE: u64 = 1_000;
 
 /// The latest moment that was told, in milliseconds since 1970.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -17,8 +19,8 @@ pub fn now() -> SystemTime {
     let now = SystemTime::now();
     let millis = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let told = told(&LAST, millis);
-    if told != millis {
-        if !IS_BEHIND.swap(true, Ordering::Relaxed) {
+    if told > millis {
+        if told - millis > LATE && !IS_BEHIND.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 milliseconds = told - millis,
                 "the clock was set back: requests are dated by where it stood"
