@@ -446,6 +446,16 @@ async fn each_text_is_embedded_once() {
     }
 }
 
+/// Has it embed texts once the gate is opened.
+fn embeds_when_let(upstream: &Upstream, digest: &'static str) -> Gate {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    upstream.on("/api/embed", move |visit| {
+        [vec![Act::Wait(held.clone())], embedder::embeds(visit, digest)].concat()
+    });
+    gate
+}
+
 /// Whoever waits for a text that another replica asks for has a hit in the books: he has asked nobody, and is credited
 /// with it.
 #[tokio::test]
@@ -453,11 +463,7 @@ async fn a_text_that_another_has_asked_for_is_a_hit_in_the_books() {
     for ground in Ground::all() {
         let upstream = Upstream::start().await;
         let (model, digest) = MODELS[1];
-        let gate = Gate::closed();
-        let held = gate.clone();
-        upstream.on("/api/embed", move |visit| {
-            [vec![Act::Wait(held.clone())], embedder::embeds(visit, digest)].concat()
-        });
+        let gate = embeds_when_let(&upstream, digest);
         let launch = || ground.launch(&upstream).set("ledger.enabled", "true");
         let [one, other] = [ground.replica(launch()).await, ground.replica(launch()).await];
         let ask = Ask::post("/api/embed", &json!({ "model": model, "input": "a text" }));
@@ -490,11 +496,7 @@ async fn a_text_that_is_wanted_anew_waits_for_nobody() {
     for ground in Ground::all() {
         let upstream = Upstream::start().await;
         let (model, digest) = MODELS[1];
-        let gate = Gate::closed();
-        let held = gate.clone();
-        upstream.on("/api/embed", move |visit| {
-            [vec![Act::Wait(held.clone())], embedder::embeds(visit, digest)].concat()
-        });
+        let gate = embeds_when_let(&upstream, digest);
         let [one, other] = ground.two(&upstream).await;
         for (round, path) in ["/api/embed", "/embeddings/batch"].into_iter().enumerate() {
             let texts = ["one", "other"].map(|name| format!("{name} by {path}"));

@@ -45,12 +45,7 @@ async fn who_leaves_a_hit_pays_nothing_and_saves_nothing() {
     client.ask(&ask(3, false)).await;
     let left = id_of(&client.head("POST").await.fields);
     drop(client);
-    eventually("the hit that was left is counted", || async {
-        let gone = pannier.metrics().await.sum("pannier_errors_total", &[("type", "client_gone")]);
-        (gone == 1.0).then_some(())
-    })
-    .await;
-    end(pannier).await;
+    end_after_a_leaving(pannier).await;
 
     let book = ground.book().await;
     book.agrees();
@@ -61,6 +56,12 @@ async fn who_leaves_a_hit_pays_nothing_and_saves_nothing() {
     assert_eq!(book.sum(Figure::SavedCost), taken * (cost - hit), "a hit is credited less its price");
     assert_eq!(book.sum(Figure::Cost), cost + taken * hit);
     assert_eq!((book.sum(Figure::Hits), book.sum(Figure::Cancelled)), (taken + 1, 1));
+}
+
+/// Ends it once it has counted that a client left.
+async fn end_after_a_leaving(pannier: Pannier) {
+    pannier.counts("pannier_errors_total", &[("type", "client_gone")], 1.0).await;
+    end(pannier).await;
 }
 
 /// Nobody knows what had been produced of it.
@@ -74,12 +75,7 @@ async fn who_leaves_before_an_answer_that_is_told_whole_pays_nothing() {
     client.ask(&ask(2, false)).await;
     upstream.visit(CHAT, 0).await;
     drop(client);
-    eventually("its leaving is counted", || async {
-        let gone = pannier.metrics().await.sum("pannier_errors_total", &[("type", "client_gone")]);
-        (gone == 1.0).then_some(())
-    })
-    .await;
-    end(pannier).await;
+    end_after_a_leaving(pannier).await;
 
     let book = ground.book().await;
     book.agrees();
