@@ -37,7 +37,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Router, middleware};
 use guard::Access;
 use serde::Serialize;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 use tokio::net::TcpListener;
 
 /// The guard against DNS rebinding: whether a listener may be called by a name (a `Host` field).
@@ -156,7 +157,12 @@ const fn admin(verb: Verb, path: &'static str, answer: Answering) -> House {
 
 /// Whether a request for this path (without its query) is for the house, whatever its method.
 pub fn is_house(path: &str) -> bool {
-    HOUSE.iter().any(|house| house.is_at(path))
+    // Every request is asked: most routes are found, or not, at one look.
+    static PLAIN: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| HOUSE.iter().filter(|house| !house.has_any()).map(|house| house.path).collect());
+    static OTHERS: LazyLock<Vec<&House>> =
+        LazyLock::new(|| HOUSE.iter().filter(|house| house.has_any()).collect());
+    PLAIN.contains(path) || OTHERS.iter().any(|house| house.is_at(path))
 }
 
 /// Serves the house on `listener` for ever.
@@ -184,6 +190,11 @@ fn router(parts: Parts) -> Router {
 }
 
 impl House {
+    /// Whether a part of its path may be any.
+    fn has_any(&self) -> bool {
+        self.path.contains('{')
+    }
+
     fn is_at(&self, path: &str) -> bool {
         let (mut wanted, mut given) = (self.path.split('/'), path.split('/'));
         let fits =

@@ -58,14 +58,8 @@ impl Memory {
         Memory { entries, settling: Settling::new(capacity), metrics }
     }
 
-    /// The answer kept under `key`, while it may be used.
-    pub fn get(&self, key: &CacheKey, now: Instant) -> Option<Arc<Entry>> {
-        let entry = self.look(key)?;
-        entry.is_fresh(now).then(|| entry.used())
-    }
-
-    /// The same, and whether there was one whose time is over: that one goes, unless it may be wanted for so long
-    /// afterwards.
+    /// The answer kept under `key`, while it may be used. One whose time is over goes, unless it may be wanted for so
+    /// long afterwards.
     pub fn find(&self, key: &CacheKey, now: Instant, stale: Duration) -> Found {
         match self.look(key) {
             Some(entry) if entry.is_fresh(now) => Found::Fresh(entry.used()),
@@ -83,6 +77,11 @@ impl Memory {
     /// What stands under `key`, whether or not it may be used. What is over stays.
     pub fn look(&self, key: &CacheKey) -> Option<Arc<Entry>> {
         self.entries.get(key)?.entry.load_full()
+    }
+
+    /// The place of what stands under `key`.
+    pub(super) fn place(&self, key: &CacheKey) -> Option<Arc<ArcSwapOption<Entry>>> {
+        Some(self.entries.get(key)?.entry)
     }
 
     /// The same with its label's place.
@@ -166,10 +165,12 @@ mod tests {
         let memory = Memory::new(1 << 20, Arc::default());
         let now = Instant::now();
         memory.put(CacheKey([1; 32]), entry(Duration::from_secs(10), now), Tag::default());
-        assert!(memory.get(&CacheKey([1; 32]), now + Duration::from_secs(9)).is_some());
-        assert!(memory.get(&CacheKey([2; 32]), now).is_none());
-        let over = now + Duration::from_secs(10);
-        let find = |stale| memory.find(&CacheKey([1; 32]), over, Duration::from_secs(stale));
+        let find = |key, after, stale| {
+            memory.find(&CacheKey([key; 32]), now + Duration::from_secs(after), Duration::from_secs(stale))
+        };
+        assert!(matches!(find(1, 9, 0), Found::Fresh(_)));
+        assert!(matches!(find(2, 0, 0), Found::Nothing));
+        let find = |stale| find(1, 10, stale);
         assert!(matches!(find(1), Found::Over));
         assert!(memory.look(&CacheKey([1; 32])).is_some(), "it may be wanted");
         assert!(matches!(find(0), Found::Over));

@@ -6,19 +6,18 @@ use super::order::Order;
 use super::rendition::{Fresh, Rendition};
 use super::touch::Warmth;
 use super::{Policy, Way};
-use crate::cache::{CacheKey, Entry, Settling};
+use crate::cache::{Entry, Settling, Spot};
 use crate::domain::{CallFacts, Consumer, Pour, RequestId, Route, Template};
 use crate::metering::Priced;
 use crate::metering::spool::Symbol;
 use crate::telemetry::HitHandles;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a request's bytes led to before.
 pub struct Alias {
-    key: CacheKey,
-    /// The one that was rendered: another under the same key has other lengths.
-    entry: Weak<Entry>,
+    /// Where the answer stands that was rendered.
+    spot: Spot,
     learned: Stamp,
     /// How long the policy lets the answer be used.
     pub ttl: Duration,
@@ -79,9 +78,8 @@ impl Recall {
         if alias.learned != stamp {
             return None;
         }
-        let entry = way.memory.get(&alias.key, now)?;
-        let is_rendered = std::ptr::eq(alias.entry.as_ptr(), Arc::as_ptr(&entry));
-        (is_rendered && entry.age(now) < alias.ttl).then_some(Recalled { alias, entry })
+        let entry = way.memory.at(&alias.spot, now)?;
+        (entry.age(now) < alias.ttl).then_some(Recalled { alias, entry })
     }
 
     /// Remembers that `order`'s bytes lead to `remembered`, rendered from `template`.
@@ -102,13 +100,13 @@ impl Recall {
         if !is_own || request.content_encoding.is_some() {
             return;
         }
+        let Some(spot) = way.memory.spot(*key, stored) else { return };
         let Some(rendition) = Rendition::of(stored, entry, template) else { return };
         let (generation, by_key) = (policy.generation, policy.cache.tells_keys_apart());
         let learned = Stamp { epoch: identity.epoch, generation, by_key };
         let name = name(&request.consumer, learned, request.form.path(), &request.body);
         let alias = Alias {
-            key: *key,
-            entry: Arc::downgrade(stored),
+            spot,
             learned,
             ttl: *ttl,
             rendition,
