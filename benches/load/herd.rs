@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Served {
     waited: Duration,
     body: Vec<u8>,
+    /// Kept open until all are served: what is measured is a thousand answers, not a thousand partings among them.
+    _stream: TcpStream,
 }
 
 /// Pannier, and for comparison the stub itself: what that takes is the client's own work and the sleep.
@@ -86,7 +88,7 @@ async fn ask(
         ensure!(stream.read_buf(&mut received).await? > 0, "a connection was closed before its answer");
         if let Reading::Done(Parsed { status, body }) = read_answer(&received)? {
             ensure!(status == 200, "status {status}: {}", String::from_utf8_lossy(&body));
-            return Ok((asked, Served { waited: asked.elapsed(), body }));
+            return Ok((asked, Served { waited: asked.elapsed(), body, _stream: stream }));
         }
     }
 }

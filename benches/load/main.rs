@@ -22,6 +22,7 @@ mod nginx;
 mod options;
 mod passthrough;
 mod process;
+mod profile;
 mod report;
 mod results;
 mod rounds;
@@ -89,6 +90,7 @@ fn conduct(options: Options) -> anyhow::Result<()> {
             Part::Books => books::measure(&ground, &mut results),
             Part::Month => month::measure(&ground, &mut results),
             Part::Speech => speech::measure(&ground, &mut results),
+            Part::Profile => profile::measure(&ground, &mut results),
         };
         if let Err(error) = outcome {
             results.fail(part.title(), &error);

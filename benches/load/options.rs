@@ -81,6 +81,7 @@ pub enum Part {
     Books,
     Month,
     Speech,
+    Profile,
 }
 
 // === impl Options ===
@@ -145,6 +146,7 @@ impl Part {
         Part::Books,
         Part::Month,
         Part::Speech,
+        Part::Profile,
     ];
 
     pub fn title(self) -> &'static str {
@@ -161,6 +163,7 @@ impl Part {
             Part::Books => "keys and books",
             Part::Month => "a month of books",
             Part::Speech => "speech",
+            Part::Profile => "where the time goes",
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What was measured, and the figures that are drawn from it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::contender::Kind;
+use crate::profile::Place;
 
 /// Everything that the parts found out; what was not measured is absent, and [`Results::failures`] says why.
 #[derive(Default)]
@@ -28,6 +30,7 @@ pub struct Results {
     pub booked_misses: Option<Table>,
     pub month: Option<Month>,
     pub speech: Option<Speech>,
+    pub profiles: Vec<Profile>,
     pub failures: Vec<(String, String)>,
 }
 
@@ -75,6 +78,14 @@ pub struct Footprint {
     pub idle_bytes: u64,
     pub with_streams_bytes: u64,
     pub first_answers: Vec<Duration>,
+}
+
+/// Where the time of a request goes, in µs of the processor.
+pub struct Profile {
+    pub title: &'static str,
+    pub kind: Kind,
+    pub cpu_us: f64,
+    pub spent: BTreeMap<Place, f64>,
 }
 
 /// Hits while `entries` are kept.
@@ -184,7 +195,7 @@ pub struct Opened {
 // === impl Results ===
 
 impl Results {
-    pub fn fail(&mut self, what: &str, error: &anyhow::Error) {
+    pub fn fail(&mut self, what: &str, error: impl std::fmt::Display) {
         eprintln!("  {what}: {error:#}");
         self.failures.push((what.to_owned(), format!("{error:#}")));
     }

@@ -21,7 +21,7 @@ enum Origin {
 
 /// Asks twice for whatever will be asked over and over: an answer that the first time was not kept, say for
 /// want of the model's digest, is kept the second time.
-fn warm_up(contender: &Contender, workload: &Workload, picking: Picking) -> anyhow::Result<()> {
+pub fn warm_up(contender: &Contender, workload: &Workload, picking: Picking) -> anyhow::Result<()> {
     let Picking::Rotate(many) = picking else { return Ok(()) };
     let mut connection = Connection::open(contender.port)?;
     for _ in 0..2 {
@@ -39,39 +39,95 @@ fn warm_up(contender: &Contender, workload: &Workload, picking: Picking) -> anyh
     Ok(())
 }
 
-/// All rounds of one workload. A contender that fails drops out, and its reason is returned with its kind.
-pub fn compete(
+/// How everybody stood it, and who dropped out for what reason.
+pub type Outcome = (Vec<Standing>, Vec<(Kind, String)>);
+
+/// All rounds of one workload, each among servers that have just been started: how fast a process is depends on where
+/// its pages happen to lie, and that must not decide.
+pub fn anew(
     ground: &Ground,
-    contenders: &mut [Contender],
+    contenders: &[(Kind, &[(&str, &str)])],
     workload: &Workload,
     picking: Picking,
-) -> (Vec<Standing>, Vec<(Kind, anyhow::Error)>) {
-    let mut standings: Vec<Standing> =
-        contenders.iter().map(|contender| Standing { kind: contender.kind, samples: Vec::new() }).collect();
-    let mut dropped: Vec<(Kind, anyhow::Error)> = Vec::new();
+) -> Outcome {
+    let mut race = Race { ground, workload, picking, standings: Vec::new(), dropped: Vec::new() };
     for round in 1..=ground.options.rounds() {
-        for (contender, standing) in contenders.iter_mut().zip(&mut standings) {
-            if dropped.iter().any(|(kind, _)| *kind == contender.kind) {
+        let mut started = Vec::new();
+        for (kind, settings) in contenders {
+            if race.has_lost(*kind) {
                 continue;
             }
-            let sampled = if round == 1 { warm_up(contender, workload, picking) } else { Ok(()) };
-            match sampled.and_then(|()| sample(ground, contender, workload, picking)) {
-                Ok(sample) => {
-                    eprintln!(
-                        "  {}, round {round}, {}: {:.0}/s, {:.2} µs",
-                        workload.title,
-                        contender.kind.label(),
-                        sample.requests_per_second,
-                        sample.cpu_us
-                    );
-                    standing.samples.push(sample);
-                }
-                Err(error) => dropped.push((contender.kind, contender.process.explain(error))),
+            match Contender::start(ground, *kind, settings) {
+                Ok(contender) => started.push(contender),
+                Err(error) => race.dropped.push((*kind, format!("{error:#}"))),
             }
         }
+        race.round(round, &mut started, true);
     }
-    standings.retain(|standing| !dropped.iter().any(|(kind, _)| *kind == standing.kind));
-    (standings, dropped)
+    race.end()
+}
+
+/// All rounds of one workload among servers that run on. Those that fail leave `contenders`.
+pub fn compete(
+    ground: &Ground,
+    contenders: &mut Vec<Contender>,
+    workload: &Workload,
+    picking: Picking,
+) -> Outcome {
+    let mut race = Race { ground, workload, picking, standings: Vec::new(), dropped: Vec::new() };
+    for round in 1..=ground.options.rounds() {
+        race.round(round, contenders, round == 1);
+    }
+    race.end()
+}
+
+/// All rounds of one workload.
+struct Race<'a> {
+    ground: &'a Ground,
+    workload: &'a Workload,
+    picking: Picking,
+    standings: Vec<Standing>,
+    dropped: Vec<(Kind, String)>,
+}
+
+impl Race<'_> {
+    /// One sample of each.
+    fn round(&mut self, round: usize, contenders: &mut Vec<Contender>, are_cold: bool) {
+        contenders.retain_mut(|contender| {
+            let kind = contender.kind;
+            let warmed = if are_cold { warm_up(contender, self.workload, self.picking) } else { Ok(()) };
+            match warmed.and_then(|()| sample(self.ground, contender, self.workload, self.picking)) {
+                Ok(sample) => {
+                    self.keep(round, kind, sample);
+                    true
+                }
+                Err(error) => {
+                    self.dropped.push((kind, format!("{:#}", contender.process.explain(error))));
+                    false
+                }
+            }
+        });
+    }
+
+    fn keep(&mut self, round: usize, kind: Kind, sample: Sample) {
+        let (title, label) = (self.workload.title, kind.label());
+        let Sample { requests_per_second, cpu_us, .. } = sample;
+        eprintln!("  {title}, round {round}, {label}: {requests_per_second:.0}/s, {cpu_us:.2} µs");
+        match self.standings.iter_mut().find(|standing| standing.kind == kind) {
+            Some(standing) => standing.samples.push(sample),
+            None => self.standings.push(Standing { kind, samples: vec![sample] }),
+        }
+    }
+
+    fn has_lost(&self, kind: Kind) -> bool {
+        self.dropped.iter().any(|(lost, _)| *lost == kind)
+    }
+
+    fn end(mut self) -> Outcome {
+        let dropped = std::mem::take(&mut self.dropped);
+        self.standings.retain(|standing| !dropped.iter().any(|(kind, _)| *kind == standing.kind));
+        (self.standings, dropped)
+    }
 }
 
 /// One sample of one contender, in a quiet moment, after a check that it did what is being measured.

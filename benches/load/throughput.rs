@@ -1,6 +1,6 @@
 //! Requests a second on one core: hits, forwarded routes, answered misses.
 
-use crate::contender::{Contender, Kind};
+use crate::contender::Kind;
 use crate::ground::Ground;
 use crate::results::{Results, Table};
 use crate::rounds;
@@ -39,7 +39,7 @@ pub fn misses(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All rounds of one workload, on servers that have just been started.
+/// All rounds of one workload.
 pub fn table(
     ground: &Ground,
     kinds: &[Kind],
@@ -47,9 +47,8 @@ pub fn table(
     picking: Picking,
     results: &mut Results,
 ) -> Table {
-    let (mut contenders, failed) = Contender::start_all(ground, kinds, &[]);
-    results.failures.extend(failed.into_iter().map(|(kind, why)| (kind.label().to_owned(), why)));
-    let (standings, dropped) = rounds::compete(ground, &mut contenders, &workload, picking);
+    let contenders: Vec<(Kind, &[_])> = kinds.iter().map(|kind| (*kind, &[] as &[_])).collect();
+    let (standings, dropped) = rounds::anew(ground, &contenders, &workload, picking);
     for (kind, error) in dropped {
         results.fail(&format!("{}, {}", workload.title, kind.label()), &error);
     }

@@ -83,15 +83,8 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
 fn beside_memory(ground: &Ground, results: &mut Results, redis: &str) {
     let ways: [(Kind, &[(&str, &str)]); 2] =
         [(Kind::PannierMemory, &[]), (Kind::PannierTiers, &[SECRET, (REDIS_URL, redis)])];
-    let mut contenders = Vec::new();
-    for (kind, settings) in ways {
-        match Contender::start(ground, kind, settings) {
-            Ok(contender) => contenders.push(contender),
-            Err(error) => results.fail(kind.label(), &error),
-        }
-    }
     let workload = Workload::small();
-    let (standings, dropped) = rounds::compete(ground, &mut contenders, &workload, Picking::Rotate(ASKED));
+    let (standings, dropped) = rounds::anew(ground, &ways, &workload, Picking::Rotate(ASKED));
     for (kind, error) in dropped {
         results.fail(kind.label(), &error);
     }
