@@ -60,6 +60,6 @@ pub use settling::Settling;
 pub use spot::Spot;
 pub use stock::{Counts, Held, Since, Stock};
 pub use tier::{Fault, Label, Listing, Parcel, Prefix, Selection, Tally, Tier, TierName};
-pub use tiers::{Limits, Look, Sight, TierState, Tiers, Told};
+pub use tiers::{Limits, Look, Sight, Sought, TierState, Tiers, Told};
 pub use turn::{Ticket, Turn, Turns};
 pub use vectors::{Kept, Vectors};

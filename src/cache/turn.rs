@@ -88,8 +88,7 @@ impl Turns {
     }
 
     async fn wait_for_all(&self, leases: &Leases, key: &CacheKey, scope: &Scope, label: &Label) -> Shared {
-        let found =
-            async || self.tiers.find_many(std::slice::from_ref(key), scope, label).await.pop().flatten();
+        let found = async || self.tiers.find_one(key, scope, label).await;
         let count = |outcome| self.metrics.turn(outcome);
         // What is under way here is joined here.
         if leases.holds(key) {
@@ -100,7 +99,7 @@ impl Turns {
                 Taken::Held(lease) => {
                     // Somebody has had it of late: what he kept may have come since it was looked for.
                     if lease.fence() > 1
-                        && let Some((payload, tier)) = found().await
+                        && let Ok((payload, tier)) = found().await
                     {
                         count(TurnOutcome::Found);
                         return Shared::Found(payload, tier);
@@ -112,7 +111,7 @@ impl Turns {
                     if waiting.over().await == Ended::Alone {
                         break;
                     }
-                    if let Some((payload, tier)) = found().await {
+                    if let Ok((payload, tier)) = found().await {
                         count(TurnOutcome::Found);
                         return Shared::Found(payload, tier);
                     }

@@ -51,10 +51,14 @@ pub enum Reason {
     Mode,
     /// Its time may be over, but the upstream is down.
     Stale,
+    /// A tier has something under this name that cannot be opened.
+    Unopened,
+    /// A tier that may have it could not be asked, or did not say in time.
+    TierDown,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 22] = [
         Reason::Off,
         Reason::Temperature,
         Reason::Ttl,
@@ -75,7 +79,20 @@ impl Reason {
         Reason::Expired,
         Reason::Mode,
         Reason::Stale,
+        Reason::Unopened,
+        Reason::TierDown,
     ];
+
+    /// Of two reasons why the same was not found the one that tells more, and of equals the later one: a tier that
+    /// is in trouble says least of what is kept.
+    pub fn telling(earlier: Option<Reason>, later: Option<Reason>) -> Option<Reason> {
+        let weight = |reason: &Reason| match reason {
+            Reason::TierDown => 0,
+            Reason::Unopened => 1,
+            _ => 2,
+        };
+        earlier.into_iter().chain(later).max_by_key(weight)
+    }
 
     pub fn label(self) -> &'static str {
         match self {
@@ -99,6 +116,8 @@ impl Reason {
             Reason::Expired => "EXPIRED",
             Reason::Mode => "MODE",
             Reason::Stale => "STALE",
+            Reason::Unopened => "UNOPENED",
+            Reason::TierDown => "TIER-DOWN",
         }
     }
 }
@@ -114,6 +133,19 @@ mod tests {
         for reason in Reason::ALL {
             assert!(page.contains(&format!("`{}`", reason.label())), "{reason:?} is not in docs/cache.md");
         }
+    }
+
+    #[test]
+    fn what_is_known_of_the_kept_tells_more_than_trouble() {
+        use Reason::{Expired, TierDown, TooOld, Unopened};
+        let rising = [None, Some(TierDown), Some(Unopened), Some(Expired)];
+        for (at, less) in rising.iter().enumerate() {
+            for more in &rising[at..] {
+                assert_eq!(Reason::telling(*less, *more), *more);
+                assert_eq!(Reason::telling(*more, *less), *more);
+            }
+        }
+        assert_eq!(Reason::telling(Some(Expired), Some(TooOld)), Some(TooOld));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Forwarded {
     pub of: usize,
     /// All others were under way for somebody else.
     pub all_joined: bool,
+    /// Why one was not known, where there is more to say than that it was never kept.
+    pub why: Option<Reason>,
     pub ttl: Duration,
 }
 
@@ -85,7 +87,8 @@ pub fn forwarded(
         // Whatever is remembered of the whole is older.
         remember(way, order, (whole, identity), entry, wanted);
     }
-    assembled(reply, outcome(order, forwarded.all_joined), order.directives.forbids(), observed)
+    let why = order.directives.forbids().or(forwarded.why);
+    assembled(reply, outcome(order, forwarded.all_joined), why, observed)
 }
 
 /// Hits of the whole are hits of its texts.
@@ -102,12 +105,12 @@ fn remember(
 }
 
 /// An answer of the upstream's as it came.
-pub fn as_it_came(order: &Order<'_>, answer: &Answer, joined: bool, ttl: Duration) -> Fetched {
-    let forwarded = Forwarded { known: 0, of: 1, all_joined: joined, ttl };
+pub fn as_it_came(order: &Order<'_>, answer: &Answer, forwarded: Forwarded) -> Fetched {
     let mut headers = respond::own_fields(&answer.head);
     headers.insert(respond::CACHE_STATUS, status(order.directives.forbids(), &forwarded, answer.head.status));
     let reply = Reply { status: answer.head.status, headers, body: Body::Whole(answer.body.clone()) };
-    assembled(reply, outcome(order, joined), order.directives.forbids(), answer.observed)
+    let why = order.directives.forbids().or(forwarded.why);
+    assembled(reply, outcome(order, forwarded.all_joined), why, answer.observed)
 }
 
 fn assembled(reply: Reply, outcome: CacheOutcome, why: Option<Reason>, observed: Observed) -> Fetched {
@@ -124,17 +127,20 @@ fn outcome(order: &Order<'_>, joined: bool) -> CacheOutcome {
 
 /// What is said of it; `why` nothing that is kept was looked at.
 pub fn status(why: Option<Reason>, forwarded: &Forwarded, status: StatusCode) -> HeaderValue {
-    let Forwarded { known, of, all_joined, ttl } = forwarded;
-    let forwarded = if *known > 0 { "partial" } else { respond::forwarded(why) };
+    let Forwarded { known, of, all_joined, why: missed, ttl } = forwarded;
+    let forwarded = if *known > 0 { "partial" } else { respond::forwarded(why.or(*missed)) };
     let how = match (all_joined, status) {
         (true, _) => "collapsed".to_owned(),
         (false, StatusCode::OK) => format!("fwd-status=200; ttl={}", ttl.as_secs()),
         (false, other) => format!("fwd-status={}", other.as_u16()),
     };
-    let detail = match why {
-        Some(why) => format!("; detail={}", why.label()),
-        None if *of > 1 => format!("; detail=\"{known} of {of} known\""),
-        None => String::new(),
+    let detail = match (why, *missed) {
+        (None, None) if *of > 1 => format!("; detail=\"{known} of {of} known\""),
+        (None, Some(missed)) if *of > 1 => {
+            format!("; detail=\"{known} of {of} known: {}\"", missed.label())
+        }
+        (Some(why), _) | (None, Some(why)) => format!("; detail={}", why.label()),
+        (None, None) => String::new(),
     };
     respond::value(format!("pannier; fwd={forwarded}; {how}{detail}"))
 }

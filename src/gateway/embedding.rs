@@ -10,7 +10,7 @@ use super::rest::{Came, Rest, rest};
 use super::wanted::Wanted;
 use super::{Policy, Way};
 use crate::cache::{CacheKey, Entry, Kept, Payload, Since, Terms, TierName};
-use crate::domain::{Error, Texts};
+use crate::domain::{Error, Reason, Texts};
 use crate::upstream::Identity;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,9 +31,9 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     }
     let wanted = Wanted::of(way, policy, order, texts, identity);
     let mut known = known(way, &wanted, order, texts, terms);
-    let mut tier = TierName::Memory;
+    let (mut tier, mut why) = (TierName::Memory, None);
     if order.directives.may_look_up() {
-        tier = look_below(way, &wanted, order, identity, terms, &mut known).await;
+        (tier, why) = look_below(way, &wanted, order, identity, terms, &mut known).await;
     }
     if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
         return Ok(hit(way, order, (whole, identity), tier, &known, &wanted));
@@ -43,7 +43,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     if order.directives.only_if_cached || !fits {
         return Ok(None);
     }
-    match rest(way, order, texts, &wanted, identity, terms, known).await? {
+    match rest(way, order, texts, &wanted, identity, terms, (known, why)).await? {
         Rest::Whole(fetched) => Ok(Some(fetched)),
         Rest::Unfit => Ok(None),
         Rest::Known(known, lowest) => {
@@ -52,7 +52,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
         Rest::Complete(Came { each, answered, joined }) => {
             let of = wanted.each.len();
             let all_joined = joined == answered;
-            let forwarded = Forwarded { known: of - answered, of, all_joined, ttl: terms.ttl };
+            let forwarded = Forwarded { known: of - answered, of, all_joined, why, ttl: terms.ttl };
             let put = |each: Vec<_>| {
                 assemble::forwarded(way, order, (whole, identity), forwarded, (&wanted, &each))
             };
@@ -116,7 +116,8 @@ pub fn when_stale(way: &Way, policy: &Policy, order: &Order<'_>, terms: Terms) -
     Some(assemble::of_kept(order, &known, &wanted.each_of(&known)))
 }
 
-/// Looks for those that are not `known` in the tiers behind the memory. Returns the lowest that had any.
+/// Looks for those that are not `known` in the tiers behind the memory. Returns the lowest that had any, and why one
+/// of the others was not to be had, where that can be said.
 pub async fn look_below(
     way: &Way,
     wanted: &Wanted,
@@ -124,24 +125,34 @@ pub async fn look_below(
     identity: &Identity,
     terms: Terms,
     known: &mut [Option<Kept>],
-) -> TierName {
-    let mut lowest = TierName::Memory;
+) -> (TierName, Option<Reason>) {
+    let (mut lowest, mut why) = (TierName::Memory, None);
     let missing: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
     if missing.is_empty() || way.tiers.is_empty() {
-        return lowest;
+        return (lowest, why);
     }
     let keys: Vec<CacheKey> = missing.iter().map(|at| wanted.each[*at].1).collect();
     let (scope, label) = (&order.request.consumer.scope, order.label(identity));
     let found = way.tiers.find_many(&keys, scope, &label).await;
     let now = Instant::now();
     for ((at, key), found) in missing.into_iter().zip(keys).zip(found) {
-        let Some((Payload::Vector(vector), tier)) = found else { continue };
+        let (vector, tier) = match found {
+            Ok((Payload::Vector(vector), tier)) => (vector, tier),
+            Ok(_) => continue,
+            Err(unfit) => {
+                why = Reason::telling(why, unfit);
+                continue;
+            }
+        };
         let Some(embedding) = vector.embedding() else { continue };
         let since = Since { label: &label, era: order.era };
         way.stock.remember_vector(key, &embedding, (vector.stored, vector.ttl), since);
         let kept = Kept { embedding, stored: vector.stored, ttl: vector.ttl };
-        known[at] = kept.fit_for(&order.directives, terms, now).ok();
+        match kept.fit_for(&order.directives, terms, now) {
+            Ok(kept) => known[at] = Some(kept),
+            Err(unfit) => why = Reason::telling(why, Some(unfit)),
+        }
         lowest = lowest.max(tier);
     }
-    lowest
+    (lowest, why)
 }

@@ -12,7 +12,7 @@ use super::wanted::Wanted;
 use super::{Gateway, Policy, Way, stale};
 use crate::cache::{CacheKey, Directives, Look, Payload, Question, Terms, TierName, Told};
 use crate::dialect;
-use crate::domain::{CallFacts, Error, Fingerprint, Scope};
+use crate::domain::{CallFacts, Error, Fingerprint, Reason, Scope};
 use crate::upstream::Identity;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Subject<'_> {
             let kept = way.vectors.look(key).or_else(|| way.vectors.look(&whole?));
             *known = kept.is_some_and(|(stored, ttl)| self.age(stored, ttl, self.terms.ttl).says == KNOWN);
         }
-        told.tiers.push(TierSays::counting(&known, &vec![false; known.len()]).by(TierName::Memory));
+        told.tiers.push(TierSays::counting(&known, &vec![false; known.len()], None).by(TierName::Memory));
         let keys: Vec<CacheKey> = wanted.each.iter().map(|(_, key)| *key).collect();
         for look in way.tiers.look(&keys, &order.request.consumer.scope, order.call.operation).await {
             let before = known.clone();
@@ -128,10 +128,13 @@ impl Subject<'_> {
                 told.tiers.push(self.says(&look));
                 continue;
             };
-            for (known, sight) in known.iter_mut().zip(sights) {
-                *known |= self.sight(sight, look.ttl).says == KNOWN;
+            let mut why = None;
+            for (known, sight) in known.iter_mut().zip(sights).filter(|(known, _)| !**known) {
+                let says = self.sight(sight, look.ttl);
+                *known = says.says == KNOWN;
+                why = Reason::telling(why, says.why);
             }
-            told.tiers.push(TierSays::counting(&known, &before).by(look.tier));
+            told.tiers.push(TierSays::counting(&known, &before, why).by(look.tier));
         }
         let unknown: Vec<usize> = (0..known.len()).filter(|at| !known[*at]).collect();
         told.under_way = !unknown.is_empty()

@@ -13,6 +13,8 @@ use serde::Serialize;
 pub struct Explanation {
     /// What would happen now: `hit`, `miss`, `coalesced` or `bypass`.
     pub verdict: &'static str,
+    /// Why it would be no hit, as `Cache-Status` and the record would say it.
+    pub reason: Option<&'static str>,
     /// Why, in whole sentences.
     pub because: Vec<String>,
     pub route: &'static str,
@@ -90,6 +92,9 @@ pub struct Applied {
 pub struct TierSays {
     pub tier: &'static str,
     pub says: &'static str,
+    /// Why what it has does not do, or nobody knows what it has.
+    #[serde(skip)]
+    pub why: Option<Reason>,
     /// Seconds.
     pub age: Option<u64>,
     pub ttl: Option<u64>,
@@ -173,6 +178,7 @@ impl Explanation {
     /// `rule` is the exception that holds for the call.
     pub fn bypassed(&mut self, why: Reason, directives: &Directives, rule: Option<(usize, &Rule)>) {
         self.policy.bypass = Some(why.label());
+        self.reason = Some(why.label());
         let by = match (why, rule) {
             (Reason::Ttl, _) if directives.ttl.is_some_and(|ttl| ttl.is_zero()) => {
                 ", by the request's own X-Pannier-Cache-TTL".to_owned()
@@ -211,11 +217,15 @@ impl TierSays {
         TierSays { says, ..TierSays::default() }
     }
 
+    pub fn unfit(why: Reason, says: &'static str) -> Self {
+        TierSays { says, why: Some(why), ..TierSays::default() }
+    }
+
     /// Of texts: those that it knows, and those that were known before it was asked.
-    pub fn counting(known: &[bool], before: &[bool]) -> Self {
+    pub fn counting(known: &[bool], before: &[bool], why: Option<Reason>) -> Self {
         let count = known.iter().zip(before).filter(|(known, before)| **known && !**before).count();
         let says = if count > 0 { "some of the texts" } else { NOTHING };
-        TierSays { known: Some(count), ..TierSays::of(says) }
+        TierSays { known: Some(count), why, ..TierSays::of(says) }
     }
 
     pub fn by(self, tier: TierName) -> Self {

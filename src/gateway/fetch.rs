@@ -88,7 +88,7 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     if forbidden.is_none() {
         match below(way, order, key, identity, terms).await {
             Ok(known) => return Ok(Fetched::Remembered(known)),
-            Err(unfit) => why = unfit.or(why),
+            Err(unfit) => why = Reason::telling(why, unfit),
         }
     }
     if order.directives.only_if_cached {
@@ -138,7 +138,7 @@ async fn turn(
             match found(way, order, (keep.key, keep.since()), keep.terms, payload, tier) {
                 Ok(remembered) => Err(remembered),
                 Err(unfit) => {
-                    *why = unfit.or(*why);
+                    *why = Reason::telling(*why, unfit);
                     Ok(Ticket::default())
                 }
             }
@@ -149,7 +149,7 @@ async fn turn(
 /// What the tiers behind the memory have, if it may be used.
 ///
 /// # Errors
-/// Why it may not, where they have anything at all.
+/// Why it may not, or there is nothing, where that can be said.
 async fn below(
     way: &Way,
     order: &Order<'_>,
@@ -158,7 +158,7 @@ async fn below(
     terms: Terms,
 ) -> Result<Remembered, Option<Reason>> {
     let (scope, label) = (order.request.consumer.scope, order.label(identity));
-    let (payload, tier) = way.tiers.find(&key, &scope, &label).await.ok_or(None)?;
+    let (payload, tier) = way.tiers.find(&key, &scope, &label).await?;
     let since = Since { label: &label, era: order.era };
     found(way, order, (key, since), terms, payload, tier)
 }

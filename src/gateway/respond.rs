@@ -185,7 +185,7 @@ fn cache_status(fresh: &Fresh) -> HeaderValue {
 /// Why a request went on, in the words of RFC 9211.
 pub fn forwarded(why: Option<Reason>) -> &'static str {
     match why {
-        None | Some(Reason::Mode) => "uri-miss",
+        None | Some(Reason::Mode | Reason::Unopened | Reason::TierDown) => "uri-miss",
         Some(Reason::Expired) => "stale",
         Some(Reason::Request | Reason::Refresh | Reason::TooOld | Reason::EndsSoon) => "request",
         Some(_) => "bypass",

@@ -2,14 +2,14 @@
 
 use super::Way;
 use super::answer::Appearance;
-use super::assemble;
+use super::assemble::{self, Forwarded};
 use super::fan::{Fan, Found};
 use super::fetch::Fetched;
 use super::order::Order;
 use super::texts::Demand;
 use super::wanted::Wanted;
 use crate::cache::{Kept, Terms, TierName};
-use crate::domain::{Embedding, Error, Texts};
+use crate::domain::{Embedding, Error, Reason, Texts};
 use crate::upstream::Identity;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,11 +47,12 @@ struct Gathering<'a> {
     answered: usize,
     joined: usize,
     lowest: TierName,
+    why: Option<Reason>,
     /// What the model was where it was asked.
     asked: BTreeMap<(usize, u64), Identity>,
 }
 
-/// Has the texts embedded that are not `known`.
+/// Has the texts embedded that are not `known`, for the reason `why`, if there is one.
 ///
 /// # Errors
 /// Why nothing came from the upstream.
@@ -62,7 +63,7 @@ pub async fn rest(
     wanted: &Wanted,
     identity: &Identity,
     terms: Terms,
-    known: Vec<Option<Kept>>,
+    (known, why): (Vec<Option<Kept>>, Option<Reason>),
 ) -> Result<Rest, Error> {
     let homes = way.fleet.with(&order.call.model, identity).await;
     let demand = Demand::new(order, texts, identity, terms, homes, wanted.asked.clone());
@@ -79,6 +80,7 @@ pub async fn rest(
         answered: 0,
         joined: 0,
         lowest: TierName::Memory,
+        why,
         asked: BTreeMap::from([((0, identity.since), identity.clone())]),
     };
     let mut fan = Fan::new(way, demand, unknown);
@@ -108,7 +110,7 @@ impl Gathering<'_> {
                 // An error speaks for the whole request, as it does with bare Ollama.
                 let is_all = self.wanted.which.len() == 1 && answer.texts() == 1;
                 if (is_all || !answer.is_fine()) && answer.looks == self.looks {
-                    let fetched = assemble::as_it_came(self.order, &answer, with_others, self.terms.ttl);
+                    let fetched = assemble::as_it_came(self.order, &answer, self.forwarded(with_others));
                     return Some(Rest::Whole(fetched));
                 }
                 let Some(embedding) = answer.embedding(nth) else { return Some(Rest::Unfit) };
@@ -118,6 +120,11 @@ impl Gathering<'_> {
         };
         // Before the others are asked for.
         (!self.way.items.may_hold(self.wanted.which.len(), length)).then_some(Rest::Unfit)
+    }
+
+    /// An answer that is the whole one.
+    fn forwarded(&self, all_joined: bool) -> Forwarded {
+        Forwarded { known: 0, of: 1, all_joined, why: self.why, ttl: self.terms.ttl }
     }
 
     async fn finish(self) -> Rest {

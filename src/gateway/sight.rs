@@ -3,6 +3,7 @@
 use super::explain::Subject;
 use super::explanation::TierSays;
 use crate::cache::{Entry, Look, Payload, Sight, Told};
+use crate::domain::Reason;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ impl Subject<'_> {
     pub fn says(&self, look: &Look) -> TierSays {
         let says = match &look.told {
             Told::Unused => TierSays::of("no such entries are kept there"),
-            Told::LeftOut(_) => TierSays::of("left alone: it has failed of late"),
-            Told::Failed(_) => TierSays::of("it cannot be asked"),
+            Told::LeftOut(_) => TierSays::unfit(Reason::TierDown, "left alone: it has failed of late"),
+            Told::Failed(_) => TierSays::unfit(Reason::TierDown, "it cannot be asked"),
             Told::Has(sights) => match sights.first() {
                 Some(sight) => self.sight(sight, look.ttl),
                 None => TierSays::of(NOTHING),
@@ -27,7 +28,7 @@ impl Subject<'_> {
     pub fn sight(&self, sight: &Sight, most: Duration) -> TierSays {
         match sight {
             Sight::Nothing => TierSays::of(NOTHING),
-            Sight::Unopenable => TierSays::of("something that cannot be opened"),
+            Sight::Unopenable => TierSays::unfit(Reason::Unopened, "something that cannot be opened"),
             Sight::There(payload) => self.judge(payload, most),
         }
     }
@@ -38,7 +39,8 @@ impl Subject<'_> {
         let tellable = |entry: &Arc<Entry>| self.order.in_mode(entry).is_some();
         match payload {
             Payload::Answer(entry) if says.says == KNOWN && !tellable(entry) => {
-                TierSays { says: "known, but it cannot be told in this mode without a doubt", ..says }
+                let but = "known, but it cannot be told in this mode without a doubt";
+                TierSays { says: but, why: Some(Reason::Mode), ..says }
             }
             _ => says,
         }
@@ -47,15 +49,17 @@ impl Subject<'_> {
     pub fn age(&self, stored: Instant, ttl: Duration, most: Duration) -> TierSays {
         let age = Instant::now().saturating_duration_since(stored);
         let life = ttl.min(self.terms.ttl);
+        let directives = &self.order.directives;
+        let wanted = || if directives.may_look_up() { directives.accept(age, life) } else { Ok(()) };
         let says = if age >= ttl {
-            "it was known, and is over"
+            TierSays::unfit(Reason::Expired, "it was known, and is over")
         } else if age >= most || age >= life {
-            "it is older than the settings allow"
-        } else if self.order.directives.may_look_up() && self.order.directives.accept(age, life).is_err() {
-            "known, but not as fresh as the request wants it"
+            TierSays::unfit(Reason::Expired, "it is older than the settings allow")
+        } else if let Err(why) = wanted() {
+            TierSays::unfit(why, "known, but not as fresh as the request wants it")
         } else {
-            KNOWN
+            TierSays::of(KNOWN)
         };
-        TierSays { age: Some(age.as_secs()), ttl: Some(life.as_secs()), ..TierSays::of(says) }
+        TierSays { age: Some(age.as_secs()), ttl: Some(life.as_secs()), ..says }
     }
 }

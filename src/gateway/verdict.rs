@@ -3,7 +3,7 @@
 use super::explanation::{Explanation, Texts};
 use super::sight::{KNOWN, NOTHING};
 use crate::cache::Directives;
-use crate::domain::CacheOutcome;
+use crate::domain::{CacheOutcome, Reason};
 
 impl Explanation {
     /// Fills in the verdict, unless there is one.
@@ -11,6 +11,8 @@ impl Explanation {
         if !self.verdict.is_empty() {
             return;
         }
+        let forbidden = directives.secrecy().or(directives.forbids());
+        self.reason = forbidden.map(Reason::label);
         if let Some(why) = directives.secrecy() {
             let why = format!("the request itself says {}: nothing is looked up or kept", why.label());
             return self.end(CacheOutcome::Bypass, why);
@@ -28,6 +30,8 @@ impl Explanation {
             (None, Some(tier)) => return self.end(CacheOutcome::Hit, format!("{tier} has it")),
             _ => {}
         }
+        let whys = self.tiers.iter().map(|says| says.why);
+        self.reason = whys.fold(None, Reason::telling).map(Reason::label);
         if self.under_way && !directives.only_if_cached {
             let why = "the same is under way for somebody: this request would get it from there";
             return self.end(CacheOutcome::Joined, why);
@@ -47,6 +51,8 @@ impl Explanation {
         let mut because = Vec::new();
         if let Some(Texts { of, known, .. }) = self.texts {
             because.push(format!("of {of} different texts {known} are known"));
+            let silent = self.tiers.iter().filter(|says| says.why == Some(Reason::TierDown));
+            because.extend(silent.map(|says| format!("{}: {}", says.tier, says.says)));
         } else if self.tiers.iter().all(|says| says.says == NOTHING) {
             because.push("no tier has an answer under this key".to_owned());
         } else {

@@ -44,7 +44,9 @@ async fn dies_and_comes_back_empty() {
     let house = House::hasty(&server.url()).await;
     house.kept(1).await;
     assert_answer(house.find(1).await, 1);
+    assert_eq!(house.why(2).await, None, "it was never kept");
     server.kill();
+    assert_eq!(house.why(2).await, Some(Reason::TierDown), "it may be there");
     for _ in 0..10 {
         let look = Instant::now();
         assert!(house.find(1).await.is_none());
@@ -184,7 +186,7 @@ async fn garbage_is_a_miss_counted_and_removed() {
     server.run::<u64>(&["RPUSH", &name(number + 1), "a", "list"]);
     server.run::<u64>(&["SETRANGE", &name(number + 2), "100000000", "huge"]);
     for n in 1..=number + 2 {
-        assert!(house.find(n).await.is_none(), "{n}");
+        assert_eq!(house.why(n).await, Some(Reason::Unopened), "{n}");
     }
     let keys: Vec<CacheKey> = (0..=number + 2).map(key).collect();
     let found = house.tiers.find_many(&keys, &SCOPE, &chat()).await;

@@ -12,7 +12,7 @@ use pannier::cache::{
     CacheKey, Entry, Hits, Label, Limits, Payload, Prefix, Redis, RedisConfig, Seal, Secret, Standing, Tier,
     Tiers, Vector,
 };
-use pannier::domain::{Hidden, Observed, Operation, Scope, Source};
+use pannier::domain::{Hidden, Observed, Operation, Reason, Scope, Source};
 use pannier::telemetry::{Exposition, Metrics};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,7 +94,12 @@ impl House {
     }
 
     async fn find(&self, n: u32) -> Option<Payload> {
-        self.tiers.find(&key(n), &SCOPE, &chat()).await.map(|(payload, _)| payload)
+        self.tiers.find(&key(n), &SCOPE, &chat()).await.ok().map(|(payload, _)| payload)
+    }
+
+    /// Why nothing is found, as far as that is known.
+    async fn why(&self, n: u32) -> Option<Reason> {
+        self.tiers.find(&key(n), &SCOPE, &chat()).await.err().flatten()
     }
 
     fn reading(&self) -> Standing {

@@ -57,6 +57,9 @@ impl Tiers {
             let TierState { name: tier, reading, fault, limits, .. } = level.state();
             let told = match limits.ttl(operation) {
                 None => Told::Unused,
+                Some(_) if keys.iter().all(|key| level.tier.lacks(key)) => {
+                    Told::Has(vec![Sight::Nothing; keys.len()])
+                }
                 Some(_) if reading == Standing::Open => Told::LeftOut(fault),
                 Some(_) => match self.look_at(tier, keys).await {
                     Ok(sealed) => {

@@ -17,7 +17,7 @@ use super::{
     CacheKey, Era, Eras, Fault, Label, Lease, Listing, Parcel, Seal, Selection, Standing, Tally, Tier,
     TierName,
 };
-use crate::domain::Scope;
+use crate::domain::{Reason, Scope};
 use crate::telemetry::{Metrics, Sampled, TierResult, WriteLoss};
 use bytes::Bytes;
 use level::Level;
@@ -43,15 +43,16 @@ const LAST_WRITES: Duration = Duration::from_secs(3);
 /// So much is sealed at a stretch; then others have a turn.
 const STRETCH: usize = 256 << 10;
 
-/// What a tier had, and which.
-pub(super) type Found = Option<(Payload, TierName)>;
+/// What stands under a key, and which tier had it, or why there is nothing, where there is more to say than that
+/// nothing was kept.
+pub type Sought = Result<(Payload, TierName), Option<Reason>>;
 
 /// All tiers behind the memory.
 pub struct Tiers {
     levels: Vec<Level>,
     seal: Seal,
     queue: Arc<Queue>,
-    sharing: Arc<Sharing<Found>>,
+    sharing: Arc<Sharing<Sought>>,
     eras: Eras,
     /// Held while a group is written.
     writing: tokio::sync::Mutex<()>,
@@ -94,39 +95,43 @@ impl Tiers {
     /// What stands under `key`, and which tier had it, so that it can be put into the memory. Takes no longer
     /// than the timeouts of the tiers together. `label` says whether a tier keeps such entries, and goes with
     /// the entry into the tiers above.
-    pub async fn find(&self, key: &CacheKey, scope: &Scope, label: &Label) -> Option<(Payload, TierName)> {
+    pub async fn find(&self, key: &CacheKey, scope: &Scope, label: &Label) -> Sought {
         if self.levels.is_empty() {
-            return None;
+            return Err(None);
         }
-        let look_up = async || self.find_many(std::slice::from_ref(key), scope, label).await.pop().flatten();
+        let look_up = async || self.find_one(key, scope, label).await;
         self.sharing.find(key, scope, self.eras.now(), look_up).await
+    }
+
+    /// As [`Tiers::find`], for whoever does not look together with others.
+    pub(super) async fn find_one(&self, key: &CacheKey, scope: &Scope, label: &Label) -> Sought {
+        self.find_many(std::slice::from_ref(key), scope, label).await.pop().unwrap_or(Err(None))
     }
 
     /// As [`Tiers::find`] for each of `keys`, in their order, with few questions. A tier that fails is not
     /// asked for the rest.
-    pub async fn find_many(
-        &self,
-        keys: &[CacheKey],
-        scope: &Scope,
-        label: &Label,
-    ) -> Vec<Option<(Payload, TierName)>> {
-        let mut found = vec![None; keys.len()];
+    pub async fn find_many(&self, keys: &[CacheKey], scope: &Scope, label: &Label) -> Vec<Sought> {
+        let mut found = vec![Err(None); keys.len()];
         let era = self.eras.now();
         for (depth, level) in self.levels.iter().enumerate() {
             let Some(ttl) = level.limits.ttl(label.operation) else { continue };
-            let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
-            for chunk in missing.chunks(CHUNK) {
+            let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_err()).collect();
+            for (nth, chunk) in missing.chunks(CHUNK).enumerate() {
                 let wanted: Vec<CacheKey> = chunk.iter().map(|at| keys[*at]).collect();
                 if level.still_has_removed(&wanted, label) {
                     break;
                 }
-                let Some(sealed) = level.find(&wanted, label.operation).await else { break };
+                let Some(sealed) = level.find(&wanted, label.operation).await else {
+                    let unasked = missing[nth * CHUNK..].iter().filter(|at| !level.tier.lacks(&keys[**at]));
+                    unasked.for_each(|at| add(&mut found[*at], Err(Some(Reason::TierDown))));
+                    break;
+                };
                 for (at, sealed) in chunk.iter().zip(sealed) {
                     let open = |sealed| self.open(depth, &keys[*at], scope, (label, era), ttl, sealed);
-                    let opened = sealed.and_then(open);
-                    let result = if opened.is_some() { TierResult::Hit } else { TierResult::Miss };
+                    let opened = sealed.map_or(Err(None), |sealed| open(sealed).map_err(Some));
+                    let result = if opened.is_ok() { TierResult::Hit } else { TierResult::Miss };
                     level.count(result, label.operation, 1);
-                    found[*at] = opened.map(|payload| (payload, level.name()));
+                    add(&mut found[*at], opened.map(|payload| (payload, level.name())));
                 }
             }
         }
@@ -135,6 +140,9 @@ impl Tiers {
 
     /// What `sealed` is, if it may be used; it then goes into the tiers above as well. What cannot be opened
     /// goes.
+    ///
+    /// # Errors
+    /// Why it may not be used.
     fn open(
         &self,
         depth: usize,
@@ -143,15 +151,15 @@ impl Tiers {
         (label, era): (&Label, Era),
         ttl: Duration,
         sealed: Bytes,
-    ) -> Option<Payload> {
+    ) -> Result<Payload, Reason> {
         let now = Moment::now();
         let Some(payload) = self.seal.open(key, scope, &sealed, now) else {
             self.levels[depth].count_unopened();
             self.queue.put(Errand::Remove { depth, key: *key });
-            return None;
+            return Err(Reason::Unopened);
         };
         if !payload.is_fresh(now.instant) || payload.age(now.instant) >= ttl {
-            return None;
+            return Err(Reason::Expired);
         }
         let (stored, life) = (payload.stored(), payload.ttl());
         if depth > 0 {
@@ -168,7 +176,7 @@ impl Tiers {
             };
             self.eras.during(Some(key), label, era, || self.queue.put(Errand::Keep(Box::new(keeping))));
         }
-        Some(payload)
+        Ok(payload)
     }
 
     /// Puts `payload` into every tier that takes such entries, soon: never waits. `lease` is given back once
@@ -325,6 +333,14 @@ impl Tiers {
     pub fn waiting(&self) -> (usize, usize) {
         self.queue.size()
     }
+}
+
+/// Adds to what was `found` so far what one more tier says.
+fn add(found: &mut Sought, said: Sought) {
+    *found = match (said, &*found) {
+        (Err(why), Err(before)) => Err(Reason::telling(*before, why)),
+        (said, _) => said,
+    };
 }
 
 impl Keeping {

@@ -5,6 +5,9 @@ use async_trait::async_trait;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{SetOnce, mpsc};
 
+/// The first of its key's bytes where [`Late`] knows without having opened that it has nothing.
+const LACKING: u8 = 0xff;
+
 /// A tier that opens when it is told to; until then it keeps nothing.
 #[derive(Default)]
 struct Late {
@@ -18,7 +21,12 @@ impl Tier for Late {
         TierName::Database
     }
 
+    fn lacks(&self, key: &CacheKey) -> bool {
+        key.0[0] == LACKING
+    }
+
     async fn find(&self, keys: &[CacheKey]) -> Result<Vec<Option<Bytes>>, Fault> {
+        self.open.get().ok_or(Fault::Unreachable)?;
         Ok(vec![None; keys.len()])
     }
 
@@ -121,4 +129,26 @@ async fn neither_a_tier_that_never_opens_nor_the_end_is_waited_for_without_end()
     tokio::join!(tiers.run(stopped), ends);
     assert_eq!(tiers.waiting().0, 0);
     assert!(began.elapsed() <= SETTLING * 2 + LAST_WRITES, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_tier_that_cannot_be_asked_may_have_all_but_what_it_is_known_to_lack() {
+    let late = Arc::<Late>::default();
+    let tiers = tiers(&late);
+    let key = |n: u32, first: u8| {
+        let mut key = [first; 32];
+        key[1..5].copy_from_slice(&n.to_le_bytes());
+        CacheKey(key)
+    };
+    // More than are asked for at once.
+    let keys: Vec<CacheKey> = (0..CHUNK as u32 * 2).flat_map(|n| [key(n, 1), key(n, LACKING)]).collect();
+    let label = samples::label(Operation::Chat, "m", "lab");
+    let whys = async || -> Vec<Option<Reason>> {
+        let found = tiers.find_many(&keys, &Scope([0; 32]), &label).await;
+        found.into_iter().map(|found| found.expect_err("there is nothing")).collect()
+    };
+    let away = [Some(Reason::TierDown), None].repeat(CHUNK * 2);
+    assert_eq!(whys().await, away);
+    late.open.set(()).unwrap();
+    assert_eq!(whys().await, [None].repeat(CHUNK * 4));
 }

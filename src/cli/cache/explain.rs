@@ -119,6 +119,9 @@ fn write(out: &mut dyn Write, told: &Value) -> std::io::Result<()> {
         Some(why) => writeln!(out, "policy    past the cache: {why}")?,
         None => writeln!(out, "policy    kept for {} s, up to {}", cell(&policy["ttl"]), size(policy))?,
     }
+    if let (None, Some(why)) = (policy["bypass"].as_str(), told["reason"].as_str()) {
+        writeln!(out, "reason    {why}")?;
+    }
     if policy["rule"].is_object() {
         let [number, says] = ["number", "says"].map(|name| cell(&policy["rule"][name]));
         writeln!(out, "rule      {number} of cache.rules: {says}")?;

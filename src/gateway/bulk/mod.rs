@@ -43,6 +43,8 @@ struct Outlook {
     /// Why nothing is looked at, or nothing is kept.
     why: Option<Reason>,
     keeps: bool,
+    /// Why a text is not known, where that can be said.
+    missed: Option<Reason>,
     /// Why nobody can be asked.
     down: Option<Error>,
 }
@@ -81,7 +83,7 @@ impl Gateway {
         if let Some(texts) = &order.call.texts {
             let mut outlook = Outlook::of(&self.way, &policy, &order, texts).await;
             outlook.make_up_for(down, spare.as_ref())?;
-            (record.cache, record.why) = (outlook.outcome(&order), outlook.why);
+            (record.cache, record.why) = (outlook.outcome(&order), outlook.why.or(outlook.missed));
             outlook.tell(&order, &mut headers);
             job.make_up_for(spare);
             outlook.hand_to(&mut job, &self.way, &order, texts).await;
@@ -123,12 +125,14 @@ impl Outlook {
             terms,
             why,
             keeps,
+            missed: None,
             down: None,
         };
         if why.is_none() {
             outlook.known = embedding::known(way, &outlook.wanted, order, texts, terms);
             let Outlook { wanted, known, .. } = &mut outlook;
-            outlook.tier = embedding::look_below(way, wanted, order, &identity, terms, known).await;
+            (outlook.tier, outlook.missed) =
+                embedding::look_below(way, wanted, order, &identity, terms, known).await;
         }
         outlook
     }
@@ -188,7 +192,8 @@ impl Outlook {
             let why = self.why.map_or(String::new(), |why| format!("; detail={}", why.label()));
             respond::value(format!("pannier; fwd=bypass{why}"))
         } else {
-            let forwarded = Forwarded { known, of, all_joined: false, ttl: self.terms.ttl };
+            let (why, ttl) = (self.missed, self.terms.ttl);
+            let forwarded = Forwarded { known, of, all_joined: false, why, ttl };
             assemble::status(self.why, &forwarded, StatusCode::OK)
         };
         headers.insert(respond::CACHE_STATUS, status);

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn a_batch_is_answered_as_embed_would_and_only_once() {
     let upstream = embedding_upstream().await;
-    let pannier = Pannier::start(&upstream).await;
+    let pannier = Launch::before(&upstream).set("cache.database.enabled", "false").start().await;
     let texts = ["a", "b", "a", "", "日本"];
     let miss = pannier.ask(&ask(&texts)).await;
     assert_eq!(miss.cache(), "pannier; fwd=uri-miss; fwd-status=200; ttl=86400; detail=\"0 of 4 known\"");

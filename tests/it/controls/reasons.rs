@@ -19,7 +19,8 @@ async fn a_reason_is_the_same_word_in_the_head_the_log_and_the_metrics() {
     upstream.always(chat.path, chat.acts(false));
     let settings =
         "[log]\nhit_sample = 1.0\n[cache]\ncompletion_ttl = \"400ms\"\ncompletions = \"deterministic\"\n";
-    let pannier = Launch::before(&upstream).file(settings).start().await;
+    let launch = Launch::before(&upstream).set("cache.database.enabled", "false");
+    let pannier = launch.file(settings).start().await;
     let body = |fields: Value| {
         let mut body = chat.body(false);
         body.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 #[tokio::test]
 async fn only_what_is_not_known_goes_up() {
     let upstream = embedding_upstream().await;
-    let pannier = Pannier::start(&upstream).await;
+    let pannier = Launch::before(&upstream).set("cache.database.enabled", "false").start().await;
     check(pannier.ask(&ask("/api/embed", &["a", "b"])).await, &["a", "b"], None);
     pannier.remembered(&ask("/api/embed", &["a", "b"])).await;
     assert_eq!(asked_for(&upstream, "/api/embed"), ["a", "b"]);
@@ -97,7 +97,8 @@ async fn an_error_reads_as_the_upstreams_own_and_loses_nothing_else() {
             false => embedder::embeds(visit, DIGEST),
         });
     }
-    let pannier = Launch::before(&upstream).set("embeddings.workers", "1").start().await;
+    let launch = Launch::before(&upstream).set("cache.database.enabled", "false");
+    let pannier = launch.set("embeddings.workers", "1").start().await;
     for path in ROUTES {
         let reply = pannier.ask(&ask(path, &["good", "bad", "never asked for"])).await;
         assert_eq!(reply.status(), 400, "{path}");

@@ -5,8 +5,10 @@ mod file;
 mod load;
 mod postgres;
 mod redis;
+mod said;
 mod sealed;
 
+use crate::stage::embedder;
 use crate::stage::*;
 use load::Load;
 use std::time::{Duration, Instant};
