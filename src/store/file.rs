@@ -15,6 +15,11 @@ const KEPT: usize = 3;
 /// What SQLite keeps beside its file.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
+/// Its write-ahead log.
+pub(super) fn log_of(path: &Path) -> PathBuf {
+    beside(path, COMPANIONS[0])
+}
+
 /// Makes this process the only one of Pannier's that uses the file, until the claim is dropped or the
 /// process ends. It stands in a file of its own, which stays: SQLite's own locks come and go.
 pub(super) fn claim(path: &Path) -> Result<File, Error> {

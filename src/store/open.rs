@@ -3,7 +3,7 @@
 use super::error::Trouble;
 use super::file;
 use super::work::{Connection, Work};
-use super::{Error, Migrations, Place, Server};
+use super::{Error, Migrations, Place, Server, shrink};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -77,6 +77,9 @@ const UNAWARES: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(10);
 /// The write-ahead log is cut back to this after it has grown behind a long reader.
 const LARGEST_WAL: &str = "67108864";
+/// One that is longer takes nothing more in before it has been taken up: whoever stops that (a reader from outside who
+/// does not leave) shall not fill the disk.
+const LONGEST_WAL: u64 = 2 * (64 << 20);
 /// Bytes of a page: SQLite's own default.
 const PAGE: u64 = 4096;
 /// Pages in memory, for each connection to a file, in SQLite's way of writing KiB. What is read again the system has
@@ -210,6 +213,20 @@ impl Store {
                 Ok(Some(Work::reading(Connection::Sqlite(writer.acquire().await?))))
             }
             Pools::Postgres { .. } => Ok(None),
+        }
+    }
+
+    /// Whether a file's write-ahead log has become too long to be written to.
+    pub fn log_is_full(&self) -> bool {
+        let Some((path, _)) = &self.file else { return false };
+        file::log_of(path).metadata().is_ok_and(|log| log.len() > LONGEST_WAL)
+    }
+
+    /// Takes a file's write-ahead log up, as far as those who read allow it.
+    pub async fn take_up_log(&self) -> Result<(), Error> {
+        match self.maintain().await? {
+            Some(work) => shrink::take_up(work).await,
+            None => Ok(()),
         }
     }
 

@@ -26,6 +26,18 @@ pub(super) async fn give_back(mut work: Work) -> Result<(), Error> {
     work.done().await
 }
 
+/// Takes the write-ahead log up into the file, and cuts it off where all of it could be.
+pub(super) async fn take_up(mut work: Work) -> Result<(), Error> {
+    let rows = work.rows(Statement::new("PRAGMA wal_checkpoint(PASSIVE)")).await?;
+    if let Some(row) = rows.first()
+        && row.number(1)? == row.number(2)?
+    {
+        // Whoever still reads from it is waited for; whoever comes meanwhile reads from the file.
+        work.script("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+    }
+    work.done().await
+}
+
 async fn is_mostly_free(work: &mut Work) -> Result<bool, Error> {
     let pages = Statement::new(
         "SELECT f.freelist_count, p.page_count FROM pragma_freelist_count AS f, pragma_page_count AS p",

@@ -280,7 +280,7 @@ impl Tier for Database {
     async fn keep(&self, parcels: &[Parcel]) -> Result<(), Fault> {
         let entries = self.opened()?;
         let more = parcels.iter().map(|parcel| parcel.sealed.len() as u64).sum();
-        if self.overflows(parcels.len(), more) {
+        if self.overflows(parcels.len(), more) || entries.store().log_is_full() {
             self.wake.notify_one();
             return Err(Fault::Refused);
         }

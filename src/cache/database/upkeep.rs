@@ -94,6 +94,13 @@ impl Database {
     async fn look_after(&self, write_down: bool) {
         let Ok(entries) = self.opened() else { return };
         let work = async {
+            if entries.store().log_is_full() {
+                entries.store().take_up_log().await?;
+            }
+            if entries.store().log_is_full() {
+                // Nothing of the rest goes without writing.
+                return entries.store().probe().await;
+            }
             if write_down {
                 self.note(&entries, Some(Instant::now() + WRITING)).await?;
             }
