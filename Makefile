@@ -18,10 +18,11 @@ test: ## the whole suite, also on a real Ollama and with real clients
 	@deploy/prerequisites.sh test
 	@tests/run.sh
 
-test-long: ## what takes long: 100,000 random mixes of texts (MIXES), a kill at each of the first 30 writes and syncs (SWEEP)
+test-long: ## what takes long: 100,000 random mixes of texts (MIXES), a kill at each of the first 30 writes and syncs (SWEEP), a million replies of a Redis to clients who leave (REPLIES)
 	@deploy/prerequisites.sh test
 	MIXES=$${MIXES:-100000} cargo test --locked --test it -- --nocapture texts::mixes::no_mix_ever
 	SWEEP=$${SWEEP:-30} cargo test --locked --test it -- --nocapture ledger::sweep
+	REPLIES=$${REPLIES:-1000000} cargo test --locked --test tiers -- --nocapture no_reply_goes_to_another
 
 # All is built once, by clippy in place of rustc: to check it first would take every dependency twice. And from nothing:
 # what would make a second build shorter nearly doubles the time of the first.

@@ -3,7 +3,7 @@
 
 use super::*;
 use servers::{Detour, RedisServer};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Looks until there is a hit on answer `n`.
 async fn found_again(house: &House, n: u32) {
@@ -232,40 +232,75 @@ async fn locked_out_until_the_password_is_right() {
     found_again(&house, 1).await;
 }
 
-/// Replies that come after their asker left go to nobody else.
+/// Replies that come after their asker left go to nobody else, also where the server says between them what
+/// nobody has asked for. REPLIES says how many are looked at.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_reply_goes_to_another_however_many_leave() {
     let Some(server) = RedisServer::start(&[]) else { return };
-    let detour = Detour::to(server.port(), Duration::from_millis(2), Duration::from_millis(20)).await;
     let direct = House::over(&[&server.url()]).await;
     for n in 0..1000 {
         direct.keep(n, answer(n));
     }
     direct.written().await;
-    let house = Arc::new(House::over(&[&detour.url()]).await);
-    let (hits, left) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let client = |_| {
-        let (house, hits, left) = (house.clone(), hits.clone(), left.clone());
-        tokio::spawn(async move {
-            let are_few = |of: &AtomicU32| of.load(Ordering::Relaxed) <= 2000;
-            while are_few(&hits) || are_few(&left) {
-                let n = fastrand::u32(0..1000);
-                // Some have enough of it also where the machine is slow.
-                let patience = Duration::from_millis(fastrand::u64(0..40) << fastrand::u32(0..6));
-                match tokio::time::timeout(patience, house.find(n)).await {
-                    Ok(None) => {}
-                    Ok(found) => {
-                        assert_answer(found, n);
-                        hits.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Err(_) => drop(left.fetch_add(1, Ordering::Relaxed)),
+    let replies: Option<u32> = std::env::var("REPLIES").ok().and_then(|replies| replies.parse().ok());
+    let detour = Detour::to(server.port(), Duration::from_millis(2), Duration::from_millis(20)).await;
+    ask_and_leave(&House::over(&[&detour.url()]).await, replies).await;
+
+    let chatty = House::over(&[&format!("{}/?protocol=resp3", detour.url())]).await;
+    let mut pusher = push_into_the_newest(&server);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let pushing = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            let () = redis::cmd("SET").arg("poked").arg(1).query(&mut pusher).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        pusher
+    });
+    ask_and_leave(&chatty, replies).await;
+    stop.store(true, Ordering::Relaxed);
+    let _pusher = pushing.join().unwrap();
+    let clients: String = server.run(&["INFO", "clients"]);
+    assert!(clients.contains("tracking_clients:1"), "{clients}");
+}
+
+/// Has the server push a word into the connection that speaks RESP3 at each write by whoever is returned.
+fn push_into_the_newest(server: &RedisServer) -> redis::Connection {
+    let clients: String = server.run(&["CLIENT", "LIST"]);
+    let chatty = clients
+        .lines()
+        .find(|line| line.split(' ').any(|field| field == "resp=3"))
+        .expect("one that speaks RESP3");
+    let id = chatty.split(' ').find_map(|field| field.strip_prefix("id=")).expect("its number");
+    let mut pusher = server.own_connection();
+    let mut tracking = redis::cmd("CLIENT");
+    let () = tracking.arg(&["TRACKING", "ON", "REDIRECT", id, "BCAST"]).query(&mut pusher).unwrap();
+    pusher
+}
+
+/// 200 clients ask for what is kept, and many leave before they are told.
+async fn ask_and_leave(house: &House, replies: Option<u32>) {
+    const FEW: u32 = 2000;
+    let most = replies.unwrap_or(0);
+    let (hits, left) = (AtomicU32::new(0), AtomicU32::new(0));
+    let client = async || {
+        let of = |of: &AtomicU32| of.load(Ordering::Relaxed);
+        while of(&hits) <= FEW || of(&left) <= FEW || of(&hits) + of(&left) < most {
+            let n = fastrand::u32(0..1000);
+            // Some have enough of it also where the machine is slow.
+            let patience = Duration::from_millis(fastrand::u64(0..40) << fastrand::u32(0..6));
+            match tokio::time::timeout(patience, house.find(n)).await {
+                Ok(None) => {}
+                Ok(found) => {
+                    assert_answer(found, n);
+                    hits.fetch_add(1, Ordering::Relaxed);
                 }
+                Err(_) => drop(left.fetch_add(1, Ordering::Relaxed)),
             }
-        })
+        }
     };
-    let clients: Vec<_> = (0..200).map(client).collect();
-    for client in clients {
-        tokio::time::timeout(LIMIT, client).await.expect("hits, and clients who leave").unwrap();
-    }
+    let limit = LIMIT * (1 + most / 20_000);
+    let clients = futures_util::future::join_all((0..200).map(|_| client()));
+    tokio::time::timeout(limit, clients).await.expect("hits, and clients who leave");
     assert_eq!(house.value("pannier_cache_unopened_total{tier=\"redis\"}"), 0.0, "a reply was another's");
 }
