@@ -12,6 +12,7 @@ use super::{Policy, Way};
 use crate::cache::{CacheKey, Entry, Kept, Payload, Since, Terms, TierName};
 use crate::domain::{Error, Reason, Texts};
 use crate::upstream::Identity;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,10 +32,11 @@ pub async fn fetch(way: &Arc<Way>, policy: &Policy, order: &Order<'_>) -> Result
     }
     let wanted = Wanted::of(way, policy, order, texts, identity);
     let mut known = known(way, &wanted, order, texts, terms);
-    let (mut tier, mut why) = (TierName::Memory, None);
+    let mut tier = TierName::Memory;
     if order.directives.may_look_up() {
-        (tier, why) = look_below(way, &wanted, order, identity, terms, &mut known).await;
+        tier = look_below(way, &wanted, order, identity, terms, &mut known).await;
     }
+    let (known, why) = with_why(known);
     if let Some(known) = known.iter().cloned().collect::<Option<Vec<Kept>>>() {
         return Ok(hit(way, order, (whole, identity), tier, &known, &wanted));
     }
@@ -74,32 +76,32 @@ fn hit(
     fits.then(|| assemble::hit(way, order, whole, tier, known, wanted))
 }
 
-/// What is in memory of the different texts' vectors, and may be used.
-pub fn known(
-    way: &Way,
-    wanted: &Wanted,
-    order: &Order<'_>,
-    texts: &Texts,
-    terms: Terms,
-) -> Vec<Option<Kept>> {
-    if !order.directives.may_look_up() {
-        return vec![None; wanted.each.len()];
-    }
-    let now = Instant::now();
-    in_memory(way, wanted, texts, terms, now, |kept| kept.fit_for(&order.directives, terms, now).ok())
+/// What is known of a text, or why nothing is that may be used, where there is more to say than that nothing was
+/// kept.
+pub type Known = Result<Kept, Option<Reason>>;
+
+/// What is known of each, and why nothing is of one of the others, as far as that can be said.
+pub fn with_why(known: Vec<Known>) -> (Vec<Option<Kept>>, Option<Reason>) {
+    let whys = known.iter().map(|known| known.as_ref().err().copied().flatten());
+    let why = whys.fold(None, Reason::telling);
+    (known.into_iter().map(Result::ok).collect(), why)
 }
 
-/// What is in memory of them, as far as it is `fit`.
-fn in_memory(
-    way: &Way,
-    wanted: &Wanted,
-    texts: &Texts,
-    terms: Terms,
-    now: Instant,
-    fit: impl Fn(Kept) -> Option<Kept>,
-) -> Vec<Option<Kept>> {
-    let each = 0..wanted.each.len();
-    each.map(|at| wanted.look_up(way, texts, at, terms, now, &fit)).collect()
+/// What is in memory of the different texts' vectors, and may be used.
+pub fn known(way: &Way, wanted: &Wanted, order: &Order<'_>, texts: &Texts, terms: Terms) -> Vec<Known> {
+    if !order.directives.may_look_up() {
+        return vec![Err(None); wanted.each.len()];
+    }
+    let now = Instant::now();
+    let look_up = |at| {
+        let why = Cell::new(None);
+        let fit = |kept: Kept| {
+            let fit = kept.fit_for(&order.directives, terms, now);
+            fit.map_err(|unfit| why.set(Some(unfit))).ok()
+        };
+        wanted.look_up(way, texts, at, terms, now, fit).ok_or_else(|| why.get())
+    };
+    (0..wanted.each.len()).map(look_up).collect()
 }
 
 /// The whole answer, if all its vectors are in memory and will do while the upstream is down.
@@ -108,28 +110,28 @@ pub fn when_stale(way: &Way, policy: &Policy, order: &Order<'_>, terms: Terms) -
     let wanted = Wanted::of(way, policy, order, texts, identity);
     let now = Instant::now();
     let fit = |kept: Kept| kept.fit_when_stale(&order.directives, terms, now).ok();
-    let known = in_memory(way, &wanted, texts, terms, now, fit);
-    let known = known.into_iter().collect::<Option<Vec<Kept>>>()?;
+    let each = 0..wanted.each.len();
+    let known = each.map(|at| wanted.look_up(way, texts, at, terms, now, fit));
+    let known = known.collect::<Option<Vec<Kept>>>()?;
     if !wanted.fits(way, known.iter().map(|kept| &kept.embedding)) {
         return None;
     }
     Some(assemble::of_kept(order, &known, &wanted.each_of(&known)))
 }
 
-/// Looks for those that are not `known` in the tiers behind the memory. Returns the lowest that had any, and why one
-/// of the others was not to be had, where that can be said.
+/// Looks for those that are not `known` in the tiers behind the memory. Returns the lowest that had any.
 pub async fn look_below(
     way: &Way,
     wanted: &Wanted,
     order: &Order<'_>,
     identity: &Identity,
     terms: Terms,
-    known: &mut [Option<Kept>],
-) -> (TierName, Option<Reason>) {
-    let (mut lowest, mut why) = (TierName::Memory, None);
-    let missing: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
+    known: &mut [Known],
+) -> TierName {
+    let mut lowest = TierName::Memory;
+    let missing: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_err()).collect();
     if missing.is_empty() || way.tiers.is_empty() {
-        return (lowest, why);
+        return lowest;
     }
     let keys: Vec<CacheKey> = missing.iter().map(|at| wanted.each[*at].1).collect();
     let (scope, label) = (&order.request.consumer.scope, order.label(identity));
@@ -140,7 +142,7 @@ pub async fn look_below(
             Ok((Payload::Vector(vector), tier)) => (vector, tier),
             Ok(_) => continue,
             Err(unfit) => {
-                why = Reason::telling(why, unfit);
+                add(&mut known[at], Err(unfit));
                 continue;
             }
         };
@@ -148,11 +150,16 @@ pub async fn look_below(
         let since = Since { label: &label, era: order.era };
         way.stock.remember_vector(key, &embedding, (vector.stored, vector.ttl), since);
         let kept = Kept { embedding, stored: vector.stored, ttl: vector.ttl };
-        match kept.fit_for(&order.directives, terms, now) {
-            Ok(kept) => known[at] = Some(kept),
-            Err(unfit) => why = Reason::telling(why, Some(unfit)),
-        }
+        add(&mut known[at], kept.fit_for(&order.directives, terms, now).map_err(Some));
         lowest = lowest.max(tier);
     }
-    (lowest, why)
+    lowest
+}
+
+/// Adds to what is `known` of a text what a tier says of it.
+fn add(known: &mut Known, said: Known) {
+    *known = match (said, &*known) {
+        (Err(why), Err(before)) => Err(Reason::telling(*before, why)),
+        (said, _) => said,
+    };
 }

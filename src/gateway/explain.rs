@@ -114,13 +114,15 @@ impl Subject<'_> {
     async fn explain_texts(&self, texts: &Arc<crate::domain::Texts>, told: &mut Explanation) {
         let (order, way) = (self.order, self.way);
         let wanted = Wanted::of(way, self.policy, order, texts, self.identity);
-        let mut known = vec![false; wanted.each.len()];
+        let (mut known, mut why) = (vec![false; wanted.each.len()], None);
         for (known, (number, key)) in known.iter_mut().zip(&wanted.each) {
             let whole = wanted.shortened.map(|(_, whole)| whole.of_text(texts.items[*number].text));
             let kept = way.vectors.look(key).or_else(|| way.vectors.look(&whole?));
-            *known = kept.is_some_and(|(stored, ttl)| self.age(stored, ttl, self.terms.ttl).says == KNOWN);
+            let says = kept.map(|(stored, ttl)| self.age(stored, ttl, self.terms.ttl)).unwrap_or_default();
+            *known = says.says == KNOWN;
+            why = Reason::telling(why, says.why);
         }
-        told.tiers.push(TierSays::counting(&known, &vec![false; known.len()], None).by(TierName::Memory));
+        told.tiers.push(TierSays::counting(&known, &vec![false; known.len()], why).by(TierName::Memory));
         let keys: Vec<CacheKey> = wanted.each.iter().map(|(_, key)| *key).collect();
         for look in way.tiers.look(&keys, &order.request.consumer.scope, order.call.operation).await {
             let before = known.clone();

@@ -129,10 +129,10 @@ impl Outlook {
             down: None,
         };
         if why.is_none() {
-            outlook.known = embedding::known(way, &outlook.wanted, order, texts, terms);
-            let Outlook { wanted, known, .. } = &mut outlook;
-            (outlook.tier, outlook.missed) =
-                embedding::look_below(way, wanted, order, &identity, terms, known).await;
+            let wanted = &outlook.wanted;
+            let mut known = embedding::known(way, wanted, order, texts, terms);
+            outlook.tier = embedding::look_below(way, wanted, order, &identity, terms, &mut known).await;
+            (outlook.known, outlook.missed) = embedding::with_why(known);
         }
         outlook
     }

@@ -228,7 +228,8 @@ async fn a_batch_is_made_up_for_text_by_text() {
     upstream.always("/api/embed", json(500, r#"{"error":"the runner has died"}"#));
     let texts = ["b", "new", "a", "b"];
     let reply = pannier.ask(&batch(&texts)).await.fine();
-    assert!(reply.cache().starts_with("pannier; fwd=uri-miss"), "{}", reply.cache());
+    let said = "fwd=stale; fwd-status=200; ttl=3; detail=\"0 of 3 known: EXPIRED\"";
+    assert_eq!(reply.cache(), format!("pannier; {said}"));
     check(&reply.json(), &texts, "refused", json!([0, 2, 3]));
     let lines = pannier.ask(&batch(&["a"]).with("Accept", "application/x-ndjson")).await.fine().text();
     let line: Value = serde_json::from_str(lines.lines().nth(1).expect("a line")).expect("JSON");

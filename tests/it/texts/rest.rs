@@ -258,8 +258,14 @@ async fn directives_are_heeded_text_by_text() {
     assert_eq!(asked_for(&upstream, "/api/embed"), ["a", "a", "a", "b", "b"]);
     pannier.remembered(&both).await;
     pause(1100).await;
-    check(pannier.ask(&with("max-age=1")).await, &["a", "b"], None);
+    let anew = pannier.ask(&with("max-age=1")).await;
+    let said = "fwd=request; fwd-status=200; ttl=86400; detail=\"0 of 2 known: TOO-OLD\"";
+    assert_eq!(anew.cache(), format!("pannier; {said}"));
+    check(anew, &["a", "b"], None);
     assert_eq!(upstream.count("/api/embed"), 6, "both were too old");
+    let lone = ask("/api/embed", &["a"]).with("Cache-Control", "min-fresh=86401");
+    let lone = pannier.ask(&lone).await;
+    assert_eq!(lone.cache(), "pannier; fwd=request; fwd-status=200; ttl=86400; detail=ENDS-SOON");
 }
 
 /// A few bytes that ask for many: what would be larger than any answer that is kept is the upstream's to write.
