@@ -223,6 +223,7 @@ mod tests {
         assert_eq!(read("min-fresh=10").accept(seconds(50), seconds(60)), Ok(()));
         assert_eq!(read("min-fresh=10").accept(seconds(51), seconds(60)), Err(Reason::EndsSoon));
         assert_eq!(read("").accept(seconds(60), seconds(60)), Err(Reason::Expired));
+        assert_eq!(read("max-stale=99").accept(seconds(60), seconds(60)), Err(Reason::Expired), "not read");
         assert!(!read("max-age=0").may_look_up());
     }
 
