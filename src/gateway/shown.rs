@@ -121,10 +121,16 @@ impl ShownQuestion {
     pub fn of(question: &Question) -> Option<Self> {
         let body = question.body()?;
         let text = String::from_utf8_lossy(&body).into_owned();
-        let as_it_is = RawValue::from_string(text.clone());
+        let as_it_is = RawValue::from_string(text.clone()).and_then(|body| in_one_line(&body));
         let body = as_it_is.or_else(|_| serde_json::value::to_raw_value(&text)).ok()?;
         Some(ShownQuestion { path: String::from_utf8_lossy(&question.target).into_owned(), body })
     }
+}
+
+/// As it was written, but for the ends of lines: where lines are told, each must be one of them. Between two tokens
+/// they mean nothing, and inside of texts JSON has none.
+fn in_one_line(body: &RawValue) -> serde_json::Result<Box<RawValue>> {
+    RawValue::from_string(body.get().replace(['\r', '\n'], " "))
 }
 
 /// An answer's body, or a text's vector.

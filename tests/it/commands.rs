@@ -252,6 +252,29 @@ async fn without_a_tier_the_memory_is_exported() {
     assert_eq!(pannier.administer(Ask::new("DELETE", &place)).await.fine().json()["deleted"], 0);
 }
 
+/// A question may be written in several lines, as people do who write it by hand; what is told of it is one.
+#[tokio::test]
+async fn a_question_of_several_lines_is_exported_as_one() {
+    let (upstream, pannier) = begun().await;
+    let body = serde_json::to_string_pretty(&route(CHAT).body(false)).expect("JSON").replace('\n', "\r\n");
+    assert!(body.lines().count() > 5);
+    let ask = Ask::new("POST", CHAT).bytes(body);
+    pannier.ask(&ask).await.fine();
+    pannier.remembered(&ask).await;
+    let line = eventually("it is written", || async {
+        let told = told(&pannier, &["export"]).await;
+        (!told.is_empty()).then_some(told)
+    })
+    .await;
+    let line: Value = serde_json::from_str(&line).expect("one line");
+    assert_eq!(line["question"]["body"], route(CHAT).body(false));
+    let raw = pannier.administer(Ask::get("/admin/cache/export")).await.fine().text();
+    let lines: Vec<Value> = raw.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2, "of the one entry, and of the end: {raw}");
+    assert_eq!(lines[1]["done"], true);
+    assert_eq!(upstream.count(CHAT), 1);
+}
+
 #[tokio::test]
 async fn a_reader_who_has_had_enough_is_no_fault() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
