@@ -209,7 +209,7 @@ pub fn remembered(
 /// # Errors
 /// Why it may not.
 pub fn terms<'a>(policy: &Policy, order: &'a Order<'_>) -> Result<(&'a Identity, Terms), Reason> {
-    let identity = order.identity.as_ref().ok_or(Reason::Model)?;
+    let identity = order.model()?;
     // This route alone knows no model by a name in another case.
     if order.request.form == Form::Embeddings && !identity.is_spelled(&order.call.model) {
         return Err(Reason::Model);

@@ -9,7 +9,7 @@ use crate::cache::{
     CacheKey, Directives, Entry, Era, Label, Parts, Prefix, Question, Subject, Terms, TierName,
 };
 use crate::dialect::pictures;
-use crate::domain::{Call, CallFacts, Fingerprint, Payer, Reason, Scope, Template};
+use crate::domain::{Call, CallFacts, Fingerprint, Payer, Reason, Scope, Storable, Template};
 use crate::upstream::{Identity, canonical};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -36,6 +36,17 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
+    /// What its model is.
+    ///
+    /// # Errors
+    /// Why that cannot be told: what cannot be read names none.
+    pub fn model(&self) -> Result<&Identity, Reason> {
+        self.identity.as_ref().ok_or(match self.call.storable {
+            Storable::No(Reason::Unreadable) => Reason::Unreadable,
+            _ => Reason::Model,
+        })
+    }
+
     /// As the settings judge it.
     pub fn subject<'s>(&'s self, identity: &'s Identity) -> Subject<'s> {
         let (route, consumer) = (self.request.route.template, &*self.request.consumer);

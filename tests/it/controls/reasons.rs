@@ -34,7 +34,8 @@ async fn a_reason_is_the_same_word_in_the_head_the_log_and_the_metrics() {
         (body(json!({ "model": "stranger" })), "bypass", "fwd=bypass; detail=MODEL"),
         (body(json!({ "keep_alive": 0 })), "bypass", "fwd=bypass; detail=KEEP-ALIVE"),
         (body(json!({ "messages": [] })), "bypass", "fwd=bypass; detail=LOAD"),
-        (Ask::post(chat.path, &json!(["no call"])), "bypass", "fwd=bypass; detail=MODEL"),
+        (Ask::post(chat.path, &json!(["no call"])), "bypass", "fwd=bypass; detail=UNREADABLE"),
+        (Ask::new("POST", chat.path).bytes("{'model': 'm'}"), "bypass", "fwd=bypass; detail=UNREADABLE"),
         (sure.clone().with("Cache-Control", "no-store"), "bypass", "fwd=bypass; detail=NO-STORE"),
         (
             sure.clone().with("Cache-Control", "no-cache"),
@@ -71,9 +72,14 @@ async fn a_reason_is_the_same_word_in_the_head_the_log_and_the_metrics() {
     let count = |reason: &str| {
         metrics.sum("pannier_cache_reasons_total", &[("reason", reason), ("operation", "chat")])
     };
-    for (reason, times) in
-        [("MODEL", 2.0), ("NO-STORE", 1.0), ("REQUEST", 1.0), ("EXPIRED", 1.0), ("TOO-OLD", 0.0)]
-    {
+    for (reason, times) in [
+        ("MODEL", 1.0),
+        ("UNREADABLE", 2.0),
+        ("NO-STORE", 1.0),
+        ("REQUEST", 1.0),
+        ("EXPIRED", 1.0),
+        ("TOO-OLD", 0.0),
+    ] {
         assert_eq!(count(reason), times, "{reason}");
     }
 }
