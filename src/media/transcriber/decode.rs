@@ -1,9 +1,9 @@
 //! From a file in any format to the samples that are listened to.
 
-use super::RATE;
+use super::allowance::Allowance;
 use super::resample::Resampler;
+use super::{RATE, length};
 use crate::media::voice::Flaw;
-use rustix::time::{ClockId, clock_gettime};
 use std::io::Cursor;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -22,9 +22,6 @@ const RATES: std::ops::RangeInclusive<u32> = 1_000..=384_000;
 const MOST_CHANNELS: usize = 8;
 /// Packets that may be broken before the rest is given up.
 const MOST_BROKEN: usize = 64;
-/// Of the processor, for any recording, and for each mebibyte.
-const BASE_TIME: Duration = Duration::from_millis(1_500);
-const TIME_EACH: Duration = Duration::from_millis(4_000);
 
 /// What some files begin with that are no recordings, or none that are listened to.
 const OTHERS: [(usize, &[u8], &str); 14] = [
@@ -55,26 +52,31 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 ///
 /// # Errors
 /// Why there are none.
-pub fn decode(mut audio: Vec<u8>, longest: Duration) -> Result<Vec<f32>, Flaw> {
+pub fn decode(mut audio: Vec<u8>, longest: Duration, allowance: &Allowance) -> Result<Vec<f32>, Flaw> {
     if audio.is_empty() {
         return Err(Flaw::Empty);
     }
     measure_wav(&mut audio);
     let other =
         OTHERS.iter().find(|(at, magic, _)| audio.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
-    let mebibytes = audio.len() as f64 / f64::from(1 << 20);
-    let time = BASE_TIME + TIME_EACH.mul_f64(mebibytes);
-    let stream = MediaSourceStream::new(Box::new(Cursor::new(audio)), Default::default());
-    let (formats, tags) = (FormatOptions::default(), MetadataOptions::default());
-    let until = processor_time() + time;
-    let opened = symphonia::default::get_probe().probe(&Hint::new(), stream, formats, tags);
-    let opened = opened.and_then(|format| Track::of(format, longest, until));
+    let opened = probe(&audio).and_then(|mut format| {
+        let is_too_long = length::exceeds(&mut *format, longest, allowance);
+        // What was read is read again, from its begin.
+        let track = Track::of(probe(&audio)?, longest, allowance)?;
+        Ok(if is_too_long { Err(track.too_long()) } else { Ok(track) })
+    });
     match (opened, other) {
-        (Ok(track), _) => track.samples(),
+        (Ok(track), _) => track?.samples(),
         (Err(_), Some((_, _, name))) => Err(Flaw::Format((*name).to_owned())),
         (Err(Error::Unsupported(_)), None) => Err(Flaw::Format("what is in this file".to_owned())),
         (Err(error), None) => Err(Flaw::broken(error)),
     }
+}
+
+fn probe(audio: &[u8]) -> Result<Box<dyn FormatReader + '_>, Error> {
+    let stream = MediaSourceStream::new(Box::new(Cursor::new(audio)), Default::default());
+    let (formats, tags) = (FormatOptions::default(), MetadataOptions::default());
+    symphonia::default::get_probe().probe(&Hint::new(), stream, formats, tags)
 }
 
 /// A WAV that was written as it came, or broke off, says of itself that it is longer than it is, or has no length at
@@ -107,22 +109,25 @@ fn measure_wav(audio: &mut [u8]) {
 }
 
 /// One track of a file.
-struct Track {
-    format: Box<dyn FormatReader>,
+struct Track<'a> {
+    format: Box<dyn FormatReader + 'a>,
     id: u32,
     decoder: Box<dyn AudioDecoder>,
     /// Samples at the most.
     longest: usize,
-    /// Of the processor, when all must be read.
-    until: Duration,
+    allowance: &'a Allowance,
     broken: usize,
 }
 
-impl Track {
-    fn of(format: Box<dyn FormatReader>, longest: Duration, until: Duration) -> Result<Self, Error> {
+impl<'a> Track<'a> {
+    fn of(
+        format: Box<dyn FormatReader + 'a>,
+        longest: Duration,
+        allowance: &'a Allowance,
+    ) -> Result<Self, Error> {
         let (id, decoder) = decoder(&*format)?;
         let longest = (longest.as_secs_f64() * f64::from(RATE)) as usize;
-        Ok(Track { format, id, decoder, longest, until, broken: 0 })
+        Ok(Track { format, id, decoder, longest, allowance, broken: 0 })
     }
 
     fn samples(mut self) -> Result<Vec<f32>, Flaw> {
@@ -132,18 +137,18 @@ impl Track {
         // Of what is asked for, the system gives what is used: growing would take twice as much for a moment.
         let _ = samples.try_reserve_exact(self.longest);
         while let Some(rate) = self.next(&mut mix)? {
-            let (first, resampler) = match &mut resampler {
-                Some((first, resampler)) => (*first, resampler),
-                None => {
-                    let new = Resampler::new(rate).ok_or_else(|| Flaw::broken("its rate is none"))?;
-                    let (first, resampler) = resampler.insert((rate, new));
-                    (*first, resampler)
-                }
-            };
-            if first != rate {
-                return Err(Flaw::broken("its sample rate changes on the way"));
+            // Of several files one behind the other each may have another.
+            if let Some((_, other)) = resampler.take_if(|(first, _)| *first != rate) {
+                other.finish(&mut samples);
             }
-            resampler.pass(&mix, &mut samples);
+            if resampler.is_none() {
+                let new = Resampler::new(rate).ok_or_else(|| Flaw::broken("its rate is none"))?;
+                resampler = Some((rate, new));
+            }
+            if let Some((_, resampler)) = &mut resampler {
+                resampler.pass(&mix, &mut samples);
+            }
+            self.allowance.sound(samples.len());
             self.check(samples.len())?;
         }
         if let Some((_, resampler)) = resampler {
@@ -193,11 +198,17 @@ impl Track {
     }
 
     fn check(&self, samples: usize) -> Result<(), Flaw> {
-        let is_late = processor_time() > self.until;
-        if is_late || samples > self.longest {
-            return Err(Flaw::TooLong((self.longest / RATE as usize) as u64));
+        if samples > self.longest {
+            return Err(self.too_long());
         }
-        Ok(())
+        match self.allowance.is_used_up() {
+            true => Err(Flaw::broken("it takes too much work for what comes of it")),
+            false => Ok(()),
+        }
+    }
+
+    fn too_long(&self) -> Flaw {
+        Flaw::TooLong((self.longest / RATE as usize) as u64)
     }
 }
 
@@ -208,12 +219,6 @@ fn decoder(format: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), Er
     let audio = track.codec_params.as_ref().and_then(|params| params.audio());
     let audio = audio.ok_or(Error::Unsupported("an unknown codec"))?;
     Ok((track.id, CODECS.make_audio_decoder(audio, &AudioDecoderOptions::default())?))
-}
-
-/// What this thread has taken of a processor: waiting for it does not count.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// All channels as one. What is no number is silence.

@@ -1,7 +1,9 @@
 //! What this process may take, and when it ends by itself.
 
+use super::allowance::Allowance;
 use rlimit::Resource;
 use rustix::process;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -13,8 +15,9 @@ const NICER: i32 = 5;
 const LARGEST_FILE: u64 = 1 << 20;
 /// Bytes that the engine asks for, and never uses.
 const UNUSED: u64 = 1 << 30;
-/// The exit code of one that has taken too much.
+/// The exit codes of one that has taken too much memory, and of one that does not come back from its work.
 const TOO_MUCH: i32 = 9;
+const HOPELESS: i32 = 10;
 
 /// No more than so many bytes of memory, no large file, and others come first.
 pub fn lower(memory: u64) {
@@ -36,6 +39,15 @@ pub fn leave_with_the_parent() {
     watch(move || {
         if process::getppid() != parent {
             std::process::exit(0);
+        }
+    });
+}
+
+/// A decoder that goes round in circles is not to be stopped otherwise.
+pub fn leave_what_is_hopeless(allowance: Arc<Allowance>) {
+    watch(move || {
+        if allowance.is_hopeless() {
+            std::process::exit(HOPELESS);
         }
     });
 }

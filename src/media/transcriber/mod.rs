@@ -2,20 +2,23 @@
 //!
 //! All that comes from outside is parsed here and nowhere else. What goes wrong here harms one request.
 
+mod allowance;
 mod decode;
 mod engine;
+mod length;
 mod limits;
 mod resample;
 mod silence;
 mod words;
 
 use super::voice::{Ask, Flaw, Heard, Say, read_frame, write_frame};
+use allowance::Allowance;
 use engine::Engine;
 use silence::Silence;
 use std::io::{self, Stdin, Stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 /// What listens.
@@ -40,6 +43,7 @@ struct Transcriber {
     model: PathBuf,
     threads: usize,
     max_duration: Duration,
+    allowance: Arc<Allowance>,
     /// From when it is needed first.
     engine: Option<Engine>,
     silence: Option<Silence>,
@@ -58,11 +62,14 @@ pub fn run() -> io::Result<()> {
     let mut from = io::stdin();
     let Some(Ask::Begin(limits)) = next(&mut from)? else { return Ok(()) };
     limits::lower(limits.memory);
+    let allowance = Arc::<Allowance>::default();
+    limits::leave_what_is_hopeless(allowance.clone());
     let mut transcriber = Transcriber {
         to: io::stdout(),
         model: limits.model.into(),
         threads: limits.threads.max(1),
         max_duration: Duration::from_millis(limits.max_duration),
+        allowance,
         engine: None,
         silence: None,
         open: None,
@@ -91,9 +98,12 @@ impl Transcriber {
     fn open(&mut self, audio: Vec<u8>) -> Say {
         self.open = None;
         let began = Instant::now();
-        let decoding = AssertUnwindSafe(|| decode::decode(audio, self.max_duration));
+        self.allowance.begin();
+        let decoding = AssertUnwindSafe(|| decode::decode(audio, self.max_duration, &self.allowance));
         // A decoder that panics has met a recording that cannot be read.
-        match catch_unwind(decoding).unwrap_or_else(|_| Err(Flaw::broken("its decoder gave up"))) {
+        let decoded = catch_unwind(decoding).unwrap_or_else(|_| Err(Flaw::broken("its decoder gave up")));
+        self.allowance.end();
+        match decoded {
             Ok(samples) => {
                 let heard = Heard { hash: hash(&samples), duration: nanoseconds(samples.len()) };
                 self.open = Some(Open { samples, took: began.elapsed() });

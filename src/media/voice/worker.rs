@@ -12,10 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// It has this long to begin, and to open a recording, for which it has a part of the longest one's time besides: what
-/// a recording may take of a processor is bounded by itself.
+/// It has this long to begin, and to open a recording, for which it has a part of the longest one's time besides. What
+/// a recording may take of a processor it bounds by itself, and much sooner; this is for one that is held up.
 const PATIENCE: Duration = Duration::from_secs(30);
-const OF_THE_LONGEST: u32 = 20;
+const OF_THE_LONGEST: u32 = 10;
 /// What it says is no longer, but for a recording.
 const LONGEST_SAYING: usize = 1 << 20;
 

@@ -12,7 +12,7 @@ pub use answers::{chunked, head, json, ndjson, sse, whole, with_cors};
 pub use client::{Ask, Ending, Framing, Payload, Reply, Wire, find};
 pub use recorded::{MODELS, Recording, Route, model_entry, route, routes, text_frames};
 pub use samples::{Samples, sample_lines};
-pub use server::{Launch, Pannier, free_address, processor_time};
+pub use server::{Launch, Pannier, free_address};
 pub use upstream::{Act, Gate, Upstream, Visit};
 
 use std::future::Future;

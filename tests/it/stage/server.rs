@@ -360,7 +360,7 @@ impl Pannier {
 }
 
 /// Processor time that a process has used so far.
-pub fn processor_time(process: u32) -> Duration {
+fn processor_time(process: u32) -> Duration {
     const TICKS_A_SECOND: u64 = 100;
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("read its times");
     // Behind the name, which may contain anything: state is the third field, utime and stime are 14 and 15.

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 const LONGEST: Duration = Duration::from_secs(60);
 
+fn decode(audio: Vec<u8>, longest: Duration) -> Result<Vec<f32>, Flaw> {
+    super::decode(audio, longest, &Allowance::default())
+}
+
 /// Real recordings are no part of the repository: where there are none, that is said.
 fn recordings() -> Option<PathBuf> {
     let given = std::env::var_os("PANNIER_TEST_ASSETS").map(PathBuf::from);
@@ -102,6 +106,17 @@ fn several_files_one_behind_the_other_are_heard_to_the_end() {
 }
 
 #[test]
+fn of_files_one_behind_the_other_each_may_have_a_rate_of_its_own() {
+    let Some(folder) = recordings() else { return };
+    let read = |name: &str| std::fs::read(folder.join(name)).expect("a recording");
+    let one = |file: Vec<u8>| decode(file, LONGEST).expect("samples").len();
+    // 16 and 48 kHz, by what their heads say.
+    let (vorbis, opus) = (read("jfk.ogg"), read("jfk.opus"));
+    let both = one([vorbis.clone(), opus.clone()].concat());
+    assert!(both.abs_diff(one(vorbis) + one(opus)) < RATE as usize / 10, "{both} samples");
+}
+
+#[test]
 fn half_a_file_is_heard_as_far_as_it_goes_or_is_said_to_be_broken() {
     let Some(folder) = recordings() else { return };
     for name in ["jfk.wav", "jfk.flac", "jfk.mp3", "jfk.ogg", "jfk.opus", "jfk.webm", "jfk.m4a"] {
@@ -129,11 +144,27 @@ fn no_byte_of_a_head_makes_it_panic() {
     }
 }
 
+/// By its packets, before any of them is opened.
 #[test]
-fn what_is_too_long_is_refused_by_what_is_there() {
+fn what_is_too_long_is_refused_at_once() {
+    let Some(folder) = recordings() else { return };
+    for name in ["jfk.wav", "jfk.flac", "jfk.mp3", "jfk.ogg", "jfk.opus", "jfk.webm", "jfk.m4a"] {
+        let file = std::fs::read(folder.join(name)).expect("a recording");
+        for (seconds, is_too_long) in [(5, true), (9, true), (11, false)] {
+            let longest = Duration::from_secs(seconds);
+            let mut format = probe(&file).expect("a recording");
+            assert_eq!(length::exceeds(&mut *format, longest, &Allowance::default()), is_too_long, "{name}");
+        }
+        assert_eq!(decode(file, Duration::from_secs(5)), Err(Flaw::TooLong(5)), "{name}");
+    }
+}
+
+/// What its packets keep to themselves is noticed while they are opened.
+#[test]
+fn what_is_a_little_too_long_is_refused_by_what_is_there() {
     let Some(folder) = recordings() else { return };
     let file = std::fs::read(folder.join("jfk.wav")).expect("a recording");
-    assert_eq!(decode(file, Duration::from_secs(5)), Err(Flaw::TooLong(5)));
+    assert_eq!(decode(file, Duration::from_millis(10_500)), Err(Flaw::TooLong(10)));
 }
 
 #[test]
