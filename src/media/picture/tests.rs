@@ -97,19 +97,20 @@ fn what_is_too_large_is_scaled_down() {
     assert_eq!(develop(&file(&large, ImageFormat::Png), any), Ok(Developed::AsIs));
 }
 
+/// Of two entries, one says how a picture lies, and one where it was made.
+fn exif(orientation: u8) -> Vec<u8> {
+    let entry = |tag: u16, kind: u16, value: [u8; 4]| {
+        [&tag.to_be_bytes()[..], &kind.to_be_bytes(), &1u32.to_be_bytes(), &value].concat()
+    };
+    let entries = [entry(0x0112, 3, [0, orientation, 0, 0]), entry(0x8825, 4, *b"HERE")].concat();
+    [&b"MM\0*\0\0\0\x08\0\x02"[..], &entries, &[0; 4]].concat()
+}
+
 #[test]
 fn what_lies_on_its_side_is_set_upright_and_nothing_else_is_kept() {
     let upright = file(&colours(40, 20), ImageFormat::Jpeg);
-    // Of two entries, one says how it lies, and one where it was made.
-    let exif = |orientation: u8| {
-        let entry = |tag: u16, kind: u16, value: [u8; 4]| {
-            [&tag.to_be_bytes()[..], &kind.to_be_bytes(), &1u32.to_be_bytes(), &value].concat()
-        };
-        let entries = [entry(0x0112, 3, [0, orientation, 0, 0]), entry(0x8825, 4, *b"HERE")].concat();
-        [&b"Exif\0\0MM\0*\0\0\0\x08\0\x02"[..], &entries, &[0; 4]].concat()
-    };
     let lying = |orientation| {
-        let exif = exif(orientation);
+        let exif = [&b"Exif\0\0"[..], &exif(orientation)].concat();
         let length = (exif.len() as u16 + 2).to_be_bytes();
         [&upright[..2], &[0xff, 0xe1], &length, &exif, &upright[2..]].concat()
     };
@@ -122,6 +123,32 @@ fn what_lies_on_its_side_is_set_upright_and_nothing_else_is_kept() {
     assert!(
         memchr::memmem::find(&lying(6), b"HERE").is_some() && memchr::memmem::find(&made, b"HERE").is_none()
     );
+}
+
+/// In PNG and WebP there is a chunk for it.
+#[test]
+fn of_every_kind_one_that_lies_on_its_side_is_set_upright() {
+    let (png, webp) = (file(&colours(40, 20), ImageFormat::Png), file(&colours(40, 20), ImageFormat::WebP));
+    let of_png = |orientation| with_chunk(&png, b"eXIf", &exif(orientation));
+    let of_webp = |orientation| {
+        let exif = exif(orientation);
+        let exif = [b"EXIF", &(exif.len() as u32).to_le_bytes()[..], &exif].concat();
+        let canvas = [b"VP8X", &[10, 0, 0, 0, 0x08, 0, 0, 0, 39, 0, 0, 19, 0, 0][..]].concat();
+        let chunks = [&b"WEBP"[..], &canvas, &webp[12..], &exif].concat();
+        [b"RIFF", &(chunks.len() as u32).to_le_bytes()[..], &chunks].concat()
+    };
+    assert_eq!(develop(&of_png(1), BOUNDS), Ok(Developed::AsIs));
+    let turned = |file: Vec<u8>| {
+        assert!(memchr::memmem::find(&file, b"HERE").is_some());
+        let Ok(Developed::Anew(made)) = develop(&file, BOUNDS) else { panic!("not turned") };
+        assert!(memchr::memmem::find(&made, b"HERE").is_none());
+        anew(&file, ImageFormat::Png)
+    };
+    for (on_its_head, on_its_side) in [(of_png(3), of_png(6)), (of_webp(3), of_webp(6))] {
+        let made = turned(on_its_head);
+        assert_eq!((made.dimensions(), ends(&made)), ((40, 20), ["blue", "red"]));
+        assert_eq!(turned(on_its_side).dimensions(), (20, 40));
+    }
 }
 
 /// 16 × 8 pixels of cyan, magenta, yellow and black, as Pillow writes them.
@@ -204,6 +231,112 @@ fn what_a_progressive_jpeg_takes_between_its_scans_counts() {
     assert!(matches!(develop(&many, BOUNDS), Err(Flaw::Broken(_))));
 }
 
+/// Of ten thousand pictures in one file the first is looked at, and the others cost nothing.
+#[test]
+fn of_a_long_film_one_picture_is_worked_on() {
+    let film = |frames: usize| {
+        let mut film = Vec::new();
+        let mut encoder = image::codecs::gif::GifEncoder::new(&mut film);
+        for _ in 0..frames {
+            encoder.encode_frame(image::Frame::new(colours(40, 20).to_rgba8())).expect("a frame");
+        }
+        drop(encoder);
+        film
+    };
+    let (one, two) = (film(1), film(2));
+    let frame = &two[one.len() - 1..two.len() - 1];
+    let gif = [&one[..one.len() - 1], &frame.repeat(9_999), b";"].concat();
+    assert_eq!(ends(&anew(&gif, ImageFormat::Png)), ["red", "blue"]);
+
+    let still = file(&colours(40, 20), ImageFormat::Png);
+    let mut frames = Vec::new();
+    for number in 0..9_999u32 {
+        let sides = [40u32, 20, 0, 0].iter().flat_map(|side| side.to_be_bytes()).collect::<Vec<_>>();
+        let control = [&(2 * number).to_be_bytes()[..], &sides, &[0, 1, 0, 10, 0, 0]].concat();
+        // Its pixels cannot be read: nobody does.
+        frames.extend([chunk(b"fcTL", &control), chunk(b"fdAT", &[0; 40])].concat());
+    }
+    let (pictures, end) = still.split_at(still.len() - 12);
+    let apng = [pictures, &frames, end].concat();
+    let apng = with_chunk(&apng, b"acTL", &[10_000u32.to_be_bytes(), [0; 4]].concat());
+    assert_eq!(ends(&anew(&apng, ImageFormat::Png)), ["red", "blue"]);
+}
+
+/// What is written beside a picture is not unfolded any further than there is room for.
+#[test]
+fn texts_that_unfold_to_any_size_are_left_folded() {
+    let folded = |head: &[u8]| {
+        let mut text = head.to_vec();
+        let mut encoder = flate2::write::ZlibEncoder::new(&mut text, flate2::Compression::best());
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(b'a'), 64 << 20), &mut encoder).expect("room");
+        encoder.finish().expect("room");
+        text
+    };
+    let png = file(&colours(40, 20), ImageFormat::Png);
+    for (name, head) in [(b"zTXt", &b"Comment\0\0"[..]), (b"iTXt", b"Comment\0\x01\0\0\0")] {
+        let bomb = with_chunk(&png, name, &folded(head));
+        assert!(bomb.len() < 100_000);
+        assert_eq!(develop(&bomb, BOUNDS), Ok(Developed::AsIs), "{name:?}");
+    }
+}
+
+/// What a file is decides what stands in its first bytes, whatever else may be read in it.
+#[test]
+fn what_is_two_things_at_once_is_the_picture_that_it_begins_as() {
+    let gif = file(&colours(40, 20), ImageFormat::Gif);
+    // As a script it is a comment and a call: its width is what opens the comment.
+    let mut script = gif.clone();
+    script[6..10].copy_from_slice(b"/*\x14\0");
+    script.extend(b"*/=1;alert(1)//");
+    let developed = develop(&script, Bounds { max_side: 0, max_pixels: 1 << 20 });
+    let Ok(Developed::Anew(made)) = developed else { panic!("{developed:?}") };
+    assert!(memchr::memmem::find(&made, b"alert").is_none());
+
+    let png = file(&colours(40, 20), ImageFormat::Png);
+    let packed = [&png[..], b"PK\x03\x04\x14\0\0\0<script>"].concat();
+    assert_eq!(develop(&packed, BOUNDS), Ok(Developed::AsIs));
+    // Beginning as something else it is that.
+    for begins in [&b"PK\x03\x04"[..], b"<html>", b"%PDF-1.7\n"] {
+        assert!(matches!(develop(&[begins, &png].concat(), BOUNDS), Err(Flaw::Format(_))));
+    }
+}
+
+/// A cheap stand-in for a fuzzer: bytes turned, left out and doubled, of every kind.
+#[test]
+fn whatever_is_done_to_a_picture_its_decoder_gives_an_answer() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Bmp]
+    {
+        let whole = file(&colours(24, 12), format);
+        for round in 0..300 {
+            let mut bad = whole.clone();
+            for _ in 0..=next(4) {
+                let (at, length) = (next(bad.len()), next(40));
+                let end = (at + length).min(bad.len());
+                match next(4) {
+                    0 => bad[at] = next(256) as u8,
+                    1 => bad[at..end].iter_mut().for_each(|byte| *byte = 0xff),
+                    2 => drop(bad.drain(at..end).collect::<Vec<_>>()),
+                    _ => bad.extend_from_within(at..end),
+                }
+                if bad.is_empty() {
+                    bad.push(0);
+                }
+            }
+            let developed = std::panic::catch_unwind(|| develop(&bad, BOUNDS));
+            if let Ok(Developed::Anew(made)) = developed.unwrap_or_else(|_| panic!("{format:?} {round}")) {
+                assert!(image::guess_format(&made).is_ok(), "{format:?} {round}");
+            }
+        }
+    }
+}
+
 #[test]
 fn other_kinds_are_named() {
     let name = |bytes: &[u8]| match develop(bytes, BOUNDS) {
@@ -211,6 +344,7 @@ fn other_kinds_are_named() {
         other => panic!("{other:?}"),
     };
     assert_eq!(name(b"II*\0rest"), "TIFF");
+    assert_eq!(name(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1"), "AVIF");
     assert_eq!(name(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "what is no known kind of picture");
     assert_eq!(name(b"%PDF-1.7"), "what is no known kind of picture");
 }
@@ -226,7 +360,12 @@ fn with_head(png: &[u8], side: u32) -> Vec<u8> {
 
 /// A PNG with one more chunk behind its head.
 fn with_chunk(png: &[u8], name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    [&png[..33], &chunk(name, data), &png[33..]].concat()
+}
+
+/// One of a PNG.
+fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     let chunk = [&name[..], data].concat();
     let (length, sum) = ((data.len() as u32).to_be_bytes(), crc32fast::hash(&chunk).to_be_bytes());
-    [&png[..33], &length, &chunk, &sum, &png[33..]].concat()
+    [&length[..], &chunk, &sum].concat()
 }
