@@ -88,8 +88,11 @@ fn the_names_of_ollama_and_the_predecessors_are_understood() {
         ("CACHE_ENABLED", "true"),
         ("CACHE_EMBEDDING_TTL", "86400"),
         ("CACHE_TTL", "3600"),
+        ("DEFAULT_VISION_MODEL", "bakllava"),
+        ("DEFAULT_AUDIO_MODEL", "small"),
     ]);
     let config = &loaded.config;
+    assert_eq!((&*config.vision.model, &*config.audio.model), ("bakllava", "small"));
     assert_eq!(config.upstream.url.to_string(), "http://127.0.0.1:11500");
     assert_eq!(config.upstream.first_byte_timeout, Duration::from_secs(30));
     assert_eq!(config.cache.embedding_ttl, Duration::from_secs(86400));

@@ -2,8 +2,8 @@
 
 use crate::dialect::transcript;
 use crate::domain::{Error, Fingerprint, Passage};
-use crate::media::voice::{Fault, Heard, Model, Sitting, Task, Transcribers};
-use crate::upstream::Head;
+use crate::media::voice::{self, Fault, Heard, Model, Sitting, Task, Transcribers};
+use crate::upstream::{Head, Identity};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,8 @@ pub struct Job {
     model: Model,
     audio: Bytes,
     task: Task,
+    /// For whom it is.
+    client: Arc<str>,
     /// The recording may lie open already.
     sitting: Mutex<Option<Sitting>>,
 }
@@ -35,9 +37,10 @@ impl Job {
         model: Model,
         audio: Bytes,
         task: Task,
+        client: Arc<str>,
         sitting: Option<Sitting>,
     ) -> Self {
-        Job { transcribers, model, audio, task, sitting: Mutex::new(sitting) }
+        Job { transcribers, model, audio, task, client, sitting: Mutex::new(sitting) }
     }
 
     /// Begins, and waits for what is said first: what keeps anybody from listening is known then.
@@ -48,7 +51,7 @@ impl Job {
         let open = self.sitting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut sitting = match open {
             Some(sitting) => sitting,
-            None => self.transcribers.open(&self.model, &self.audio).await?,
+            None => self.transcribers.open(&self.model, &self.audio, &self.client).await?,
         };
         sitting.begin(&self.task).await?;
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
@@ -104,4 +107,10 @@ pub fn fingerprint(heard: &Heard, task: &Task) -> Fingerprint {
         hasher.update(text.as_deref().unwrap_or_default().as_bytes());
     }
     Fingerprint(*hasher.finalize().as_bytes())
+}
+
+/// By its weights, wherever they lie, and by what listens with them.
+pub fn identity(model: &Model, digest: Arc<str>) -> Identity {
+    let (name, version) = (model.name.clone(), voice::engine().into());
+    Identity { name, digest, version, remote: false, epoch: 0, since: 0 }
 }

@@ -21,9 +21,8 @@ use crate::dialect::{Form, encoding};
 use crate::domain::{Call, CallFacts, Certainty, Error, Film, Kind, Record, Storable};
 use crate::gateway::clearance::may_use;
 use crate::media::open;
-use crate::media::voice::{self, Fault, Heard, Missing, Model, Shelf, Sitting, Task, Weights};
+use crate::media::voice::{Fault, Heard, Missing, Model, Shelf, Sitting, Task, Weights};
 use crate::telemetry::RecordingOutcome;
-use crate::upstream::Identity;
 use bytes::Bytes;
 use fault::no_bytes;
 use http::{HeaderValue, header};
@@ -74,7 +73,7 @@ impl Gateway {
             Reading::Ours(wish, audio, file) => (wish, audio, file),
         };
         let (name, model) = self.model(&request, &wish, record)?;
-        let matter = self.matter(name, model, audio, file).await?;
+        let matter = self.matter(name, model, audio, file, &request.consumer.name).await?;
         let teller = Teller {
             hearing,
             shape: wish.shape,
@@ -164,6 +163,7 @@ impl Gateway {
         model: Model,
         audio: Bytes,
         file: [u8; 32],
+        client: &Arc<str>,
     ) -> Result<Matter, Error> {
         let ears = &self.way.ears;
         let digest = ears.transcribers.digest(&model).await?;
@@ -176,7 +176,7 @@ impl Gateway {
             counted(RecordingOutcome::Known);
             return Ok(Matter { name, model, digest, audio, heard, sitting: None });
         }
-        let sitting = ears.transcribers.open(&model, &audio).await.inspect_err(|fault| {
+        let sitting = ears.transcribers.open(&model, &audio, client).await.inspect_err(|fault| {
             if matches!(fault, Fault::Refused(_)) {
                 counted(RecordingOutcome::Refused);
             }
@@ -202,7 +202,7 @@ impl Gateway {
         // Nobody holds a place up while another replica may be doing the work.
         let sitting = sitting.filter(|_| !self.way.turns.are_shared());
         let task = self.task(wish);
-        let identity = identity(&model, digest);
+        let identity = job::identity(&model, digest);
         let call = Call {
             fingerprint: job::fingerprint(&heard, &task),
             certainty: if task.temperature == 0.0 { Certainty::Greedy } else { Certainty::Sampled },
@@ -213,7 +213,8 @@ impl Gateway {
         record.call = Some(facts.clone());
         self.way.ledger.as_ref().map_or(Ok(()), |ledger| ledger.admit(&facts))?;
         let own = request.of_own(Bytes::from_static(Form::Transcription.path().as_bytes()));
-        let job = Job::new(self.way.ears.transcribers.clone(), model, audio, task, sitting);
+        let client = request.consumer.name.clone();
+        let job = Job::new(self.way.ears.transcribers.clone(), model, audio, task, client, sitting);
         let order = Order {
             request: &own,
             call,
@@ -240,10 +241,4 @@ impl Gateway {
             vad: self.way.ears.transcribers.skips_silence(),
         }
     }
-}
-
-/// By its weights, wherever they lie, and by what listens with them.
-fn identity(model: &Model, digest: Arc<str>) -> Identity {
-    let (name, version) = (model.name.clone(), voice::engine().into());
-    Identity { name, digest, version, remote: false, epoch: 0, since: 0 }
 }

@@ -11,6 +11,7 @@ mod frames;
 mod message;
 mod models;
 mod pool;
+mod seats;
 mod worker;
 
 pub use cast::Cast;

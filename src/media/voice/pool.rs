@@ -2,6 +2,7 @@
 //! do not behave. What one of them does harms nobody but the request that it was for.
 
 use super::message::shortened;
+use super::seats::{Seat, Seats};
 use super::worker::Worker;
 use super::{Config, Flaw, Heard, Limits, Missing, Model, Shelf, Task};
 use crate::domain::Passage;
@@ -48,13 +49,12 @@ pub struct Transcribers {
     pub shelf: Shelf,
     config: Config,
     /// So many are at work.
-    seats: Arc<Semaphore>,
+    seats: Arc<Seats>,
     /// Mebibytes that all may take together.
     memory: Arc<Semaphore>,
     /// Those that wait to be asked, the one that has waited longest first.
     idle: Mutex<VecDeque<Worker>>,
     returned: Notify,
-    waiting: AtomicUsize,
     /// Told of each that ends amidst its work, or by itself.
     lost: Box<dyn Fn() + Send + Sync>,
     is_well: AtomicBool,
@@ -74,7 +74,7 @@ struct Digest {
 /// of it.
 pub struct Sitting {
     worker: Option<Worker>,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
     pool: Arc<Transcribers>,
     pub heard: Heard,
 }
@@ -94,11 +94,10 @@ impl Transcribers {
     pub fn new(config: &Config, dir: PathBuf, lost: impl Fn() + Send + Sync + 'static) -> Self {
         Transcribers {
             shelf: Shelf::new(config, dir),
-            seats: Arc::new(Semaphore::new(config.workers)),
+            seats: Seats::new(config.workers, config.max_waiting),
             memory: Arc::new(Semaphore::new(mebibytes(config.max_memory as u64) as usize)),
             idle: Mutex::default(),
             returned: Notify::new(),
-            waiting: AtomicUsize::new(0),
             lost: Box::new(lost),
             is_well: AtomicBool::new(true),
             digests: Mutex::default(),
@@ -107,22 +106,22 @@ impl Transcribers {
         }
     }
 
-    /// Opens a recording before somebody who has `model`, when it is its turn. Whoever leaves before gives the turn up.
+    /// Opens a recording before somebody who has `model`, when it is the client's turn. Whoever leaves before gives the
+    /// turn up.
     ///
     /// # Errors
     /// Why it cannot be listened to.
-    pub async fn open(self: &Arc<Self>, model: &Model, audio: &Bytes) -> Result<Sitting, Fault> {
+    pub async fn open(
+        self: &Arc<Self>,
+        model: &Model,
+        audio: &Bytes,
+        client: &Arc<str>,
+    ) -> Result<Sitting, Fault> {
         if cfg!(not(feature = "audio")) {
             return Err(Fault::NotBuiltIn);
         }
-        let seat = match self.seats.clone().try_acquire_owned() {
-            Ok(seat) => seat,
-            Err(_) => {
-                let seats = self.seats.clone();
-                let turn = async { seats.acquire_owned().await.map_err(|_| Fault::Busy) };
-                self.in_line(&self.waiting, turn).await?
-            }
-        };
+        let turn = async { self.seats.take(client).await.ok_or(Fault::Busy) };
+        let seat = self.in_time(turn).await?;
         let mut worker = self.worker(model).await?;
         let heard = match worker.open(audio).await {
             Ok(heard) => heard,
@@ -169,7 +168,7 @@ impl Transcribers {
 
     /// Requests that wait for their turn.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.seats.waiting()
     }
 
     /// Whether the process that was started last came up; as long as none was, it is taken for granted.

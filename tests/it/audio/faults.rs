@@ -4,7 +4,7 @@ use super::*;
 
 const FIELDS: [(&str, &str); 2] = [("model", "tiny"), ("language", "en")];
 
-fn signal(name: &str, process: i32) {
+pub fn signal(name: &str, process: i32) {
     let sent = std::process::Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();
     assert!(sent.expect("kill").success());
 }
@@ -15,19 +15,28 @@ impl Studio {
         eventually("somebody listens", || async { transcribers(&self.pannier).first().copied() }).await
     }
 
-    /// Somebody listens to a recording now, and will until a signal comes.
-    async fn held(&self) -> (Wire, i32) {
-        let mut wire = self.pannier.open().await;
-        // Long enough that nobody has heard all of it by then.
+    /// A request that takes so long that nobody is done with it by the time that somebody looks.
+    pub fn long(&self) -> Ask {
         let speech = self.recording("jfk.wav")[44..].repeat(20);
         let samples = speech.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
-        wire.ask(&form(TRANSCRIPTIONS, &wav(16_000, samples), &FIELDS)).await;
+        form(TRANSCRIPTIONS, &wav(16_000, samples), &FIELDS)
+    }
+
+    /// Stops whoever listens to the first recording, which is open.
+    pub async fn hold(&self) -> i32 {
         // Before, it may be no more than about to begin.
         let opened = [("kind", "recording"), ("result", "decoded")];
         self.pannier.counts("pannier_media_decodes_total", &opened, 1.0).await;
         let listener = self.listener().await;
         signal("STOP", listener);
-        (wire, listener)
+        listener
+    }
+
+    /// Somebody listens to a recording now, and will until a signal comes.
+    pub async fn held(&self) -> (Wire, i32) {
+        let mut wire = self.pannier.open().await;
+        wire.ask(&self.long()).await;
+        (wire, self.hold().await)
     }
 
     async fn listens_again(&self) {
@@ -35,7 +44,7 @@ impl Studio {
     }
 }
 
-async fn reply(mut wire: Wire) -> Reply {
+pub async fn reply(mut wire: Wire) -> Reply {
     tokio::time::timeout(MINUTES, wire.something()).await.expect("an answer");
     wire.reply("POST").await
 }

@@ -10,6 +10,7 @@ mod faults;
 mod foreign;
 mod kept;
 mod models;
+mod pool;
 
 use crate::stage::*;
 use serde_json::{Value, json};
@@ -88,16 +89,17 @@ impl Lobby {
 
     async fn open_with(settings: impl FnOnce(Launch) -> Launch) -> Lobby {
         let models = TempDir::new().expect("a folder");
-        let head: Vec<u8> = [0x6767_6d6c_u32, 51_865, 1500, 384, 6, 4]
-            .iter()
-            .flat_map(|number| number.to_le_bytes())
-            .collect();
-        std::fs::write(models.path().join("ggml-tiny.bin"), head).expect("room");
+        std::fs::write(models.path().join("ggml-tiny.bin"), Lobby::weights()).expect("room");
         let upstream = Upstream::start().await;
         let launch = Launch::before(&upstream).set("audio.model", "tiny").set("audio.download", "false");
         let launch = launch.set("audio.models_dir", &models.path().to_string_lossy());
         let pannier = settings(launch).start().await;
         Lobby { upstream, pannier, models }
+    }
+
+    /// As many as there are in the head of a file of weights: none.
+    fn weights() -> Vec<u8> {
+        [0x6767_6d6c_u32, 51_865, 1500, 384, 6, 4].iter().flat_map(|number| number.to_le_bytes()).collect()
     }
 }
 
