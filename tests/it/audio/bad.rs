@@ -318,3 +318,39 @@ async fn a_large_one_is_refused_before_it_is_read() {
     assert_eq!(reply.status(), 413);
     assert!(transcribers(&lobby.pannier).is_empty());
 }
+
+/// Of 100 MB that really come, whether their length is said before or not, most need not be sent any more.
+#[tokio::test]
+async fn a_hundred_megabytes_are_refused_before_they_are_all_there() {
+    const PIECE: usize = 1 << 20;
+    const ALL: usize = 100;
+    let lobby = Lobby::open_with(|launch| launch.set("server.max_body", "10MiB")).await;
+    for path in [TRANSCRIPTIONS, "/audio/upload/transcribe", "/audio/transcribe"] {
+        for framing in [format!("Content-Length: {}", ALL * PIECE), "Transfer-Encoding: chunked".to_owned()] {
+            let mut wire = lobby.pannier.open().await;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\
+                 Content-Type: multipart/form-data; boundary=edge\r\n\r\n"
+            );
+            wire.send(head.as_bytes()).await;
+            let piece = match framing.starts_with('T') {
+                true => [format!("{PIECE:x}\r\n").as_bytes(), &[b'-'; PIECE], b"\r\n"].concat(),
+                false => vec![b'-'; PIECE],
+            };
+            let mut sent = 0;
+            while sent < ALL && within("a piece to be taken", wire.try_send(&piece)).await.is_ok() {
+                sent += 1;
+                if tokio::time::timeout(Duration::from_millis(1), wire.something()).await.is_ok() {
+                    break;
+                }
+            }
+            let reply = wire.reply("POST").await;
+            assert_eq!((reply.status(), reply.code()), (413, Some("too_large")), "{path}, {framing}");
+            let error = &reply.json()["error"];
+            assert_eq!(error["message"].is_string(), path == TRANSCRIPTIONS, "{path}: {error}");
+            assert!(sent < ALL, "{path}, {framing}: all was sent");
+        }
+    }
+    assert!(transcribers(&lobby.pannier).is_empty());
+    lobby.pannier.counts("pannier_internal_size", &[("what", "held_body_bytes")], 0.0).await;
+}
