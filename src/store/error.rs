@@ -30,6 +30,9 @@ pub enum Trouble {
     Damaged,
     #[error("its tables are gone")]
     Missing,
+    /// Under the file's name there is another.
+    #[error("another file stands in its place")]
+    Replaced,
     /// What is to be written breaks a rule of its own, and will whenever it is tried.
     #[error("it refuses what is to be written")]
     Refused,

@@ -5,12 +5,15 @@ use super::error::Trouble;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many damaged files of one name are kept: enough to look into, too few to fill a disk.
 const KEPT: usize = 3;
+
+/// What tells a file from all others that are there.
+pub(super) type Number = (u64, u64);
 
 /// What SQLite keeps beside its file.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
@@ -40,6 +43,11 @@ pub(super) fn create(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Which file of which disk this is called now.
+pub(super) fn number(path: &Path) -> io::Result<Number> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// Moves the file and its companions to `<path>.corrupt-<unix time>`; nobody may have it open.

@@ -1,7 +1,7 @@
 //! A database, opened and in shape.
 
 use super::error::Trouble;
-use super::file;
+use super::file::{self, Number};
 use super::work::{Connection, Work};
 use super::{Error, Migrations, Place, Server, shrink};
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -11,6 +11,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection as _};
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,8 +22,7 @@ pub struct Store {
     options: Options,
     /// Where a damaged file went that stood in the way.
     put_aside: Option<PathBuf>,
-    /// The file, and the claim on it until it is closed.
-    file: Option<(PathBuf, Mutex<Option<File>>)>,
+    file: Option<Held>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,6 +58,15 @@ pub enum Damaged {
     Refuse,
     /// It is put aside for a new one.
     PutAside,
+}
+
+/// A file that is open.
+struct Held {
+    path: PathBuf,
+    /// Which one it is, whatever is called so later.
+    number: Number,
+    /// Until it is closed.
+    claim: Mutex<Option<File>>,
 }
 
 enum Pools {
@@ -127,7 +136,8 @@ impl Store {
             file::create(&path)?;
             let opened = match file_pools(&path, options).await {
                 Ok(pools) => {
-                    let file = Some((path.clone(), Mutex::new(Some(claim.try_clone()?))));
+                    let (number, claim) = (file::number(&path)?, Mutex::new(Some(claim.try_clone()?)));
+                    let file = Some(Held { path: path.clone(), number, claim });
                     let store = Store { pools, options: options.clone(), put_aside: put_aside.clone(), file };
                     store.in_shape(migrations).await
                 }
@@ -196,6 +206,7 @@ impl Store {
             // A transaction that only later finds out that it writes fails at once when another was faster,
             // however patient it is.
             Pools::Sqlite { writer, .. } => {
+                self.file.iter().try_for_each(Held::is_in_place)?;
                 Work::begin(Connection::Sqlite(writer.acquire().await?), "BEGIN IMMEDIATE".into()).await
             }
             Pools::Postgres { pool, pooled } => {
@@ -232,11 +243,7 @@ impl Store {
 
     /// Whether it is there and answers.
     pub async fn probe(&self) -> Result<(), Error> {
-        if let Some((path, _)) = &self.file
-            && !path.try_exists()?
-        {
-            return Err(Error::new(Trouble::Missing, format!("{} is no longer there", path.display())));
-        }
+        self.file.iter().try_for_each(Held::is_in_place)?;
         let mut work = self.read().await?;
         work.script("SELECT 1").await?;
         work.done().await
@@ -251,8 +258,8 @@ impl Store {
             }
             Pools::Postgres { pool, .. } => pool.close().await,
         }
-        if let Some((_, claim)) = &self.file {
-            claim.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(held) = &self.file {
+            held.claim.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
 
@@ -264,6 +271,22 @@ impl Store {
             "BEGIN; {commit} SET LOCAL lock_timeout TO {patience}; SET LOCAL statement_timeout TO {limit}; \
              SET LOCAL idle_in_transaction_session_timeout TO {limit}"
         )
+    }
+}
+
+impl Held {
+    /// What is written to a file that has lost its name is lost with it.
+    fn is_in_place(&self) -> Result<(), Error> {
+        let path = self.path.display();
+        match file::number(&self.path) {
+            Ok(number) if number == self.number => Ok(()),
+            // Its companions may belong to either: who put it there knows, once nobody has it open.
+            Ok(_) => Err(Error::new(Trouble::Replaced, path.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::new(Trouble::Missing, format!("{path} is no longer there")))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

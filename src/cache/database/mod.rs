@@ -220,7 +220,7 @@ impl Database {
                 self.wake.notify_one();
             }
             // The server may be another by now; without haste, for it may also be the same.
-            Trouble::Missing => self.retire(entries, Start::AsItIs),
+            Trouble::Missing | Trouble::Replaced => self.retire(entries, Start::AsItIs),
             Trouble::Full => {
                 self.full().get_or_insert_with(Instant::now);
             }
@@ -383,8 +383,11 @@ fn fault(trouble: Trouble) -> Fault {
         Trouble::Unreachable => Fault::Unreachable,
         Trouble::Busy => Fault::TimedOut,
         Trouble::Full | Trouble::ReadOnly | Trouble::InUse => Fault::Refused,
-        Trouble::Damaged | Trouble::Missing | Trouble::Refused | Trouble::Currency | Trouble::Nonsense => {
-            Fault::Corrupt
-        }
+        Trouble::Damaged
+        | Trouble::Missing
+        | Trouble::Replaced
+        | Trouble::Refused
+        | Trouble::Currency
+        | Trouble::Nonsense => Fault::Corrupt,
     }
 }

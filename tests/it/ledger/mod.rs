@@ -9,6 +9,7 @@ mod keyed;
 mod killed;
 mod left;
 mod lines;
+mod mid_life;
 mod mixed;
 mod named;
 mod refused;

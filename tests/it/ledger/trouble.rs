@@ -32,7 +32,10 @@ pub async fn endures(pannier: &Pannier, questions: std::ops::Range<u64>) {
 
 /// All of it is in the books, once.
 pub async fn is_complete(ground: &Ground, served: &Served) {
-    let book = ground.book().await;
+    is_all_of(&ground.book().await, served);
+}
+
+pub fn is_all_of(book: &Book, served: &Served) {
     book.agrees();
     let served = served.lock().expect("served").clone();
     let cost: i64 = served.iter().map(|number| Figures::of(*number).cost()).sum();
