@@ -229,7 +229,7 @@ impl Store {
 
     /// Whether a file's write-ahead log has become too long to be written to.
     pub fn log_is_full(&self) -> bool {
-        let Some((path, _)) = &self.file else { return false };
+        let Some(Held { path, .. }) = &self.file else { return false };
         file::log_of(path).metadata().is_ok_and(|log| log.len() > LONGEST_WAL)
     }
 
