@@ -10,6 +10,7 @@ mod killed;
 mod left;
 mod lines;
 mod mid_life;
+mod migrated;
 mod mixed;
 mod named;
 mod refused;
