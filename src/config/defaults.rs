@@ -48,10 +48,27 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
     sections().iter().flat_map(|section| &section.keys)
 }
 
-/// The key at a path like `server.listen`.
+/// Paths under which a setting is looked for, and the one under which it stands.
+pub const SYNONYMS: &[(&str, &str)] = &[("cache.hit_price", "prices.hit")];
+
+/// The key at a path like `server.listen`, or at another that is understood as well.
 pub(super) fn key(path: &str) -> Option<&'static Key> {
+    let path = SYNONYMS.iter().find(|(synonym, _)| *synonym == path).map_or(path, |(_, own)| own);
     let (section, name) = path.rsplit_once('.')?;
     keys().find(|key| key.section == section && key.name == name)
+}
+
+/// The key that a variable like `PANNIER__SERVER__LISTEN` names.
+pub(super) fn key_of_variable(variable: &str) -> Option<&'static Key> {
+    let synonym = SYNONYMS.iter().find(|(synonym, _)| variable_of(synonym) == variable);
+    match synonym {
+        Some((synonym, _)) => key(synonym),
+        None => keys().find(|key| key.variable() == variable),
+    }
+}
+
+fn variable_of(path: &str) -> String {
+    format!("PANNIER__{}", path.replace('.', "__")).to_uppercase()
 }
 
 /// The last paragraph of the comment at the top: how values are written.
@@ -71,7 +88,7 @@ impl Key {
 
     /// `PANNIER__SERVER__LISTEN`
     pub fn variable(&self) -> String {
-        format!("PANNIER__{}", self.path().replace('.', "__")).to_uppercase()
+        variable_of(&self.path())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `docs/configuration.md`, written from `config/default.toml`.
 
-use super::defaults::{Mark, Section, notes, sections};
+use super::defaults::{Mark, SYNONYMS, Section, notes, sections};
 use super::layers::{ALIASES, FILE_VARIABLE};
 use std::fmt::Write;
 
@@ -43,6 +43,9 @@ fn write_aliases(page: &mut String) {
     let _ = writeln!(page, "| `{FILE_VARIABLE}` | `--config` |");
     for (name, path) in ALIASES {
         let _ = writeln!(page, "| `{name}` | `{path}` |");
+    }
+    for (synonym, path) in SYNONYMS {
+        let _ = writeln!(page, "\n`{synonym}` is another name of `{path}`, in files and in the environment.");
     }
 }
 

@@ -142,7 +142,7 @@ impl Sources {
         });
         let own = self.environment.iter().filter(|(name, _)| name.starts_with(PREFIX)).map(|(name, text)| {
             let origin = Origin::Environment(name.clone());
-            match defaults::keys().find(|key| key.variable() == *name) {
+            match defaults::key_of_variable(name) {
                 Some(key) => read_text(key, text, origin),
                 None => Err(origin.problem(unknown_variable(name))),
             }

@@ -4,7 +4,7 @@
 //! layer it came from, and all faults are found at once.
 
 use super::Config;
-use super::defaults::{self, Key};
+use super::defaults::{self, Key, SYNONYMS};
 use super::layers::{SECRETS, Setting};
 use super::nearest::{suggestion, unknown_name};
 use super::problem::{Origin, Problem};
@@ -164,7 +164,8 @@ fn unknown_key(section: &str, written: &str) -> String {
         let (whole, part) = part.name.rsplit_once('.')?;
         (whole == section).then_some(part)
     });
-    let known: Vec<&str> = keys.chain(parts).collect();
+    let synonyms = SYNONYMS.iter().filter_map(|(path, _)| path.strip_prefix(section)?.strip_prefix('.'));
+    let known: Vec<&str> = keys.chain(parts).chain(synonyms).collect();
     if nearest(written, known.iter().copied()).is_none()
         && let Some(elsewhere) = defaults::keys().find(|key| key.name == written)
     {

@@ -341,6 +341,7 @@ mod tests {
         ]);
         let now = "2026-01-01";
         assert_eq!(found(&prices, "qwen:7b", now).unwrap(), "1.00");
+        assert_eq!(found(&prices, "mistral", now).unwrap(), "1.00", "one's own, however general, come first");
         assert_eq!(found(&prices, "llama2:latest", now).unwrap(), "2.00", "one's own come first");
         assert_eq!(found(&prices, "llama3.2:3b", now).unwrap(), "3.00");
         assert_eq!(found(&prices, "llama3.2:1b", now).unwrap(), "4.00");

@@ -103,9 +103,26 @@ fn the_names_of_ollama_and_the_predecessors_are_understood() {
 
 #[test]
 fn every_alias_stands_for_a_setting() {
-    for (name, path) in ALIASES {
+    for (name, path) in ALIASES.iter().chain(defaults::SYNONYMS) {
         assert!(defaults::key(path).is_some(), "{name}: {path}");
     }
+}
+
+#[test]
+fn a_setting_has_a_second_name() {
+    let hit = |environment: &[(&str, &str)]| loaded(environment).config.prices.hit.nanos();
+    assert_eq!(hit(&[("PANNIER__CACHE__HIT_PRICE", "0.000000007")]), 7);
+    let both = [("PANNIER__CACHE__HIT_PRICE", "0.000000007"), ("PANNIER__PRICES__HIT", "0.000000008")];
+    assert_eq!(hit(&both), 8, "its own name wins");
+    let file = File::with("[cache]\nhit_price = \"0.000000009\"\nhit_prize = 1\n");
+    assert_eq!(
+        problems(file.load()),
+        ["pannier.toml:3:1: unknown key `cache.hit_prize`; did you mean `hit_price`?"]
+    );
+    let file = File::with("[cache]\nhit_price = \"0.000000009\"\n");
+    let loaded = file.load().ok().unwrap();
+    assert_eq!(loaded.config.prices.hit.nanos(), 9);
+    assert!(origin(&loaded, "prices.hit").ends_with("/pannier.toml:2"));
 }
 
 #[test]

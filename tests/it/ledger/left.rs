@@ -37,7 +37,7 @@ async fn who_leaves_a_hit_pays_nothing_and_saves_nothing() {
     let text = String::from_utf8(bytes).expect("UTF-8").replace("all of it", &"word ".repeat(2_500_000));
     let (_, body) = text.split_once("\r\n\r\n").expect("a head");
     upstream.always(CHAT, json(200, body));
-    let pannier = ground.launch(&upstream).set("prices.hit", "0.000001").start().await;
+    let pannier = ground.launch(&upstream).set("cache.hit_price", "0.000001").start().await;
     pannier.ask(&ask(3, false)).await.fine();
     pannier.remembered(&ask(3, false)).await;
     let taken = hits(&pannier).await;
