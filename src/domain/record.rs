@@ -232,6 +232,8 @@ pub struct Trip {
     pub error: Option<Kind>,
     /// It was told before anybody could read the last byte.
     pub settled: bool,
+    /// The upstream's own counts cannot be those of what passed.
+    pub implausible: bool,
 }
 
 impl CallFacts {

@@ -163,3 +163,47 @@ pub struct Observed {
     /// Frames that carried text, thinking or a tool call; each is about one token.
     pub content_frames: u64,
 }
+
+/// Tokens that a server may have added to a question: its template, the model's own instructions, and pictures.
+const ADDED: u64 = 32_768;
+
+impl Observed {
+    /// Whether the server's own counts cannot be those of an answer of `received` bytes to a question of about
+    /// `asked` tokens: fewer tokens than four fifths of the frames that had text, each of which is one at least, or
+    /// more than there are bytes.
+    pub fn is_implausible(&self, received: u64, asked: u64) -> bool {
+        let Usage { source, prompt, completion, reasoning, .. } = self.usage;
+        let too_few = self.content_frames.saturating_mul(4) > completion.saturating_mul(5).saturating_add(4);
+        // What was thought need not have been said.
+        let too_many = completion.saturating_sub(reasoning) > received;
+        let too_long = prompt > asked.saturating_mul(4).saturating_add(ADDED);
+        source == Source::Upstream && (too_few || too_many || too_long)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_cannot_be_are_found() {
+        let is_odd = |prompt, completion, content_frames| {
+            let usage =
+                Usage { source: Source::Upstream, prompt, completion, reasoning: 5, ..Usage::default() };
+            Observed { usage, content_frames, ..Observed::default() }.is_implausible(1_000, 100)
+        };
+        assert!(!is_odd(100, 50, 50) && !is_odd(100, 40, 50) && !is_odd(100, 1, 2) && !is_odd(100, 50, 0));
+        assert!(is_odd(100, 39, 50) && is_odd(100, 2, 40), "fewer than frames");
+        assert!(
+            !is_odd(100, 1_005, 50) && is_odd(100, 1_006, 50) && is_odd(100, u64::MAX, 0),
+            "more than bytes"
+        );
+        assert!(
+            !is_odd(33_168, 50, 50) && is_odd(33_169, 50, 50) && is_odd(u64::MAX, 50, 50),
+            "a long question"
+        );
+        let usage = Usage { source: Source::Estimated, completion: 9, ..Usage::default() };
+        let ours = Observed { usage, content_frames: 90, ..Observed::default() };
+        assert!(!ours.is_implausible(0, 0), "what is counted here is told as such");
+    }
+}

@@ -147,6 +147,7 @@ impl Books {
             total: self.began.elapsed(),
             error: self.error,
             settled: self.settled,
+            implausible: observed.is_implausible(self.received, self.estimated_prompt_tokens),
         }
     }
 

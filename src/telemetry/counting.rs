@@ -160,6 +160,9 @@ impl Metrics {
             let labels = [kind, model, usage.source.label()];
             self.families.llm_tokens.with_label_values(&labels).inc_by(tokens);
         }
+        if trip.implausible {
+            self.families.llm_implausible.with_label_values(&[model]).inc();
+        }
         for (kind, tokens) in &kinds[..2] {
             self.families.llm_request_tokens.with_label_values(&[kind, model]).observe(*tokens as f64);
         }

@@ -148,6 +148,9 @@ families! {
     llm_request_tokens: HistogramVec =
         "pannier_llm_request_tokens", ["type", "model"], buckets::TOKENS;
 
+    /// Trips of which the upstream's own counts cannot be those of what passed.
+    llm_implausible: IntCounterVec = "pannier_llm_implausible_usage_total", ["model"], NONE;
+
     /// Trips for models that had no price, as the ledger has them: nobody knows what they cost.
     unpriced: IntCounterVec = "pannier_ledger_unpriced_trips_total", ["model"], NONE;
 
@@ -368,7 +371,7 @@ mod tests {
     #[test]
     fn every_family_says_what_it_is() {
         let metrics = Metrics::new();
-        metrics.trip(&samples::trip("m"));
+        metrics.trip(&crate::domain::Trip { implausible: true, ..samples::trip("m") });
         metrics.record(&samples::record(crate::domain::CacheOutcome::Miss));
         metrics.gauge_source(Sampled::Size("table"), || 1);
         metrics.unpriced("m", 1);

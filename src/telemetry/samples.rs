@@ -106,5 +106,6 @@ pub fn trip(model: &str) -> Trip {
         total: Duration::from_millis(1250),
         error: None,
         settled: false,
+        implausible: false,
     }
 }

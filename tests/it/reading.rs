@@ -309,6 +309,36 @@ async fn tokens_are_the_upstreams_own_figures() {
     // Only the legacy route tells nothing.
     let estimated = samples.sum("pannier_llm_tokens_total", &[("source", "estimated"), ("type", "input")]);
     assert!((1.0..10.0).contains(&estimated), "{estimated}");
+    assert_eq!(samples.sum("pannier_llm_implausible_usage_total", &[]), 0.0, "recorded ones are believed");
+}
+
+/// L-16: what an upstream says of its tokens is held against what passed.
+#[tokio::test]
+async fn counts_that_cannot_be_are_counted() {
+    let upstream = Upstream::start().await;
+    let pannier = Pannier::start(&upstream).await;
+    let line = |text: &str, done: &str| {
+        let message = format!(r#"{{"role":"assistant","content":"{text}"}}"#);
+        format!(r#"{{"model":"smollm2:135m","created_at":"","message":{message},"done":{done}}}"#) + "\n"
+    };
+    let told = |prompt: u64, completion: u64| {
+        let figures = format!(
+            r#"true,"done_reason":"stop","prompt_eval_count":{prompt},"eval_count":{completion},"total_duration":9"#
+        );
+        let lines = (0..20).map(|_| line("a", "false")).chain([line("", &figures)]);
+        ndjson(&lines.map(String::into_bytes).collect::<Vec<_>>())
+    };
+    let mut odd = 0.0;
+    let cases = [(20, 21, 0.0), (20, 3, 1.0), (20, 1_000_000, 1.0), (9_000_000, 20, 1.0), (20, 17, 0.0)];
+    for (number, (prompt, completion, is_odd)) in cases.into_iter().enumerate() {
+        upstream.always("/api/chat", told(prompt, completion));
+        let body = json!({ "model": "smollm2:135m", "messages": [{ "role": "user", "content": format!("{number}") }] });
+        pannier.ask(&Ask::post("/api/chat", &body)).await.fine();
+        odd += is_odd;
+        let name = "pannier_upstream_requests_total";
+        pannier.counts(name, &[("code", "200")], (number + 1) as f64).await;
+        pannier.counts("pannier_llm_implausible_usage_total", &[], odd).await;
+    }
 }
 
 #[tokio::test]
