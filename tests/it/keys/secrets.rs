@@ -2,6 +2,10 @@
 
 use super::*;
 use serde_json::json;
+use servers::Postgres;
+
+/// What digests are made with, and entries are sealed with.
+const PEPPER: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// Neither upstream nor in any log, metric, error or file, whatever is done with it.
 #[tokio::test]
@@ -106,4 +110,68 @@ async fn what_the_database_holds_opens_nothing() {
     assert_eq!(other.ask(&of(&chat, &key)).await.status(), 503);
     assert_eq!(house(&other, "POST", KEYS, json!({ "name": "eve" })).await.status(), 503);
     assert!(other.output().contains("store.pepper"));
+}
+
+/// I8: no key, nothing that was asked and nothing that was answered stands in the database or on the disk.
+#[tokio::test]
+async fn nothing_of_what_was_said_is_in_a_dump() {
+    const CANARIES: [&str; 5] =
+        ["canary-question", "canary-answer", "canary-error", "canary-header", "canary-picture"];
+    let server = Postgres::start();
+    for server in [None, server.as_ref()].into_iter().take(1 + usize::from(server.is_some())) {
+        let upstream = upstream().await;
+        let chat = route("/api/chat");
+        let answer = String::from_utf8_lossy(&chat.answer).replace("glad", "canary-answer").into_bytes();
+        upstream.always("/api/chat", whole(200, chat.content_type, answer));
+        upstream.always("/api/generate", json(500, r#"{"error":"canary-error: canary-question"}"#));
+        let launch = Launch::before(&upstream).set("cache.tiers.secret", PEPPER);
+        let launch = match server {
+            Some(server) => {
+                let launch = launch.set("store.database", &server.url()).set("store.pepper", PEPPER);
+                launch.set("cache.database.url", &server.url())
+            }
+            None => launch,
+        };
+        let mut pannier = launch.start().await;
+        let key = make(&pannier, "ann", json!({ "team": "lab" })).await;
+        let body = |mut body: Value| {
+            body["messages"] = json!([{ "role": "user", "content": "canary-question",
+                                        "images": ["Y2FuYXJ5LXBpY3R1cmU="] }]);
+            body["prompt"] = "canary-question".into();
+            body
+        };
+        for path in ["/api/chat", "/api/generate", "/api/chat"] {
+            let ask = Ask::post(path, &body(route(path).body(false))).with("X-Whatever", "canary-header");
+            pannier.ask(&of(&ask, &key)).await;
+        }
+        eventually("all of it is in the books", || async {
+            let told = house(&pannier, "GET", "/usage?by=", Value::Null).await.fine().json();
+            (told["total"]["requests"] == 3).then_some(())
+        })
+        .await;
+        let admin = pannier.admin_key();
+        pannier.signal("TERM");
+        pannier.ended().await;
+        let mut kept: Vec<_> =
+            files(&pannier.data_dir).into_iter().filter(|file| !file.ends_with("admin.key")).collect();
+        kept.sort();
+        let mut kept: Vec<u8> = kept.iter().flat_map(|file| std::fs::read(file).expect("a file")).collect();
+        kept.extend(server.iter().flat_map(|server| server.dump()));
+        assert!(find(&kept, b"ann").is_some() && find(&kept, b"lab").is_some());
+        if let Some(server) = server {
+            assert_ne!(server.ask("SELECT count(*) FROM pannier_cache"), "0", "an answer is kept, sealed");
+        }
+        let secrets = CANARIES.into_iter().chain([&key[14..], &admin[14..], "Y2FuYXJ5LXBpY3R1cmU="]);
+        for secret in secrets {
+            assert!(find(&kept, secret.as_bytes()).is_none(), "{secret} is kept");
+        }
+    }
+}
+
+/// All files below a folder.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    let (folders, mut all): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    all.extend(folders.iter().flat_map(|folder| files(folder)));
+    all
 }

@@ -116,6 +116,15 @@ impl Postgres {
         String::from_utf8_lossy(&answer.stdout).trim().to_string()
     }
 
+    /// All that is in it, as a backup holds it.
+    pub fn dump(&self) -> Vec<u8> {
+        let mut dump = self.program("pg_dump");
+        dump.arg("-h").arg(self.socket()).args(["-p", PORT, "-U", "pannier", "-d", "postgres"]);
+        let dumped = dump.output().expect("pg_dump");
+        assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+        dumped.stdout
+    }
+
     /// Another who does this, called `user` there.
     pub fn session(&self, user: &str, query: &str) -> Session {
         let mut command = self.psql();
