@@ -2,6 +2,7 @@
 
 mod command;
 mod full;
+mod hostile;
 mod lines;
 mod seen;
 mod shapes;
@@ -25,6 +26,11 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Shop {
+        Shop::open_under(|launch| launch).await
+    }
+
+    /// Under further settings.
+    async fn open_under(more: impl FnOnce(Launch) -> Launch) -> Shop {
         let upstream = Upstream::start().await;
         let answer = json!({
             "model": "smollm2:135m", "created_at": "2026-11-20T21:04:43.000000Z",
@@ -34,7 +40,7 @@ impl Shop {
         });
         upstream.always(CHAT, json(200, &answer.to_string()));
         let launch = Launch::before(&upstream).file(SETTINGS);
-        let pannier = launch.set("ledger.hit_rows_per_second", "1000000").start().await;
+        let pannier = more(launch.set("ledger.hit_rows_per_second", "1000000")).start().await;
         let ann = make(&pannier, "ann", "lab").await;
         let sum = make(&pannier, "+1-2", "shop").await;
         Shop { pannier, ann, sum, upstream }
