@@ -74,7 +74,7 @@ pub enum Listed {
 }
 
 /// How long the database may take over a question.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Letters of a name.
 const LONGEST_NAME: usize = 64;
 /// Of a pattern.

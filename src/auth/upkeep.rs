@@ -1,7 +1,7 @@
 //! Keeping up with the database: what others change there, and what it is told of last uses.
 
 use super::Terms;
-use super::register::Register;
+use super::register::{PATIENCE, Register};
 use super::table::{Drawing, Table};
 use crate::domain::{Error, Kind};
 use std::sync::atomic::Ordering;
@@ -11,6 +11,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How often it is looked whether another replica has changed something.
 const LOOK: Duration = Duration::from_secs(2);
+/// What one replica has changed is in force at the others within 5 s: it is looked for in time, and a database that
+/// answers at all does so in time.
+const _: () = assert!(LOOK.as_secs() + PATIENCE.as_secs() <= 5);
 /// Of those looks, every so many times last uses are written down.
 const LOOKS_A_NOTE: u32 = 5;
 /// Last uses in one transaction.

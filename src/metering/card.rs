@@ -40,6 +40,8 @@ const UNREAD: i64 = -1;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long the database may take over a question.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// What one replica has changed is in force at the others within 5 s, where the database answers at all.
+const _: () = assert!(LOOK.as_secs() + PATIENCE.as_secs() <= 5);
 /// How long it may take over a change, which can be of all prices that there may be.
 const CHANGE: Duration = Duration::from_secs(30);
 

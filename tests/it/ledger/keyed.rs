@@ -54,6 +54,10 @@ async fn the_metrics_say_by_key_what_the_ledger_says() {
             let shown = samples.sum(&format!("pannier_key_{name}"), &labels) * unit;
             assert_eq!(shown.round() as i64, book.sum_of(key, figure), "{key}: {name}");
         }
+        let saved = [Figure::SavedPrompt, Figure::SavedCompletion].map(|figure| book.sum_of(key, figure));
+        let shown = samples.sum("pannier_key_saved_tokens_total", &[("key", key)]);
+        assert_eq!(shown as i64, saved.iter().sum::<i64>(), "{key}: saved tokens");
+        assert_eq!(shown > 0.0, key == "ben", "{key}");
     }
     assert!(book.sum_of("ben", Figure::SavedCost) > 0 && book.sum_of("ann", Figure::SavedCost) == 0);
 }
