@@ -8,15 +8,19 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-const ROUTES: [&str; 7] = [
+const ROUTES: [&str; 9] = [
     "/api/chat",
     "/api/generate",
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",
     "/v1/messages",
+    "/v1/embeddings",
+    "/api/embeddings",
     "/api/embed",
 ];
+/// Of this one the upstream tells no time.
+const TIMELESS: &str = "/v1/embeddings";
 /// A batch of one text, which goes up to the last of them.
 const BATCH: &str = "/embeddings/batch";
 /// Questions that many ask.
@@ -39,6 +43,8 @@ pub struct Answer {
     pub load_us: i64,
     pub prompt_us: i64,
     pub eval_us: i64,
+    /// Nobody has told how long it took: for those who were given it, how long the call took counts.
+    pub timeless: bool,
 }
 
 /// What one client had of one answer.
@@ -75,14 +81,15 @@ impl Truth {
 
     fn serve(&self, path: &str) -> (i64, Answer) {
         let number = FIRST + self.last.fetch_add(1, Ordering::SeqCst);
-        let embeds = path == "/api/embed";
+        let embeds = path.contains("/embed");
         let native = path.starts_with("/api/");
         // Some time at all: where none is told, how long the call took counts for those who share it.
         let times = if native { [1 + number % 7, number % 97, number % 89] } else { [0; 3] };
         let [load_us, prompt_us, eval_us] = times.map(|time| time * 1_234);
         let completion = if embeds { 0 } else { 3 + number % 5 };
         let eval_us = if embeds { 0 } else { eval_us };
-        let answer = Answer { completion, load_us, prompt_us, eval_us };
+        let timeless = path == TIMELESS;
+        let answer = Answer { completion, load_us, prompt_us, eval_us, timeless };
         self.served.lock().expect("served").insert(number, answer);
         (number, answer)
     }
@@ -101,25 +108,49 @@ impl Answer {
         i64::try_from((sum + 500_000).div_euclid(1_000_000)).expect("an amount")
     }
 
+    /// The same with the times of `row`, where nobody else has told any.
+    pub fn as_given(self, row: &Row) -> Answer {
+        let [load_us, prompt_us, eval_us] = times(row);
+        match self.timeless && row.is_given() {
+            true => Answer { load_us, prompt_us, eval_us, ..self },
+            false => self,
+        }
+    }
+
     /// Whether `row` says so of what it took.
     pub fn is_in(&self, row: &Row) -> bool {
         let of = |column| row.get(column).unwrap_or(0);
-        let times = [of(Column::Load), of(Column::PromptTime), of(Column::CompletionTime)];
+        let times = times(row);
         of(Column::Completion) == self.completion && times == [self.load_us, self.prompt_us, self.eval_us]
     }
+}
+
+fn times(row: &Row) -> [i64; 3] {
+    [Column::Load, Column::PromptTime, Column::CompletionTime].map(|column| row.get(column).unwrap_or(0))
 }
 
 impl Price {
     /// As it stands in the settings.
     pub fn written(&self) -> String {
+        let fields = self.fields().map(|(name, value)| format!("{name} = \"{value}\""));
+        format!("{{ {} }}", fields.join(", "))
+    }
+
+    /// As it is set while Pannier runs.
+    pub fn told(&self) -> serde_json::Value {
+        self.fields().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+    }
+
+    fn fields(&self) -> [(&'static str, String); 5] {
         let from = humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(self.from));
         let money = |nanos: i64| format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
-        format!(
-            "{{ model = \"*\", prompt = \"{}\", completion = \"{}\", gpu_second = \"{}\", from = \"{from}\" }}",
-            money(self.prompt),
-            money(self.completion),
-            money(self.gpu)
-        )
+        [
+            ("model", "*".to_owned()),
+            ("prompt", money(self.prompt)),
+            ("completion", money(self.completion)),
+            ("gpu_second", money(self.gpu)),
+            ("from", from.to_string()),
+        ]
     }
 }
 
@@ -138,6 +169,11 @@ fn serve(truth: &Truth, visit: &Visit) -> Vec<Act> {
     let route = route(visit.path());
     let streamed = body.contains("\"stream\":true");
     let question = question_of(&body);
+    // It refuses, or fails: nothing is served, and nobody pays.
+    if question >= SHARED && question % 17 == 3 {
+        let status = [400, 404, 429, 500, 503][(question / 17 % 5) as usize];
+        return json(status, r#"{"error":"not this one"}"#);
+    }
     let (number, answer) = truth.serve(visit.path());
     let tell = |bytes: &[u8]| told(bytes, &route, number, &answer);
     let pause = Act::Pause(Duration::from_millis(1 + question % 4));
@@ -196,14 +232,15 @@ fn question_of(body: &str) -> u64 {
 /// Question `number`: on which route, and how, its number says.
 fn asked_for(number: u64) -> Ask {
     let text = format!("question {number}.");
-    let Some(path) = ROUTES.get((number % 8) as usize) else {
-        let streamed = (number / 8).is_multiple_of(2);
+    let ways = ROUTES.len() as u64 + 1;
+    let streamed = (number / ways).is_multiple_of(2);
+    let Some(path) = ROUTES.get((number % ways) as usize) else {
         let model = &route("/api/embed").question["model"];
         let batch = json!({ "model": model, "texts": [text], "stream": streamed });
         return Ask::post(BATCH, &batch);
     };
     let route = route(path);
-    let mut body = route.body((number / 8).is_multiple_of(2));
+    let mut body = route.body(streamed);
     for key in ["prompt", "input"] {
         if body.get(key).is_some() {
             body[key] = text.as_str().into();
