@@ -9,7 +9,13 @@ use std::time::Duration;
 /// An error of Pingora's in our own words; the wire knows better when a client was too slow.
 pub fn explain(e: &pingora::Error, trouble: Trouble) -> Error {
     explain_trouble(trouble).unwrap_or_else(|| match e.esource {
-        ErrorSource::Downstream => Error::new(Kind::ClientGone, "the client left"),
+        ErrorSource::Downstream => match e.etype {
+            // The head was judged before it came here; only what this road makes of it can still be unfit.
+            ErrorType::InvalidHTTPHeader => {
+                Error::new(Kind::BadRequest, "Connection names fields that are not its own")
+            }
+            _ => Error::new(Kind::ClientGone, "the client left"),
+        },
         ErrorSource::Upstream => explain_type(&e.etype),
         ErrorSource::Internal | ErrorSource::Unset => match e.etype {
             ErrorType::HTTPStatus(_) | ErrorType::InternalError => {

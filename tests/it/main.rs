@@ -16,6 +16,7 @@ mod clear;
 mod commands;
 mod controls;
 mod crowd;
+mod disguises;
 mod door;
 mod embed;
 mod figures;
