@@ -27,6 +27,7 @@ mod keys;
 mod lane;
 mod ledger;
 mod life;
+mod odd_bodies;
 mod prices;
 mod reading;
 mod records;
