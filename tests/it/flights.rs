@@ -328,6 +328,31 @@ async fn strangers_and_hermits_do_not_share() {
     assert_eq!(upstream.count(chat.path), 4, "the last one shares with the first");
 }
 
+/// Who may not ask for himself gets nothing of what is under way for others (C-25).
+#[tokio::test]
+async fn who_may_not_ask_joins_nobody() {
+    let upstream = Upstream::start().await;
+    let chat = route("/api/chat");
+    let gate = Gate::closed();
+    upstream.always(chat.path, [vec![Act::Wait(gate.clone())], chat.acts(true)].concat());
+    let settings = "[[auth.keys]]\nname = \"a\"\nkey = \"key-of-a\"\n\
+                    [[auth.keys]]\nname = \"b\"\nkey = \"key-of-b\"\nmodels = [\"other\"]\n\
+                    [[auth.keys]]\nname = \"c\"\nkey = \"key-of-c\"\nroutes = [\"/v1/*\"]\n";
+    let pannier = Launch::before(&upstream).file(settings).start().await;
+    let with = |key: &str| chat.ask(true).with("Authorization", &format!("Bearer {key}"));
+    let mut leader = pannier.open().await;
+    leader.ask(&with("key-of-a")).await;
+    upstream.visit(chat.path, 0).await;
+    // All three would share with the first, who is of their team.
+    for (key, status) in [("key-of-b", 403), ("key-of-c", 403), ("pannier_nobody", 401)] {
+        assert_eq!(pannier.ask(&with(key)).await.status(), status, "{key}");
+    }
+    gate.open();
+    assert_eq!(leader.reply("POST").await.fine().body(), chat.bytes(true));
+    assert_eq!(upstream.count(chat.path), 1);
+    assert_eq!(pannier.metrics().await.sum("pannier_coalesced_requests_total", &[]), 0.0);
+}
+
 #[tokio::test]
 async fn trips_under_way_are_bounded() {
     let upstream = Upstream::start().await;
