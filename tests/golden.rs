@@ -90,6 +90,21 @@ fn errors_are_told_as_written_down() {
     }
 }
 
+/// Each code has a row of the page that explains them, with its status, and nothing else has.
+#[test]
+fn every_code_is_explained() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
+    let page = std::fs::read_to_string(page).expect("the page of errors");
+    let mut rows: Vec<_> =
+        page.lines().filter(|line| line.starts_with("| `") && line.contains("` | ")).collect();
+    rows.retain(|row| row.split('|').nth(2).is_some_and(|cell| cell.trim().parse::<u16>().is_ok()));
+    for kind in Kind::ALL {
+        let row = format!("| `{}` | {} | ", kind.code(), kind.status());
+        assert_eq!(rows.iter().filter(|line| line.starts_with(&row)).count(), 1, "{row}");
+    }
+    assert_eq!(rows.len(), Kind::ALL.len());
+}
+
 fn told(error: &Error, dialect: &'static str) -> String {
     let (route, id) = (Route { template: "other", dialect }, RequestId([7; 16]));
     let Reply { status, headers, body } = gateway::refuse(error, route, id);
