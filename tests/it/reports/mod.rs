@@ -6,6 +6,7 @@ mod hostile;
 mod lines;
 mod seen;
 mod shapes;
+mod walk;
 
 use crate::stage::*;
 use serde_json::{Value, json};
