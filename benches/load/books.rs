@@ -1,4 +1,4 @@
-//! What it costs to want a key of everybody and to keep books.
+//! What it costs to want a key of everybody and to keep books, and what room those take.
 
 use crate::contender::Kind::{NginxCache, PannierBooks, PannierUnbooked};
 use crate::ground::Ground;
@@ -6,10 +6,12 @@ use crate::results::Results;
 use crate::throughput::{ASKED, table};
 use crate::workload::Workload;
 use crate::wrk::Picking;
+use crate::{crowd, shelf};
 
 pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let (hits, misses) = ([NginxCache, PannierBooks, PannierUnbooked], [PannierBooks, PannierUnbooked]);
     results.booked_hits = Some(table(ground, &hits, Workload::small(), Picking::Rotate(ASKED), results));
     results.booked_misses = Some(table(ground, &misses, Workload::small(), Picking::Fresh, results));
-    Ok(())
+    shelf::measure(ground, results);
+    crowd::measure(ground, results)
 }

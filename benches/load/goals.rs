@@ -33,6 +33,8 @@ pub fn all(results: &Results) -> Vec<Goal> {
     goals.extend(tiers(results));
     goals.extend(texts(results));
     goals.extend(books(results));
+    goals.extend(shelves(results));
+    goals.extend(crowd(results));
     goals.extend(month(results));
     goals.extend(speech(results));
     goals
@@ -213,6 +215,28 @@ fn books(results: &Results) -> Vec<Goal> {
     ]
 }
 
+fn shelves(results: &Results) -> Vec<Goal> {
+    let of = |name: &str| results.shelves.iter().find(|shelf| shelf.database == name).map(|shelf| shelf.row);
+    let row = |name: &str| {
+        goal(format!("a row of the books on disk, {name}"), Bound::AtMost(120.0), of(name), " B", 0)
+    };
+    vec![row("SQLite"), row("PostgreSQL")]
+}
+
+fn crowd(results: &Results) -> Vec<Goal> {
+    let crowd = results.crowd.as_ref();
+    let (few, many) = crowd.map_or((10, 100_000), |crowd| (crowd.few, crowd.many));
+    let grown = crowd.map(|crowd| crowd.grown as f64 / MEGABYTE);
+    vec![
+        times(
+            format!("CPU of a hit with a key, among {many} keys over among {few}"),
+            Bound::AtMost(FLAT),
+            crowd.map(|crowd| crowd.cpu_us[1] / crowd.cpu_us[0]),
+        ),
+        goal(format!("memory of {many} keys"), Bound::AtMost(40.0), grown, " MB", 1),
+    ]
+}
+
 fn month(results: &Results) -> Vec<Goal> {
     let month = results.month.as_ref();
     let rows = month.map_or_else(|| "many".to_owned(), |month| month.rows.to_string());
@@ -238,12 +262,13 @@ fn speech(results: &Results) -> Vec<Goal> {
     let speech = results.speech.as_ref();
     let mut goals = Vec::new();
     for heard in speech.map_or(&[][..], |speech| &speech.heard) {
-        let (wall, cpu) = heard.over_rival();
+        let ((wall, cpu), (own, own_cpu)) = (heard.over_rival(), heard.over_engine());
         let (model, threads, seconds) = (&heard.model, heard.threads, heard.seconds);
-        let what =
-            |of: &str| format!("{seconds} s of speech, {model}, {threads} threads: {of} over whisper.cpp");
-        goals.push(times(what("time"), Bound::AtMost(1.05), wall));
-        goals.push(times(what("CPU"), Bound::AtMost(1.05), cpu));
+        let what = |of: &str| format!("{seconds} s of speech, {model}, {threads} threads: {of}");
+        goals.push(times(what("time over its own engine alone"), Bound::AtMost(1.05), own));
+        goals.push(times(what("CPU over its own engine alone"), Bound::AtMost(1.05), own_cpu));
+        goals.push(times(what("time over the newest whisper.cpp"), Bound::AtMost(1.05), wall));
+        goals.push(times(what("CPU over the newest whisper.cpp"), Bound::AtMost(1.05), cpu));
     }
     let percent = speech.and_then(|speech| speech.opening()).map(|part| part * 100.0);
     let grown = speech.and_then(|speech| speech.grown).map(|bytes| bytes as f64 / MEGABYTE);
@@ -253,6 +278,14 @@ fn speech(results: &Results) -> Vec<Goal> {
         Bound::AtLeast(0.9),
         speech.and_then(|speech| speech.left()),
     ));
+    goals.push(times(
+        "hit of a transcript: CPU over one of a chat that is as long".to_owned(),
+        Bound::AtMost(1.5),
+        speech.and_then(|speech| speech.hit()),
+    ));
+    let held_up = speech.and_then(|speech| speech.held_up());
+    let what = "hit beside bad recordings and pictures: p99 over alone".to_owned();
+    goals.push(goal(what, Bound::AtMost(20.0), held_up, " ms more", 2));
     goals.push(goal("growth of the server by recordings".to_owned(), Bound::AtMost(4.0), grown, " MB", 1));
     goals
 }

@@ -10,23 +10,29 @@ mod books;
 mod chart;
 mod client;
 mod contender;
+mod crowd;
+mod engine;
 mod footprint;
 mod goals;
 mod ground;
 mod growth;
+mod heard;
 mod herd;
 mod latency;
 mod machine;
 mod month;
 mod nginx;
+mod nuisance;
 mod options;
 mod passthrough;
 mod process;
 mod profile;
 mod report;
 mod results;
+mod rival;
 mod rounds;
 mod server;
+mod shelf;
 mod speech;
 mod stub;
 mod texts;
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
         Role::Stub { port, token_interval, item } => stub::run(port, token_interval, item),
         Role::Bare { port } => bare::run(port),
         Role::PassThrough { port, upstream } => passthrough::run(port, upstream),
+        Role::Engine { weights, threads } => engine::run(&weights, threads),
         Role::Conductor => conduct(options),
         // `cargo test --all-targets` runs bench targets too; that is no occasion for a measurement.
         Role::Bystander => {

@@ -44,7 +44,7 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let file = ground.dir().join("books.db");
     let place = file.to_string_lossy().into_owned();
     let settings = [KEPT[0], KEPT[1], (DATABASE, place.as_str())];
-    begin(ground, &settings)?;
+    begin(ground, &place)?;
     eprintln!("  filling the books with {rows} requests");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(fill(&file, rows)).context("cannot fill the books")?;
@@ -61,9 +61,10 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the tables, and one real row, of which all others are copies.
-fn begin(ground: &Ground, settings: &[(&str, &str)]) -> anyhow::Result<()> {
-    let contender = Contender::start(ground, Kind::PannierBooks, settings)?;
+/// Makes the tables at `place`, and one real row with its sums, of which all others are copies.
+pub fn begin(ground: &Ground, place: &str) -> anyhow::Result<()> {
+    let settings = [KEPT[0], KEPT[1], (DATABASE, place)];
+    let contender = Contender::start(ground, Kind::PannierBooks, &settings)?;
     let request = Workload::small().request(contender.kind, contender.port, ground.fresh(1));
     let answer = Connection::open(contender.port)?.exchange(&request)?;
     ensure!(answer.status == 200, "status {}", answer.status);
@@ -126,7 +127,7 @@ async fn fill(file: &Path, rows: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn columns(books: &mut SqliteConnection, table: &str) -> anyhow::Result<Vec<String>> {
+pub async fn columns(books: &mut SqliteConnection, table: &str) -> anyhow::Result<Vec<String>> {
     let asked = format!("SELECT name FROM pragma_table_info('{table}')");
     let rows = sqlx::raw_sql(AssertSqlSafe(asked)).fetch_all(books).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

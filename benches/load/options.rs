@@ -55,6 +55,10 @@ pub struct Options {
     pass_through: Option<u16>,
     #[arg(long, hide = true)]
     upstream: Option<u16>,
+    #[arg(long, hide = true)]
+    engine: Option<PathBuf>,
+    #[arg(long, hide = true, default_value_t = 1)]
+    engine_threads: usize,
 }
 
 /// What this process is: the bench starts itself again for the servers it is made of.
@@ -63,6 +67,7 @@ pub enum Role {
     Stub { port: u16, token_interval: Duration, item: Option<Duration> },
     Bare { port: u16 },
     PassThrough { port: u16, upstream: u16 },
+    Engine { weights: PathBuf, threads: usize },
     Bystander,
 }
 
@@ -95,6 +100,8 @@ impl Options {
             Role::Bare { port }
         } else if let (Some(port), Some(upstream)) = (self.pass_through, self.upstream) {
             Role::PassThrough { port, upstream }
+        } else if let Some(weights) = &self.engine {
+            Role::Engine { weights: weights.clone(), threads: self.engine_threads }
         } else if self.bench {
             Role::Conductor
         } else {

@@ -11,9 +11,10 @@ use crate::chart::{bars, thousands};
 use crate::contender::Kind;
 use crate::goals;
 use crate::ground::Ground;
+use crate::heard::Opened;
 use crate::machine;
 use crate::profile::Place;
-use crate::results::{Behind, Opened, Results, Sample, Series, Table, Toll, added_us, median};
+use crate::results::{Behind, Results, Sample, Series, Shelf, Table, Toll, added_us, median};
 use crate::wrk::CONNECTIONS;
 
 const HEAD: &str = "# Benchmarks\n\n\
@@ -331,28 +332,45 @@ fn books(results: &Results) -> String {
             text += &standings(table, &[Kind::PannierUnbooked]);
         }
     }
+    text += &shelves(results);
     match text.is_empty() {
         true => text,
         false => format!("## Keys wanted and books kept\n\n{text}"),
     }
 }
 
+fn shelves(results: &Results) -> String {
+    if results.shelves.is_empty() {
+        return String::new();
+    }
+    let mut text = "### On the disk, bytes\n\n| | a row | its index | a line of sums, with its index |\n\
+                    |---|--:|--:|--:|\n"
+        .to_owned();
+    for Shelf { database, row, row_index, line } in &results.shelves {
+        let _ = writeln!(text, "| {database} | {row:.0} | {row_index:.0} | {line:.0} |");
+    }
+    text.push('\n');
+    text
+}
+
 fn speech(results: &Results) -> String {
     let Some(speech) = &results.speech else { return String::new() };
-    let mut text = "## Speech\n\n| clip | model | threads | seconds | CPU | whisper.cpp, seconds | CPU |\n\
-                    |--:|---|--:|--:|--:|--:|--:|\n"
-        .to_owned();
+    let mut text =
+        "## Speech\n\n| clip | model | threads | seconds | CPU | its engine alone, seconds | CPU | newest \
+                    whisper.cpp, seconds | CPU |\n|--:|---|--:|--:|--:|--:|--:|--:|--:|\n"
+            .to_owned();
     let middle = |all: &[std::time::Duration]| {
         median(all.iter().map(std::time::Duration::as_secs_f64)).unwrap_or(f64::NAN)
     };
     for heard in &speech.heard {
         let (seconds, model, threads) = (heard.seconds, &heard.model, heard.threads);
-        let figures = [&heard.wall, &heard.cpu, &heard.rivals_wall, &heard.rivals_cpu].map(|it| middle(it));
-        let [wall, cpu, rivals_wall, rivals_cpu] = figures;
-        let _ = writeln!(
-            text,
-            "| {seconds} s | {model} | {threads} | {wall:.2} | {cpu:.2} | {rivals_wall:.2} | {rivals_cpu:.2} |"
-        );
+        let (engines, rivals) =
+            ([&heard.engines_wall, &heard.engines_cpu], [&heard.rivals_wall, &heard.rivals_cpu]);
+        let _ = write!(text, "| {seconds} s | {model} | {threads} |");
+        for figures in [&heard.wall, &heard.cpu].into_iter().chain(engines).chain(rivals) {
+            let _ = write!(text, " {:.2} |", middle(figures));
+        }
+        text.push('\n');
     }
     text += "\nA recording of 11 s whose text is known, in a file that is not: it is opened, and not listened to.\n\n\
              | recording | to listen, CPU ms | to open, CPU ms | answered within ms |\n|---|--:|--:|--:|\n";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::contender::Kind;
+use crate::heard::Speech;
 use crate::profile::Place;
 
 /// Everything that the parts found out; what was not measured is absent, and [`Results::failures`] says why.
@@ -28,6 +29,8 @@ pub struct Results {
     /// Hits, and misses, with keys that are wanted and books that are kept, and without either.
     pub booked_hits: Option<Table>,
     pub booked_misses: Option<Table>,
+    pub shelves: Vec<Shelf>,
+    pub crowd: Option<Crowd>,
     pub month: Option<Month>,
     pub speech: Option<Speech>,
     pub profiles: Vec<Profile>,
@@ -151,6 +154,28 @@ pub struct Vectors {
     pub raw: u64,
 }
 
+/// What the books take on the disk of one database, in bytes.
+#[derive(Debug)]
+pub struct Shelf {
+    pub database: &'static str,
+    /// Of a row, and of what finds it.
+    pub row: f64,
+    pub row_index: f64,
+    /// Of a line of sums, with what finds it.
+    pub line: f64,
+}
+
+/// A hit where few keys are known, and where many are.
+#[derive(Debug)]
+pub struct Crowd {
+    pub few: usize,
+    pub many: usize,
+    /// CPU of a hit, among either.
+    pub cpu_us: [f64; 2],
+    /// Bytes by which the server has grown.
+    pub grown: u64,
+}
+
 /// Reports over so many requests.
 pub struct Month {
     pub rows: u64,
@@ -158,38 +183,6 @@ pub struct Month {
     /// Of a list of all requests, and by how much the server grew while it was read.
     pub first_byte: Duration,
     pub grown: u64,
-}
-
-/// What it takes to write down what is said.
-#[derive(Default)]
-pub struct Speech {
-    pub heard: Vec<Heard>,
-    pub opened: Vec<Opened>,
-    /// Processor time of a hit in memory in microseconds, each round: while nobody listens, and while somebody does.
-    pub beside: Vec<(f64, f64)>,
-    /// By how much the server itself grew, without those that listen.
-    pub grown: Option<u64>,
-}
-
-/// One clip, each round: wall and processor time of Pannier and those that listen for it, and of its rival.
-#[derive(Default)]
-pub struct Heard {
-    pub model: String,
-    pub threads: usize,
-    pub seconds: usize,
-    pub wall: Vec<Duration>,
-    pub cpu: Vec<Duration>,
-    pub rivals_wall: Vec<Duration>,
-    pub rivals_cpu: Vec<Duration>,
-}
-
-/// One recording: processor time to listen to it, and to open it where its text is known; and how long it takes
-/// then.
-pub struct Opened {
-    pub form: &'static str,
-    pub heard: Duration,
-    pub opened: Duration,
-    pub known: Duration,
 }
 
 // === impl Results ===
@@ -240,31 +233,6 @@ impl Texts {
     /// How many times as long one upstream takes.
     pub fn spread(&self) -> Option<f64> {
         Some(self.one?.as_secs_f64() / self.spread?.as_secs_f64())
-    }
-}
-
-// === impl Speech ===
-
-impl Speech {
-    /// The largest part of listening that is opening the recording.
-    pub fn opening(&self) -> Option<f64> {
-        let part = |it: &Opened| it.opened.as_secs_f64() / it.heard.as_secs_f64();
-        self.opened.iter().map(part).reduce(f64::max)
-    }
-
-    /// What is left of a server's throughput while somebody listens.
-    pub fn left(&self) -> Option<f64> {
-        median(self.beside.iter().map(|(alone, busy)| alone / busy))
-    }
-}
-
-impl Heard {
-    /// How many times the rival's wall and processor time it took.
-    pub fn over_rival(&self) -> (Option<f64>, Option<f64>) {
-        let over = |own: &[Duration], rivals: &[Duration]| {
-            median(own.iter().zip(rivals).map(|(own, rival)| own.as_secs_f64() / rival.as_secs_f64()))
-        };
-        (over(&self.wall, &self.rivals_wall), over(&self.cpu, &self.rivals_cpu))
     }
 }
 

@@ -1,9 +1,8 @@
 //! Speech: how long Pannier takes to write down what is said, beside whisper.cpp with the same weights by another
 //! binding; what of it is opening the recording; and what those notice who ask for something else meanwhile.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,12 +11,15 @@ use anyhow::{Context, ensure};
 use crate::client::Connection;
 use crate::contender::{API_KEY, Contender, Kind};
 use crate::ground::Ground;
-use crate::results::{Heard, Opened, Results, Speech, quantile};
+use crate::heard::{Heard, Opened, Speech};
+use crate::nuisance;
+use crate::results::{Results, quantile};
+use crate::rival::Rival;
 use crate::throughput::ASKED;
 use crate::workload::Workload;
 use crate::wrk::{self, Picking};
 
-const PEER: &str = include_str!("listen.py");
+pub const ROUTE: &str = "/v1/audio/transcriptions";
 /// The sentence of 11 s, and how often it is said in a clip.
 const SENTENCE: &str = "jfk.wav";
 const CLIPS: [usize; 2] = [1, 4];
@@ -26,6 +28,9 @@ const THREADS: [usize; 2] = [1, 2];
 const FORMS: [&str; 5] = ["jfk.wav", "jfk_44k_stereo.wav", "jfk.mp3", "jfk.opus", "jfk.m4a"];
 /// Recordings whose text is known, each time.
 const KNOWN: u32 = 20;
+/// Of which the text is asked for again, and how often each time.
+const KNOWN_FILE: &str = "jfk.mp3";
+const HITS: u32 = 400;
 /// Until a text is in memory.
 const SETTLED: Duration = Duration::from_millis(300);
 const EDGE: &str = "edge-of-the-bench";
@@ -49,7 +54,42 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     if let Err(error) = beside(ground, &assets, &mut speech) {
         results.fail("hits while somebody listens", &error);
     }
+    if let Err(error) = hit(ground, &assets, &mut speech) {
+        results.fail("hits of a transcript", &error);
+    }
     results.speech = Some(speech);
+    if let Err(error) = nuisance::beside(ground, &assets, results) {
+        results.fail("hits beside bad recordings and pictures", &error);
+    }
+    Ok(())
+}
+
+/// What a hit costs of a transcript, and one of a chat that is as long: both bodies are read to be known.
+fn hit(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result<()> {
+    let pannier = start(ground, assets, "tiny", 1)?;
+    let file = std::fs::read(assets.join("audio").join(KNOWN_FILE))?;
+    let fields = [("model", "tiny"), ("language", "en")];
+    let transcript = posted(ROUTE, &file, &fields, "");
+    let chat = Workload::as_long_as(transcript.len()).request(pannier.kind, pannier.port, 0);
+    let mut connection = Connection::open(pannier.port)?;
+    for request in [&transcript, &chat] {
+        connection.exchange(request)?;
+        std::thread::sleep(SETTLED);
+        connection.exchange(request)?;
+    }
+    let mut cost = |request: &[u8]| -> anyhow::Result<f64> {
+        let cpu = pannier.process.precise_time()?;
+        for _ in 0..HITS {
+            let answer = connection.exchange(request)?;
+            ensure!(answer.status == 200, "status {}", answer.status);
+        }
+        Ok((pannier.process.precise_time()?.saturating_sub(cpu)).as_secs_f64() * 1e6 / f64::from(HITS))
+    };
+    for _ in 0..ground.options.rounds() {
+        let (transcript, chat) = (cost(&transcript)?, cost(&chat)?);
+        eprintln!("  a hit: {transcript:.0} µs of a transcript, {chat:.0} µs of a chat as long");
+        speech.hits.push((transcript, chat));
+    }
     Ok(())
 }
 
@@ -63,7 +103,9 @@ fn hear(
 ) -> anyhow::Result<()> {
     let pannier = start(ground, assets, model, threads)?;
     spread(ground, pannier.process.id())?;
-    let mut rival = Rival::start(ground, weights, threads)?;
+    let cores = cores(ground);
+    let mut rival = Rival::newest(ground, &cores, weights, threads)?;
+    let mut engine = Rival::engine(&cores, weights, threads)?;
     for times in CLIPS {
         let clip = said_often(&std::fs::read(assets.join("audio").join(SENTENCE))?, times)?;
         let file = ground.dir().join(format!("{times}.wav"));
@@ -72,6 +114,7 @@ fn hear(
         // The first time, weights are read.
         listen(&pannier, &clip, model, false)?;
         rival.hear(&file)?;
+        engine.hear(&file)?;
         for _ in 0..ground.options.rounds() {
             let cpu = pannier.process.family_time();
             heard.wall.push(listen(&pannier, &clip, model, false)?);
@@ -79,9 +122,15 @@ fn hear(
             let (wall, cpu) = rival.hear(&file)?;
             heard.rivals_wall.push(wall);
             heard.rivals_cpu.push(cpu);
+            let (wall, cpu) = engine.hear(&file)?;
+            heard.engines_wall.push(wall);
+            heard.engines_cpu.push(cpu);
         }
-        let (wall, cpu) = heard.over_rival();
-        eprintln!("  {model}, {threads} threads, {} s: {wall:.2?} wall, {cpu:.2?} CPU", heard.seconds);
+        let ((wall, cpu), (own, own_cpu)) = (heard.over_rival(), heard.over_engine());
+        eprintln!(
+            "  {model}, {threads} threads, {} s: {wall:.2?} wall, {cpu:.2?} CPU; of the engine {own:.2?}, {own_cpu:.2?}",
+            heard.seconds
+        );
         speech.heard.push(heard);
     }
     Ok(())
@@ -174,7 +223,7 @@ fn beside(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result
     Ok(())
 }
 
-fn start(ground: &Ground, assets: &Path, model: &str, threads: usize) -> anyhow::Result<Contender> {
+pub fn start(ground: &Ground, assets: &Path, model: &str, threads: usize) -> anyhow::Result<Contender> {
     let (folder, threads) = (assets.join("whisper"), threads.to_string());
     let settings = [
         ("PANNIER__AUDIO__MODEL", model),
@@ -187,77 +236,34 @@ fn start(ground: &Ground, assets: &Path, model: &str, threads: usize) -> anyhow:
 
 /// How long Pannier takes for a recording; a text that it `knows` will do, or it is to listen anew.
 fn listen(pannier: &Contender, clip: &[u8], model: &str, knows: bool) -> anyhow::Result<Duration> {
-    let mut body = Vec::with_capacity(clip.len() + 1024);
-    for (name, value) in [("model", model), ("language", "en")] {
-        let field = format!("--{EDGE}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
-        body.extend(field.as_bytes());
-    }
-    let file =
-        format!("--{EDGE}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"clip\"\r\n\r\n");
-    body.extend(file.as_bytes());
-    body.extend(clip);
-    body.extend(format!("\r\n--{EDGE}--\r\n").as_bytes());
-    let head = format!(
-        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {API_KEY}\r\n\
-         Content-Type: multipart/form-data; boundary={EDGE}\r\n{}Content-Length: {}\r\n\r\n",
-        pannier.port,
-        if knows { "" } else { "X-Pannier-Cache: bypass\r\n" },
-        body.len()
-    );
+    let more = if knows { "" } else { "X-Pannier-Cache: bypass\r\n" };
+    let request = posted(ROUTE, clip, &[("model", model), ("language", "en")], more);
     let begun = Instant::now();
-    let answer = Connection::open(pannier.port)?.exchange(&[head.as_bytes(), &body].concat())?;
+    let answer = Connection::open(pannier.port)?.exchange(&request)?;
     let took = begun.elapsed();
     let said = String::from_utf8_lossy(&answer.body);
     ensure!(answer.status == 200 && said.contains("your country"), "status {}: {said}", answer.status);
     Ok(took)
 }
 
-/// Whatever of the rival: weights in memory, and a pipe on which it is told what to hear.
-struct Rival {
-    child: Child,
-    told: ChildStdin,
-    says: BufReader<ChildStdout>,
-}
-
-impl Rival {
-    fn start(ground: &Ground, weights: &Path, threads: usize) -> anyhow::Result<Rival> {
-        let python = &ground.options.python;
-        let both = cores(ground);
-        let mut child = Command::new("taskset")
-            .args(["-c", &both])
-            .arg(python)
-            .args(["-c", PEER])
-            .arg(weights)
-            .arg(threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let (told, says) = child.stdin.take().zip(child.stdout.take()).context("a pipe")?;
-        Ok(Rival { child, told, says: BufReader::new(says) })
+/// A form with a file; `more`: lines of its head.
+pub fn posted(route: &str, file: &[u8], fields: &[(&str, &str)], more: &str) -> Vec<u8> {
+    let mut body = Vec::with_capacity(file.len() + 1024);
+    for (name, value) in fields {
+        let field = format!("--{EDGE}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        body.extend(field.as_bytes());
     }
-
-    /// How long it took, and how much of a processor.
-    fn hear(&mut self, file: &Path) -> anyhow::Result<(Duration, Duration)> {
-        writeln!(self.told, "{}", file.display())?;
-        let mut line = String::new();
-        while self.says.read_line(&mut line)? > 0 {
-            if let Some(figures) = line.strip_prefix("heard ") {
-                let mut seconds = figures.split_whitespace().map(str::parse::<f64>);
-                let mut next = || Some(Duration::from_secs_f64(seconds.next()?.ok()?));
-                return next().zip(next()).context("no figures");
-            }
-            line.clear();
-        }
-        anyhow::bail!("SKIPPED: no pywhispercpp for BENCH_PYTHON (`make ollama` or `make test` installs it)")
-    }
-}
-
-impl Drop for Rival {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    let begin =
+        format!("--{EDGE}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"clip\"\r\n\r\n");
+    body.extend(begin.as_bytes());
+    body.extend(file);
+    body.extend(format!("\r\n--{EDGE}--\r\n").as_bytes());
+    let head = format!(
+        "POST {route} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {API_KEY}\r\n\
+         Content-Type: multipart/form-data; boundary={EDGE}\r\n{more}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), &body].concat()
 }
 
 fn assets() -> anyhow::Result<PathBuf> {
@@ -295,7 +301,7 @@ fn cores(ground: &Ground) -> String {
 }
 
 /// Lets a process use both cores: two threads want them.
-fn spread(ground: &Ground, process: u32) -> anyhow::Result<()> {
+pub fn spread(ground: &Ground, process: u32) -> anyhow::Result<()> {
     pin(process, &cores(ground))
 }
 

@@ -179,7 +179,7 @@ pub fn await_figure(contender: &Contender, metric: &str, wanted: &str) -> anyhow
     }
 }
 
-fn metrics(contender: &Contender) -> anyhow::Result<String> {
+pub fn metrics(contender: &Contender) -> anyhow::Result<String> {
     let request = format!("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", contender.port);
     Ok(String::from_utf8(Connection::open(contender.port)?.exchange(request.as_bytes())?.body)?)
 }

@@ -54,6 +54,11 @@ impl Workload {
         Workload::chat("idle stream", "held", 0, true)
     }
 
+    /// A chat whose request has about so many bytes.
+    pub fn as_long_as(bytes: usize) -> Workload {
+        Workload::chat("a chat that is as long", "quick", bytes, false)
+    }
+
     /// A route that no proxy looks into.
     pub fn show() -> Workload {
         Workload {

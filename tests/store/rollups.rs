@@ -128,6 +128,7 @@ impl Chance {
                 total,
                 error: None,
                 settled: false,
+                implausible: false,
             };
             self.spool.trip(&trip);
         }
