@@ -24,7 +24,7 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let many = ground.options.scaled(100_000);
     let file = ground.dir().join("crowd.db");
     let place = file.to_string_lossy().into_owned();
-    let mut contenders = [Contender::start(ground, Kind::PannierBooks, &[(DATABASE, &place)])?];
+    let mut contenders = vec![Contender::start(ground, Kind::PannierBooks, &[(DATABASE, &place)])?];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let own = known(&contenders[0])?;
     let mut cpu = [0.0; 2];
@@ -37,7 +37,7 @@ pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
         let (standings, dropped) =
             rounds::compete(ground, &mut contenders, &Workload::small(), Picking::Rotate(ASKED));
         if let Some((_, error)) = dropped.into_iter().next() {
-            return Err(error);
+            anyhow::bail!(error);
         }
         let standing = standings.first().context("nothing was measured")?;
         cpu[number] = standing.median(Sample::cpu_us).context("no sample")?;

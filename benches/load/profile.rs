@@ -2,6 +2,7 @@
 //! server is doing, and at who called for that.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -155,6 +156,34 @@ fn place(stack: &str) -> Place {
     match is_kernel {
         true => named(CALLS).unwrap_or(Place::Kernel),
         false => named(NAMES).unwrap_or(Place::Rest),
+    }
+}
+
+/// Side by side, those of the same kind of request.
+pub fn tables(profiles: &[Profile]) -> String {
+    let mut text = String::new();
+    for of_one_kind in profiles.chunk_by(|one, other| one.title == other.title) {
+        let _ = write!(text, "| {}: µs of the processor |", of_one_kind[0].title);
+        for profile in of_one_kind {
+            let _ = write!(text, " {} |", profile.kind.label());
+        }
+        text += "\n|---|";
+        text += &"--:|".repeat(of_one_kind.len());
+        for place in Place::ALL {
+            let _ = write!(text, "\n| {} |", place.label());
+            for profile in of_one_kind {
+                let _ = write!(text, " {:.1} |", profile.spent.get(place).copied().unwrap_or(0.0));
+            }
+        }
+        text += "\n| *together* |";
+        for profile in of_one_kind {
+            let _ = write!(text, " *{:.1}* |", profile.cpu_us);
+        }
+        text += "\n\n";
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("## Where the time goes\n\n{text}"),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::goals;
 use crate::ground::Ground;
 use crate::heard::Opened;
 use crate::machine;
-use crate::profile::Place;
+use crate::profile;
 use crate::results::{Behind, Results, Sample, Series, Shelf, Table, Toll, added_us, median};
 use crate::wrk::CONNECTIONS;
 
@@ -80,7 +80,7 @@ fn page(ground: &Ground, results: &Results) -> String {
     page += &texts(results);
     page += &books(results);
     page += &speech(results);
-    page += &profiles(results);
+    page += &profile::tables(&results.profiles);
     page += &failures(results);
     page += METHOD;
     page += &circumstances(ground);
@@ -172,34 +172,6 @@ fn latencies(title: &str, all: &[Series]) -> String {
     }
     text.push('\n');
     text
-}
-
-/// Side by side, those of the same kind of request.
-fn profiles(results: &Results) -> String {
-    let mut text = String::new();
-    for of_one_kind in results.profiles.chunk_by(|one, other| one.title == other.title) {
-        let _ = write!(text, "| {}: µs of the processor |", of_one_kind[0].title);
-        for profile in of_one_kind {
-            let _ = write!(text, " {} |", profile.kind.label());
-        }
-        text += "\n|---|";
-        text += &"--:|".repeat(of_one_kind.len());
-        for place in Place::ALL {
-            let _ = write!(text, "\n| {} |", place.label());
-            for profile in of_one_kind {
-                let _ = write!(text, " {:.1} |", profile.spent.get(place).copied().unwrap_or(0.0));
-            }
-        }
-        text += "\n| *together* |";
-        for profile in of_one_kind {
-            let _ = write!(text, " *{:.1}* |", profile.cpu_us);
-        }
-        text += "\n\n";
-    }
-    match text.is_empty() {
-        true => text,
-        false => format!("## Where the time goes\n\n{text}"),
-    }
 }
 
 fn herd(results: &Results) -> String {
