@@ -223,6 +223,7 @@ fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
 mod tests {
     use super::super::head::{Limits, Reading};
     use super::*;
+    use proptest::prelude::*;
 
     fn down(head: &str, is_head: bool) -> Result<(Option<Framing>, bool, String), Unfit> {
         let mut out = Vec::new();
@@ -310,5 +311,83 @@ mod tests {
         assert!(matches!(Answer::read(head, &mut seen, false, &mut out), Ok(Some(_))));
         let endless = [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; LARGEST]].concat();
         assert_eq!(Answer::read(&endless, &mut 0, false, &mut out), Err(Unfit));
+    }
+
+    const LINES: [&str; 6] = [
+        "GET /a HTTP/1.1",
+        "POST /api/show?x=%2F HTTP/1.1",
+        "PUT http://down:2/a HTTP/1.1",
+        "OPTIONS * HTTP/1.1",
+        "HEAD / HTTP/1.0",
+        "DELETE //a;b\\c HTTP/1.1",
+    ];
+    const FIELDS: [&str; 26] = [
+        "Content-Length: 2",
+        "content-length:2",
+        "Content-Length: 02",
+        "Content-Length: 2, 2",
+        "Content-Length : 2",
+        "Transfer-Encoding: chunked",
+        "transfer-encoding:\tCHUNKED ",
+        "Transfer-Encoding: chunked, identity",
+        "Host: down:2",
+        "HOST:",
+        "Connection: close",
+        "Connection: keep-alive, Content-Length, Transfer-Encoding, Host",
+        "connection: X-A ,, x-pannier-cache",
+        "X-A: 1",
+        "X-A:",
+        "X-A: a\tb \u{e9}",
+        " X-A: folded",
+        "X A: 1",
+        "X-A 1",
+        "X-A: a\rTransfer-Encoding: chunked",
+        "X-A: a\nContent-Length: 7",
+        "X-Pannier-Cache: only",
+        "Upgrade: websocket",
+        "Keep-Alive: timeout=5",
+        "Authorization: Bearer k",
+        "Expect: 100-continue",
+    ];
+
+    /// The lines of a head, told apart by nothing but their ends; each but the first as a name in small letters, and a
+    /// value.
+    fn taken_apart(head: &str) -> (&str, Vec<(String, &str)>) {
+        let head = head.strip_suffix("\r\n\r\n").expect("an end");
+        assert!(!head.replace("\r\n", "").contains(['\r', '\n', '\0']), "{head:?}");
+        let mut lines = head.split("\r\n");
+        let line = lines.next().unwrap();
+        let fields = lines.map(|line| line.split_once(':').unwrap_or_else(|| panic!("no colon in {line:?}")));
+        (line, fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim())).collect())
+    }
+
+    proptest! {
+        /// Whatever head is taken: what goes up means the same to whoever reads it line by line (RELIABILITY.md H-09).
+        #[test]
+        fn what_goes_up_means_what_was_read(
+            line in prop::sample::select(&LINES[..]),
+            fields in prop::collection::vec(prop::sample::select(&FIELDS[..]), 0..7),
+        ) {
+            let head = format!("{line}\r\nHost: down:2\r\n{}\r\n", fields.iter().map(|field| format!("{field}\r\n")).collect::<String>());
+            let limits = Limits { bytes: 4096, fields: 50 };
+            let Ok(Reading::Head(read)) = Head::read(head.as_bytes(), 0, limits) else { return Ok(()) };
+            prop_assert_eq!(read.len, head.len());
+            let up = up(&head, false);
+            let (first, fields) = taken_apart(&up);
+            let all = |name: &str| fields.iter().filter(|field| field.0 == name).map(|field| field.1).collect::<Vec<_>>();
+            prop_assert_eq!(first, format!("{} /base{} HTTP/1.1", read.method, origin_form(read.target)));
+            prop_assert_eq!(all("host"), ["up:1"]);
+            let framing = match (&all("content-length")[..], &all("transfer-encoding")[..]) {
+                ([], []) => Framing::Nothing,
+                ([length], []) => Framing::Length(length.parse().expect("a number")),
+                ([], [coding]) if coding.eq_ignore_ascii_case("chunked") => Framing::Chunked,
+                (lengths, codings) => panic!("{lengths:?} and {codings:?} of {head:?}"),
+            };
+            // What has no length that is known takes the other road.
+            prop_assert!(framing == read.terms.framing || read.terms.framing == Framing::Chunked, "{head:?} as {up:?}");
+            for (name, _) in &fields {
+                prop_assert!(!name.starts_with("x-pannier-") && name != "connection" && name != "upgrade", "{up:?}");
+            }
+        }
     }
 }
