@@ -35,6 +35,7 @@ mod replay;
 mod replicas;
 mod reports;
 mod roads;
+mod settings;
 mod slow;
 mod texts;
 mod tier_faults;
