@@ -78,7 +78,9 @@ def running(url):
 
 def create_copy_delete(url):
     client = ollama.Client(url)
-    seen = [part.status for part in client.create("pannier-test-made", from_=TEXT, system="Be brief.", stream=True)]
+    told = client.create("pannier-test-made", from_=TEXT, system="Be brief.", stream=True)
+    # Whether Ollama still has a layer is not the same each time: it sweeps when it likes.
+    seen = [part.status.replace("creating new layer", "using existing layer") for part in told]
     seen.append(client.copy("pannier-test-made", "pannier-test-copied").status)
     seen.append(client.show("pannier-test-copied").modelfile.count("Be brief."))
     seen += [client.delete(name).status for name in ("pannier-test-copied", "pannier-test-made")]
