@@ -166,12 +166,18 @@ async fn nobody_who_cannot_come_up_keeps_the_rest_from_being_ready() {
     assert!(ready().await.fine().text().contains("[+]speech ok"));
     let mut wire = lobby.pannier.open().await;
     wire.exchange(&Ask::get("/api/version")).await.fine();
-    lobby.pannier.leave_no_descriptor();
-    let reply = wire.exchange(&form(TRANSCRIPTIONS, NONE, &[])).await;
-    lobby.pannier.return_descriptors();
-    assert_eq!((reply.status(), reply.code()), (500, Some("internal")), "{}", reply.text());
-    let told = ready().await.fine().text();
-    assert!(told.contains("[-]speech the process that listens does not come up"), "{told}");
+    for attempt in 1.. {
+        lobby.pannier.leave_no_descriptor();
+        let reply = wire.exchange(&form(TRANSCRIPTIONS, NONE, &[])).await;
+        lobby.pannier.return_descriptors();
+        assert_eq!((reply.status(), reply.code()), (500, Some("internal")), "{}", reply.text());
+        let told = ready().await.fine().text();
+        if told.contains("[-]speech the process that listens does not come up") {
+            break;
+        }
+        // It had not even come to its model: another descriptor had been given back meanwhile.
+        assert!(attempt < 20, "{told}");
+    }
     look(&lobby, "tiny").await;
     assert!(ready().await.fine().text().contains("[+]speech ok"));
 }
