@@ -158,30 +158,6 @@ async fn one_that_has_no_memory_left_is_replaced() {
     studio.pannier.counts("pannier_media_worker_restarts_total", &[], 1.0).await;
 }
 
-/// It is told, and keeps nobody else from being answered.
-#[tokio::test]
-async fn nobody_who_cannot_come_up_keeps_the_rest_from_being_ready() {
-    let lobby = Lobby::open().await;
-    let ready = async || lobby.pannier.house("/readyz?verbose").await;
-    assert!(ready().await.fine().text().contains("[+]speech ok"));
-    let mut wire = lobby.pannier.open().await;
-    wire.exchange(&Ask::get("/api/version")).await.fine();
-    for attempt in 1.. {
-        lobby.pannier.leave_no_descriptor();
-        let reply = wire.exchange(&form(TRANSCRIPTIONS, NONE, &[])).await;
-        lobby.pannier.return_descriptors();
-        assert_eq!((reply.status(), reply.code()), (500, Some("internal")), "{}", reply.text());
-        let told = ready().await.fine().text();
-        if told.contains("[-]speech the process that listens does not come up") {
-            break;
-        }
-        // It had not even come to its model: another descriptor had been given back meanwhile.
-        assert!(attempt < 20, "{told}");
-    }
-    look(&lobby, "tiny").await;
-    assert!(ready().await.fine().text().contains("[+]speech ok"));
-}
-
 #[tokio::test]
 async fn silence_is_left_out_only_where_that_is_wanted() {
     let Some(studio) = Studio::open_with(|launch| launch.set("audio.vad", "false")).await else { return };
