@@ -1,7 +1,7 @@
 //! The books, read from the database by nobody's help but SQL's.
 
 use pannier::store::ledger::{self, By, Column, Cut, Figure, Filter, Line, Period, Piece, Stretch};
-use pannier::store::{Damaged, Options, Place, Start, Statement, Store};
+use pannier::store::{Damaged, Migrations, Options, Place, Start, Statement, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -21,18 +21,22 @@ pub struct Row(BTreeMap<&'static str, Option<i64>>);
 /// What no column holds.
 const NONE: i64 = i64::MIN;
 
+/// The books at `place`, as far as `steps` have brought them into shape.
+pub async fn opened(place: &str, steps: &Migrations) -> Store {
+    let options = Options {
+        readers: 1,
+        patience: Duration::from_secs(5),
+        durable: true,
+        largest_file: None,
+        start: Start::AsItIs,
+        damaged: Damaged::Refuse,
+    };
+    Store::open(&Place::parse(place).expect("a place"), &options, steps).await.expect("open the books")
+}
+
 impl Book {
     pub async fn read(place: &str) -> Book {
-        let options = Options {
-            readers: 1,
-            patience: Duration::from_secs(5),
-            durable: false,
-            largest_file: None,
-            start: Start::AsItIs,
-            damaged: Damaged::Refuse,
-        };
-        let place = Place::parse(place).expect("a place");
-        let store = Store::open(&place, &options, &ledger::migrations()).await.expect("open the books");
+        let store = opened(place, &ledger::migrations()).await;
         let names = Column::ALL.map(Column::name);
         let columns = names.map(|name| format!("COALESCE(CAST({name} AS BIGINT), {NONE})")).join(", ");
         let mut work = store.read().await.expect("read");

@@ -2,22 +2,13 @@
 
 use super::*;
 use pannier::store::ledger::{self, Period};
-use pannier::store::{Damaged, Options, Place, Start, Store};
 use serde_json::Value;
 use std::time::Duration;
 
 /// By the minute there is nothing any more, and there will not be for a while.
 async fn lose_minutes(folder: &Path) {
-    let options = Options {
-        readers: 1,
-        patience: PATIENCE,
-        durable: true,
-        largest_file: None,
-        start: Start::AsItIs,
-        damaged: Damaged::Refuse,
-    };
-    let place = Place::parse(&folder.join("pannier.db").to_string_lossy()).expect("a place");
-    let store = Store::open(&place, &options, &ledger::migrations()).await.expect("the books");
+    let place = folder.join("pannier.db");
+    let store = books::opened(&place.to_string_lossy(), &ledger::migrations()).await;
     let went = ledger::remove_sums(&store, Period::Minute, tomorrow(), 1_000).await.expect("removed");
     assert!(went > 0);
     store.close().await;

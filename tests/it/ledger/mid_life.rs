@@ -92,12 +92,8 @@ async fn a_disk_that_may_not_be_written_at_the_start_is_waited_for() {
 /// S-12: pages are overwritten under the hands of whoever uses them.
 #[tokio::test]
 async fn a_file_that_is_damaged_in_mid_life_is_left_as_it_is_and_the_spool_keeps_the_rest() {
-    let ground = Ground::File(TempDir::new().expect("a folder"));
-    let (upstream, served) = upstream().await;
+    let (ground, upstream, served, pannier) = begun_on_a_file().await;
     let path = ground.folder().join("pannier.db");
-    let pannier = ground.launch(&upstream).start().await;
-    endures(&pannier, FIRST).await;
-    is_in(&path, FIRST.end as i64).await;
     // All of the log is in the file, and nobody remembers a page.
     let mut outside = outsider(&path).await;
     outside.execute("PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE)").await.expect("settle");
@@ -134,12 +130,8 @@ async fn a_file_that_is_damaged_in_mid_life_is_left_as_it_is_and_the_spool_keeps
 /// What came before it went is gone with it, by whoever took it away; all that comes later is in a new one.
 #[tokio::test]
 async fn a_file_that_is_taken_away_in_mid_life_is_begun_anew() {
-    let ground = Ground::File(TempDir::new().expect("a folder"));
-    let (upstream, served) = upstream().await;
+    let (ground, _upstream, served, pannier) = begun_on_a_file().await;
     let path = ground.folder().join("pannier.db");
-    let pannier = ground.launch(&upstream).start().await;
-    endures(&pannier, FIRST).await;
-    is_in(&path, FIRST.end as i64).await;
     fs::remove_file(&path).expect("remove");
     endures(&pannier, MEANWHILE).await;
     is_logged(&pannier, "is no longer there").await;
@@ -156,13 +148,8 @@ async fn a_file_that_is_taken_away_in_mid_life_is_begun_anew() {
 /// Nothing is written to a file that has lost its name to another's.
 #[tokio::test]
 async fn a_file_that_is_replaced_in_mid_life_is_not_written_to() {
-    let ground = Ground::File(TempDir::new().expect("a folder"));
-    let (upstream, served) = upstream().await;
+    let (ground, _upstream, served, pannier) = begun_on_a_file().await;
     let path = ground.folder().join("pannier.db");
-    let launch = || ground.launch(&upstream);
-    let pannier = launch().start().await;
-    endures(&pannier, FIRST).await;
-    is_in(&path, FIRST.end as i64).await;
     let aside = ground.folder().join("aside.db");
     fs::rename(&path, &aside).expect("move");
     fs::write(&path, "another's").expect("another");
@@ -253,7 +240,17 @@ async fn is_waited_for_in(weathers: &[Weather], patience: Duration) {
     is_complete(&ground, &served).await;
 }
 
-/// A server with books that have been begun.
+/// A file with books that have been begun.
+async fn begun_on_a_file() -> (Ground, Upstream, Served, Pannier) {
+    let ground = Ground::File(TempDir::new().expect("a folder"));
+    let (upstream, served) = upstream().await;
+    let pannier = ground.launch(&upstream).start().await;
+    endures(&pannier, FIRST).await;
+    is_in(&ground.folder().join("pannier.db"), FIRST.end as i64).await;
+    (ground, upstream, served, pannier)
+}
+
+/// The same on a server.
 async fn begun() -> Option<(Ground, Upstream, Served, Pannier)> {
     let ground = Ground::Server(Box::new(Postgres::start()?), TempDir::new().expect("a folder"));
     let (upstream, served) = upstream().await;

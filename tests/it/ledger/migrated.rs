@@ -1,8 +1,8 @@
 //! S-14: Pannier is killed while it brings older books into shape, and the next start finishes.
 
 use super::*;
+use pannier::store::Migrations;
 use pannier::store::ledger::{self, Column, Figure, Period};
-use pannier::store::{Damaged, Migrations, Options, Place, Start, Store};
 use sqlx::ConnectOptions;
 use std::io::Write;
 
@@ -16,17 +16,9 @@ const COST: i64 = 5;
 
 /// Makes books as the first version left them.
 async fn write_older(place: &str) {
-    let options = Options {
-        readers: 1,
-        patience: PATIENCE,
-        durable: true,
-        largest_file: None,
-        start: Start::AsItIs,
-        damaged: Damaged::Refuse,
-    };
     let all = ledger::migrations();
     let older = Migrations { part: all.part.clone(), steps: all.steps[..1].to_vec() };
-    let store = Store::open(&Place::parse(place).expect("a place"), &options, &older).await.expect("open");
+    let store = books::opened(place, &older).await;
     let mut work = store.write().await.expect("write");
     let names = "INSERT INTO ledger_account (name, team) VALUES ('alice', 'lab'); \
         INSERT INTO ledger_subject (model, digest, endpoint, dialect, operation, mode) \
