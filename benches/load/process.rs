@@ -17,6 +17,8 @@ use crate::client::Connection;
 /// What Linux counts the time of a process in, on every machine that this is likely to run on.
 const TICKS_PER_SECOND: u64 = 100;
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
+/// Memory that is not needed any more is given back within this time.
+const GIVEN_BACK: Duration = Duration::from_secs(15);
 /// Characters of each line that are quoted of a server that ended.
 const LAST_WORDS: usize = 160;
 
@@ -140,6 +142,18 @@ impl Process {
     /// Resident memory, in bytes.
     pub fn resident(&self) -> u64 {
         self.members.iter().map(|pid| resident(*pid)).sum()
+    }
+
+    /// What it keeps: the least resident memory that it has within a while. What a burst of work took, allocators give
+    /// back by and by.
+    pub fn kept(&self) -> u64 {
+        let begun = Instant::now();
+        let mut least = self.resident();
+        while begun.elapsed() < GIVEN_BACK {
+            std::thread::sleep(Duration::from_millis(200));
+            least = least.min(self.resident());
+        }
+        least
     }
 
     /// An error in dealing with it, with its last words if it has ended.

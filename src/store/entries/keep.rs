@@ -1,6 +1,6 @@
 //! How entries come in, and what is learned of them later.
 
-use super::{Entries, Key, Kind, NewEntry, Use, kind};
+use super::{Entries, Key, Kind, NewEntry, Use};
 use crate::store::{Error, Statement, Value, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,86 +22,73 @@ impl Entries {
             return Ok(());
         }
         let mut work = self.store.write().await?;
-        let kinds = self.kinds(&mut work, new.iter().map(|entry| &entry.kind).collect()).await?;
+        self.number_kinds(&mut work, &new).await?;
         let mut rest = &new[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(at_once(rest));
-            work.change(self.keep_statement(now, &kinds)?).await?;
+            work.change(self.keep_statement(now)).await?;
             rest = later;
         }
         work.done().await
     }
 
-    fn keep_statement<'a>(
-        &self,
-        new: &[&NewEntry<'a>],
-        kinds: &BTreeMap<Kind<'static>, i64>,
-    ) -> Result<Statement<'a>, Error> {
-        let row = |entry: &&NewEntry<'a>| -> Result<[Value<'a>; 8], Error> {
-            let kind = kinds.get(&entry.kind).ok_or_else(|| Error::nonsense("a kind without a number"))?;
-            let bytes = entry.sealed.len() as i64;
-            let (stored, expires) = (entry.stored.into(), entry.expires.into());
-            let sealed = Value::Bytes(entry.sealed);
-            Ok([
-                entry.key[..].into(),
-                (*kind).into(),
-                bytes.into(),
-                0.into(),
-                stored,
-                expires,
-                stored,
-                sealed,
-            ])
+    /// The number of a kind never leaves the database: one that came over a wire and was another would put an
+    /// entry where nobody counts or removes it.
+    fn keep_statement<'a>(&self, new: &[&'a NewEntry<'a>]) -> Statement<'a> {
+        let kinds = kinds(new);
+        let place = |kind: &Kind<'_>| kinds.partition_point(|known| *known < kind) as i64;
+        let entry = |entry: &&'a NewEntry<'a>| -> [Value<'a>; 6] {
+            let NewEntry { key, kind, stored, expires, sealed } = *entry;
+            let (key, place, bytes) = (key[..].into(), place(kind).into(), (sealed.len() as i64).into());
+            [key, place, bytes, (*stored).into(), (*expires).into(), Value::Bytes(sealed)]
         };
-        let rows = new.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+        // Filled up to a power of two with the last, under numbers that nobody asks for, as in `find`.
+        let last = kinds[kinds.len() - 1];
+        let filled =
+            kinds.iter().copied().chain(std::iter::repeat(last)).take(kinds.len().next_power_of_two());
+        let kind = |(place, kind): (usize, &'a Kind<'a>)| {
+            let [prefix, operation, model, digest, team] = kind.values();
+            [(place as i64).into(), prefix, operation, model, digest, team]
+        };
         let Entries { table, .. } = self;
-        Ok(Statement::new(format!(
-            "INSERT INTO \"{table}\" (key, kind, bytes, hits, stored, expires, used, sealed) VALUES "
-        ))
-        .tuples(rows)
-        .text(
-            " ON CONFLICT (key) DO UPDATE SET kind = excluded.kind, bytes = excluded.bytes, \
-             stored = excluded.stored, expires = excluded.expires, used = excluded.used, \
-             sealed = excluded.sealed",
-        ))
+        // No join: the rows come in the order in which they stand here.
+        Statement::new("WITH kinds (place, prefix, operation, model, digest, team) AS (VALUES ")
+            .tuples(filled.enumerate().map(kind))
+            .text(&format!(
+                "), numbers AS MATERIALIZED (SELECT kinds.place, k.id FROM kinds JOIN \"{table}_kind\" AS k \
+                 ON (k.prefix, k.operation, k.model, k.digest, k.team) \
+                 = (kinds.prefix, kinds.operation, kinds.model, kinds.digest, kinds.team)), \
+                 new (key, place, bytes, stored, expires, sealed) AS (VALUES "
+            ))
+            .tuples(new.iter().map(entry))
+            .text(&format!(
+                ") INSERT INTO \"{table}\" (key, kind, bytes, hits, stored, expires, used, sealed) \
+                 SELECT key, (SELECT id FROM numbers WHERE numbers.place = new.place), bytes, 0, stored, \
+                 expires, stored, sealed FROM new WHERE true \
+                 ON CONFLICT (key) DO UPDATE SET kind = excluded.kind, bytes = excluded.bytes, \
+                 stored = excluded.stored, expires = excluded.expires, used = excluded.used, \
+                 sealed = excluded.sealed"
+            ))
     }
 
-    /// The number of each kind; those that are new get one.
-    async fn kinds(
-        &self,
-        work: &mut Work,
-        wanted: BTreeSet<&Kind<'_>>,
-    ) -> Result<BTreeMap<Kind<'static>, i64>, Error> {
-        let mut known = BTreeMap::new();
-        for wanted in Vec::from_iter(wanted).chunks(ENTRIES_AT_ONCE) {
-            known.extend(self.known_kinds(work, wanted).await?);
-            let new: Vec<_> = wanted.iter().filter(|kind| !known.contains_key(**kind)).copied().collect();
-            if new.is_empty() {
+    /// Gives each kind of these a number that has none.
+    async fn number_kinds(&self, work: &mut Work, new: &[&NewEntry<'_>]) -> Result<(), Error> {
+        let Entries { table, .. } = self;
+        let columns = "prefix, operation, model, digest, team";
+        for kinds in kinds(new).chunks(ENTRIES_AT_ONCE) {
+            let known = Statement::new(format!(
+                "SELECT count(*) FROM \"{table}_kind\" WHERE ({columns}) IN (VALUES "
+            ));
+            let known = known.tuples(kinds.iter().map(|kind| kind.values())).text(")");
+            let known = work.rows(known).await?;
+            if known.first().map(|row| row.count(0)).transpose()? == Some(kinds.len() as u64) {
                 continue;
             }
-            let Entries { table, .. } = self;
-            let statement = Statement::new(format!(
-                "INSERT INTO \"{table}_kind\" (prefix, operation, model, digest, team) VALUES "
-            ));
-            let statement = statement.tuples(new.iter().map(|kind| kind.values()));
-            work.change(statement.text(" ON CONFLICT DO NOTHING")).await?;
-            known.extend(self.known_kinds(work, &new).await?);
+            let new = Statement::new(format!("INSERT INTO \"{table}_kind\" ({columns}) VALUES "));
+            let new = new.tuples(kinds.iter().map(|kind| kind.values()));
+            work.change(new.text(" ON CONFLICT DO NOTHING")).await?;
         }
-        Ok(known)
-    }
-
-    async fn known_kinds(
-        &self,
-        work: &mut Work,
-        wanted: &[&Kind<'_>],
-    ) -> Result<Vec<(Kind<'static>, i64)>, Error> {
-        let Entries { table, .. } = self;
-        let statement = Statement::new(format!(
-            "SELECT id, prefix, operation, model, digest, team FROM \"{table}_kind\" \
-             WHERE (prefix, operation, model, digest, team) IN (VALUES "
-        ));
-        let statement = statement.tuples(wanted.iter().map(|kind| kind.values())).text(")");
-        work.rows(statement).await?.iter().map(|row| Ok((kind(row, 1)?, row.number(0)?))).collect()
+        Ok(())
     }
 
     /// Adds to the hits of those of `uses` that are still there, all or none.
@@ -132,6 +119,12 @@ impl Entries {
              FROM met WHERE \"{table}\".id = met.id"
         ))
     }
+}
+
+/// Of which kinds these are, each once and in order.
+fn kinds<'a>(new: &[&'a NewEntry<'a>]) -> Vec<&'a Kind<'a>> {
+    let kinds: BTreeSet<_> = new.iter().map(|entry| &entry.kind).collect();
+    kinds.into_iter().collect()
 }
 
 /// How many of the first go into one statement.
