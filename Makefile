@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # What `pannier version` and pannier_build_info say of where this was built from.
 export PANNIER_REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-.PHONY: help run test test-long ci lint supply-chain bench fmt docs ollama ollama-down
+.PHONY: help run test test-long ci lint supply-chain secrets bench fmt docs ollama ollama-down
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ test-long: ## what takes long: 100,000 random mixes of texts (MIXES), a kill at 
 ci: export CARGO_INCREMENTAL = 0
 ci: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 ci: export CLIPPY_ARGS = --deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
-ci: supply-chain ## all that a change must pass
+ci: supply-chain secrets ## all that a change must pass
 	@deploy/prerequisites.sh test
 	cargo fmt --check
 	@tests/run.sh --workspace --all-targets
@@ -50,6 +50,9 @@ supply-chain: ## licences, bans and known holes of what is built in, where cargo
 	else \
 	  echo "SKIPPED: the supply chain's check: no cargo-deny (cargo install --locked cargo-deny)"; \
 	fi
+
+secrets: ## that nothing in the repository looks like a key of somebody's
+	@if git grep --line-number -I --extended-regexp -f .ci/secrets; then exit 1; fi
 
 bench: ## every benchmark, written into docs/benchmarks.md
 	@deploy/prerequisites.sh bench

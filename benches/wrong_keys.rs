@@ -9,7 +9,7 @@ use std::time::Instant;
 
 const SAMPLES: usize = 20_000;
 const LIMIT: f64 = 4.5;
-const KEY: &str = "sk-0123456789abcdef0123456789abcdef";
+const KEY: &str = "sk-0123456789abcdef-0123456789abcde";
 /// Of so many samples, the slowest one is another's doing.
 const CROP: usize = 20;
 

@@ -1,5 +1,8 @@
 //! Money: whole billionths of a currency's unit (nano-dollars), checked, and never a float.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::unwrap_used))]
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,7 +22,7 @@ pub enum InvalidMoney {
 }
 
 /// Billionths in one.
-const UNIT: i64 = 1_000_000_000;
+const UNIT: u64 = 1_000_000_000;
 /// Digits behind the point.
 const DIGITS: usize = 9;
 
@@ -46,15 +49,16 @@ impl Money {
             None => (text, 0),
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let point = i64::try_from(whole.len()).map_err(|_| InvalidMoney::TooLarge)?
-            + i64::from(exponent)
-            + i64::from(shift);
+        let point = i64::try_from(whole.len())
+            .map_err(|_| InvalidMoney::TooLarge)?
+            .saturating_add(i64::from(exponent))
+            .saturating_add(i64::from(shift));
         let digits = [whole, fraction].concat();
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(InvalidMoney::Unreadable);
         }
         let significant = digits.trim_start_matches('0');
-        let before = point - (digits.len() - significant.len()) as i64;
+        let before = point.saturating_sub(digits.len().saturating_sub(significant.len()) as i64);
         // Nothing that is an amount has its point further away from its first digit.
         match before {
             _ if significant.is_empty() => Ok(Money::ZERO),
@@ -103,7 +107,7 @@ impl FromStr for Money {
         let number = |digits: &str| digits.parse::<i64>().map_err(|_| InvalidMoney::TooLarge);
         let whole = if whole.is_empty() { 0 } else { number(whole)? };
         let nanos = number(&format!("{fraction:0<DIGITS$}"))?;
-        let sum = whole.checked_mul(UNIT).and_then(|whole| whole.checked_add(nanos));
+        let sum = whole.checked_mul(UNIT.cast_signed()).and_then(|whole| whole.checked_add(nanos));
         sum.map(Money).ok_or(InvalidMoney::TooLarge)
     }
 }
@@ -112,10 +116,10 @@ impl fmt::Display for Money {
     /// All digits that there are, and at least two behind the point.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
-        let (nanos, unit) = (self.0.unsigned_abs(), UNIT.unsigned_abs());
-        let fraction = format!("{:0DIGITS$}", nanos % unit);
+        let nanos = self.0.unsigned_abs();
+        let fraction = format!("{:0DIGITS$}", nanos % UNIT);
         let shown = fraction.trim_end_matches('0').len().max(2);
-        write!(f, "{sign}{}.{}", nanos / unit, &fraction[..shown])
+        write!(f, "{sign}{}.{}", nanos / UNIT, &fraction[..shown])
     }
 }
 

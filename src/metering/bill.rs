@@ -2,6 +2,8 @@
 //!
 //! `docs/billing.md` says the same in words, one line for each test here.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use super::config::Unknown;
 use super::price::{Shares, Used};
 use super::prices::{Price, Prices};

@@ -2,6 +2,8 @@
 //!
 //! Money is whole billionths, and never a float. Knows neither sockets nor dialects.
 
+#![cfg_attr(not(test), deny(clippy::float_arithmetic, clippy::panic, clippy::unwrap_used))]
+
 mod batch;
 mod bill;
 mod card;

@@ -1,5 +1,7 @@
 //! What a model costs: the price of each unit, and the exact sum for what was used.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::domain::{Money, Observed, Operation};
 use std::time::Duration;
 
@@ -76,7 +78,7 @@ impl Rates {
         let cached = used.cached_prompt.min(used.prompt);
         let nanos = |time: Duration| i128::try_from(time.as_nanos()).ok();
         let prompt = [
-            (self.prompt, i128::from(used.prompt - cached).checked_mul(TOKEN)),
+            (self.prompt, i128::from(used.prompt.saturating_sub(cached)).checked_mul(TOKEN)),
             (self.cached_prompt.unwrap_or(self.prompt), i128::from(cached).checked_mul(TOKEN)),
             (self.embedding.unwrap_or(self.prompt), i128::from(used.embedding).checked_mul(TOKEN)),
         ];
@@ -193,7 +195,7 @@ mod tests {
         let price = |money: Money| BigInt::from(money.nanos());
         let million = |tokens: u64| BigInt::from(tokens) * 1_000;
         let cached = used.cached_prompt.min(used.prompt);
-        let sum = price(rates.prompt) * million(used.prompt - cached)
+        let sum = price(rates.prompt) * million(used.prompt.saturating_sub(cached))
             + price(rates.cached_prompt.unwrap_or(rates.prompt)) * million(cached)
             + price(rates.completion) * million(used.completion)
             + price(rates.embedding.unwrap_or(rates.prompt)) * million(used.embedding)

@@ -242,7 +242,7 @@ fn builtin(currency: &Arc<str>) -> Vec<Price> {
 fn specificity(pattern: &str) -> (usize, std::cmp::Reverse<usize>) {
     let gaps = pattern.bytes().filter(|byte| *byte == b'*').count();
     let free = pattern.bytes().filter(|byte| matches!(byte, b'*' | b'?')).count();
-    (pattern.len() - free, std::cmp::Reverse(gaps))
+    (pattern.len().saturating_sub(free), std::cmp::Reverse(gaps))
 }
 
 fn version(model: &str, from: SystemTime, rates: &Rates, currency: &str) -> String {

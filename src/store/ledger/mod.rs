@@ -1,6 +1,8 @@
 //! The ledger's tables: a row for each request, and sums by minute, hour and day that are kept in step with
 //! them. What a spool holds comes in exactly once: how far it was read is written in the same transaction.
 
+#![cfg_attr(not(test), deny(clippy::float_arithmetic, clippy::panic, clippy::unwrap_used))]
+
 pub(super) mod accounts;
 mod audit;
 mod columns;
