@@ -279,6 +279,11 @@ fn speech(results: &Results) -> Vec<Goal> {
         speech.and_then(|speech| speech.left()),
     ));
     goals.push(times(
+        "the same over a hit while its engine alone listens there".to_owned(),
+        Bound::AtLeast(0.9),
+        speech.and_then(|speech| speech.left_of_busy()),
+    ));
+    goals.push(times(
         "hit of a transcript: CPU over one of a chat that is as long".to_owned(),
         Bound::AtMost(1.5),
         speech.and_then(|speech| speech.hit()),

@@ -9,14 +9,24 @@ use crate::results::median;
 pub struct Speech {
     pub heard: Vec<Heard>,
     pub opened: Vec<Opened>,
-    /// Processor time of a hit in memory in microseconds, each round: while nobody listens, and while somebody does.
-    pub beside: Vec<(f64, f64)>,
+    /// Each round.
+    pub beside: Vec<Beside>,
     /// Processor time of a hit of a transcript in microseconds, and of one of a chat that is as long.
     pub hits: Vec<(f64, f64)>,
     /// p99 of a hit: while nobody asks for anything else, and while somebody sends what is bad.
     pub nuisance: Vec<(Duration, Duration)>,
     /// By how much the server itself grew, without those that listen.
     pub grown: Option<u64>,
+}
+
+/// Processor time of a hit in memory, in microseconds, by who listens on the other core.
+#[derive(Debug)]
+pub struct Beside {
+    /// Nobody.
+    pub alone: f64,
+    /// Pannier's engine without Pannier.
+    pub engine: f64,
+    pub pannier: f64,
 }
 
 /// One clip, each round: wall and processor time of Pannier and those that listen for it, and of its rival.
@@ -62,9 +72,14 @@ impl Speech {
         median(self.hits.iter().map(|(transcript, chat)| transcript / chat))
     }
 
-    /// What is left of a server's throughput while somebody listens.
+    /// What is left of a server's throughput while it listens on the other core.
     pub fn left(&self) -> Option<f64> {
-        median(self.beside.iter().map(|(alone, busy)| alone / busy))
+        median(self.beside.iter().map(|beside| beside.alone / beside.pannier))
+    }
+
+    /// The same of one whose other core is as busy with something that is not its own.
+    pub fn left_of_busy(&self) -> Option<f64> {
+        median(self.beside.iter().map(|beside| beside.engine / beside.pannier))
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use crate::client::Connection;
 use crate::contender::{API_KEY, Contender, Kind};
 use crate::ground::Ground;
-use crate::heard::{Heard, Opened, Speech};
+use crate::heard::{Beside, Heard, Opened, Speech};
 use crate::nuisance;
 use crate::results::{Results, quantile};
 use crate::rival::Rival;
@@ -148,9 +148,8 @@ fn open(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result<(
         listen(&pannier, &file, "tiny", true)?;
         heard.push((form, file, pannier.process.family_time().saturating_sub(cpu)));
     }
-    std::thread::sleep(SETTLED);
     // Whatever it needs to take in a recording it has by now.
-    let resident = pannier.process.resident();
+    let kept = pannier.process.kept();
     for (form, file, heard) in heard {
         let cpu = pannier.process.family_time();
         let mut known = Vec::new();
@@ -164,7 +163,7 @@ fn open(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result<(
         eprintln!("  {form}: {heard:.2?} CPU, of it {opened:.2?} to open it; known in {known:.2?}");
         speech.opened.push(Opened { form, heard, opened, known });
     }
-    speech.grown = Some(pannier.process.resident().saturating_sub(resident));
+    speech.grown = Some(pannier.process.kept().saturating_sub(kept));
     Ok(())
 }
 
@@ -177,14 +176,20 @@ fn marked(file: &[u8], form: &str, number: u32) -> Vec<u8> {
     [file, &mark].concat()
 }
 
-/// What a hit costs while nobody listens, and while somebody does on the other core.
+/// What a hit costs while nobody listens, while the engine alone does so on the other core, and while Pannier does.
 fn beside(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result<()> {
     let pannier = start(ground, assets, "tiny", 1)?;
+    let other_core = ground.options.load_core.to_string();
     let clip = said_often(&std::fs::read(assets.join("audio").join(SENTENCE))?, 4)?;
+    let file = ground.dir().join("beside.wav");
+    std::fs::write(&file, &clip)?;
     listen(&pannier, &clip, "tiny", false)?;
     for worker in pannier.process.workers()? {
-        pin(worker, &ground.options.load_core.to_string())?;
+        pin(worker, &other_core)?;
     }
+    let weights = weights(assets, "tiny").context("no weights of tiny")?;
+    let mut engine = Rival::engine(&other_core, &weights, 1)?;
+    engine.hear(&file)?;
     let small = Workload::small();
     let mut connection = Connection::open(pannier.port)?;
     for number in (0..ASKED).chain(0..ASKED) {
@@ -198,29 +203,37 @@ fn beside(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result
         Ok(cpu.as_secs_f64() * 1e6 / tally.requests)
     };
     for _ in 0..ground.options.rounds() {
-        let alone = hit()?;
-        let over = AtomicBool::new(false);
-        let (busy, heard) = std::thread::scope(|scope| {
-            let listening = scope.spawn(|| -> anyhow::Result<usize> {
-                let mut heard = 0;
-                while !over.load(Ordering::Relaxed) {
-                    listen(&pannier, &clip, "tiny", false)?;
-                    heard += 1;
-                }
-                Ok(heard)
-            });
-            std::thread::sleep(SETTLED);
-            let busy = hit();
-            over.store(true, Ordering::Relaxed);
-            (busy, listening.join())
-        });
-        let heard = heard.map_err(|_| anyhow::anyhow!("whoever listened was gone"))??;
-        ensure!(heard > 0, "nothing was heard meanwhile");
-        let busy = busy?;
-        eprintln!("  a hit: {alone:.2} µs alone, {busy:.2} µs while somebody listens");
-        speech.beside.push((alone, busy));
+        let beside = Beside {
+            alone: hit()?,
+            engine: meanwhile(hit, || engine.hear(&file).map(drop))?,
+            pannier: meanwhile(hit, || listen(&pannier, &clip, "tiny", false).map(drop))?,
+        };
+        eprintln!("  a hit, µs: {beside:?}");
+        speech.beside.push(beside);
     }
     Ok(())
+}
+
+/// What `hit` comes to while somebody hears, over and over.
+fn meanwhile(
+    hit: impl Fn() -> anyhow::Result<f64>,
+    mut hear: impl FnMut() -> anyhow::Result<()> + Send,
+) -> anyhow::Result<f64> {
+    let over = AtomicBool::new(false);
+    let (busy, heard) = std::thread::scope(|scope| {
+        let listening = scope.spawn(|| -> anyhow::Result<()> {
+            while !over.load(Ordering::Relaxed) {
+                hear()?;
+            }
+            Ok(())
+        });
+        std::thread::sleep(SETTLED);
+        let busy = hit();
+        over.store(true, Ordering::Relaxed);
+        (busy, listening.join())
+    });
+    heard.map_err(|_| anyhow::anyhow!("whoever listened was gone"))??;
+    busy
 }
 
 pub fn start(ground: &Ground, assets: &Path, model: &str, threads: usize) -> anyhow::Result<Contender> {

@@ -84,7 +84,7 @@ fn beside_memory(ground: &Ground, results: &mut Results, redis: &str) {
     let ways: [(Kind, &[(&str, &str)]); 2] =
         [(Kind::PannierMemory, &[]), (Kind::PannierTiers, &[SECRET, (REDIS_URL, redis)])];
     let workload = Workload::small();
-    let (standings, dropped) = rounds::anew(ground, &ways, &workload, Picking::Rotate(ASKED));
+    let (standings, dropped) = rounds::closely(ground, &ways, &workload, Picking::Rotate(ASKED));
     for (kind, error) in dropped {
         results.fail(kind.label(), &error);
     }

@@ -128,6 +128,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const UNIT: i64 = super::UNIT as i64;
+
     #[test]
     fn amounts_are_read() {
         for (text, nanos) in [
