@@ -4,7 +4,8 @@ use super::{Entries, Key, Kind, NewEntry, Use};
 use crate::store::{Error, Statement, Value, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Entries in one statement. Always a power of two: seven statements are prepared for any number of them.
+/// Entries in one statement. Always a power of two, as the kinds of one are: few statements are prepared for any number
+/// of them.
 const ENTRIES_AT_ONCE: usize = 64;
 /// Bytes in one statement, beyond which it takes fewer entries.
 const BYTES_AT_ONCE: usize = 4 << 20;
