@@ -3,6 +3,7 @@
 pub mod books;
 mod currency;
 mod disk;
+mod errors;
 mod given;
 mod gone;
 mod keyed;

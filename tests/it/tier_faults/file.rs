@@ -206,6 +206,34 @@ async fn its_disk_is_full() {
     in_order(&mut pannier, &[]).await;
 }
 
+/// S-11: what is asked of the file ends with an error, always or now and then. A file that cannot be read is as good as
+/// damaged; one that cannot be written stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_disk_answers_with_errors() {
+    const ALL: &str = "pread64,pwrite64,fsync,fdatasync,ftruncate";
+    if !Fault::can_be_made() {
+        return;
+    }
+    for (calls, error, which) in [
+        ("pwrite64", "EIO", "1+1"),
+        ("pwrite64", "ENOSPC", "1+1"),
+        ("fsync,fdatasync", "EIO", "1+1"),
+        ("pread64", "EIO", "1+1"),
+        (ALL, "EIO", "3+7"),
+    ] {
+        let scene = Scene::new().await;
+        let (file, log) = (scene.file(), scene.folder.path().join("cache.db-wal"));
+        let fault = Fault::of(&scene.pannier, calls, error, which, &[&file, &log]).await;
+        scene.endures().await;
+        fault.ends().await;
+        scene.is_back().await;
+        let asides = asides(scene.folder.path());
+        eprintln!("{calls} {error} {which}: {asides} put aside");
+        assert!(asides == 0 || calls.contains("pread64"));
+        scene.end().await;
+    }
+}
+
 /// S-12: nothing can be written there, before the start and after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_disk_is_read_only() {
