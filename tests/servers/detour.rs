@@ -35,6 +35,8 @@ pub enum Answers {
     Whole,
     /// One bit in so many bytes is another.
     Garbled(usize),
+    /// Each number of eight bytes in a row of a PostgreSQL's is its neighbour: 2 for 3, and 3 for 2.
+    Misnumbered,
     /// Half a piece comes through, and then the connection's end.
     Cut,
     /// Half a piece comes through, and of its connection nothing more ever.
@@ -227,6 +229,10 @@ fn spoil(piece: &mut Vec<u8>, answers: Answers) -> bool {
             }
             false
         }
+        Answers::Misnumbered => {
+            misnumber(piece);
+            false
+        }
         Answers::Cut => {
             piece.truncate(piece.len() / 2);
             false
@@ -235,5 +241,32 @@ fn spoil(piece: &mut Vec<u8>, answers: Answers) -> bool {
             piece.truncate(piece.len() / 2);
             true
         }
+    }
+}
+
+/// Of answers so short that they come in one piece
+/// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
+fn misnumber(mut piece: &mut [u8]) {
+    while let Some((head, rest)) = piece.split_at_mut_checked(5) {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let Some((body, next)) = rest.split_at_mut_checked(length.saturating_sub(4)) else { return };
+        if head[0] == b'D' {
+            misnumber_row(&mut body[2..]);
+        }
+        piece = next;
+    }
+}
+
+fn misnumber_row(mut values: &mut [u8]) {
+    while let Some((length, rest)) = values.split_first_chunk_mut::<4>() {
+        // Nothing is told as a length of -1.
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let (value, next) = rest.split_at_mut(length);
+        if let [.., last] = value
+            && length == 8
+        {
+            *last ^= 1;
+        }
+        values = next;
     }
 }

@@ -1,10 +1,9 @@
 //! What befalls a server.
 
-use crate::stage::{PROMPTLY, Stage, key, parcel, parcels};
-use pannier::cache::{Fault, Selection, Tier};
+use crate::stage::{PROMPTLY, Stage, key, label, parcel, parcels};
+use pannier::cache::{Fault, Parcel, Prefix, Selection, Tier};
 use pannier::store::Place;
-use servers::Pooler;
-use servers::Postgres;
+use servers::{Answers, Detour, Pooler, Postgres, Weather};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -129,6 +128,29 @@ async fn read_only_still_answers() {
     postgres.ask("ALTER SYSTEM RESET default_transaction_read_only");
     postgres.ask("SELECT pg_reload_conf()");
     stage.until("it keeps again", async |stage| stage.tier.keep(&[parcel(2, 10)]).await.is_ok()).await;
+    stage.stop().await;
+}
+
+/// Numbers that the server tells come through as others, and each entry is still counted where it belongs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_number_that_is_told_wrong_puts_an_entry_elsewhere() {
+    let Some(postgres) = Postgres::start() else { return };
+    let detour = Detour::to_socket(&postgres.socket().join(".s.PGSQL.5432")).await;
+    let url = format!("postgres://pannier@127.0.0.1:{}/postgres?sslmode=disable", detour.port());
+    let stage = Stage::open(Place::parse(&url).expect("a place")).await;
+    let of = |n: u64, model: &str| Parcel { label: label(Prefix::Chat, model, ""), ..parcel(n, 100) };
+    let misnumbered = Weather { answers: Answers::Misnumbered, ..Weather::default() };
+    detour.weather(misnumbered);
+    for round in 0..3 {
+        let n = round * 6;
+        let new = [("a", 1), ("b", 2), ("c", 3)].map(|(model, more)| (n + more, model));
+        let new = new.map(|(n, model)| of(n, model));
+        stage.tier.keep(&new).await.expect("keep");
+        stage.tier.keep(&[of(n + 4, "b"), of(n + 5, "c"), of(n + 6, "c")]).await.expect("keep");
+    }
+    detour.weather(Weather::default());
+    let counted = "SELECT string_agg(model || ' ' || entries, ', ' ORDER BY model) FROM query_cache_tally";
+    assert_eq!(postgres.ask(counted), "a 3, b 6, c 9");
     stage.stop().await;
 }
 
