@@ -3,7 +3,7 @@
 use crate::contender::Kind;
 use crate::ground::Ground;
 use crate::results::{Results, Table};
-use crate::rounds;
+use crate::rounds::{self, Outcome};
 use crate::workload::Workload;
 use crate::wrk::Picking;
 
@@ -47,8 +47,28 @@ pub fn table(
     picking: Picking,
     results: &mut Results,
 ) -> Table {
-    let contenders: Vec<(Kind, &[_])> = kinds.iter().map(|kind| (*kind, &[] as &[_])).collect();
-    let (standings, dropped) = rounds::anew(ground, &contenders, &workload, picking);
+    let outcome = rounds::anew(ground, &unset(kinds), &workload, picking);
+    told(outcome, workload, results)
+}
+
+/// The same for those who may differ by less than two samples of one do.
+pub fn close_table(
+    ground: &Ground,
+    kinds: &[Kind],
+    workload: Workload,
+    picking: Picking,
+    results: &mut Results,
+) -> Table {
+    let outcome = rounds::closely(ground, &unset(kinds), &workload, picking);
+    told(outcome, workload, results)
+}
+
+/// With no settings of their own.
+fn unset(kinds: &[Kind]) -> Vec<(Kind, &'static [(&'static str, &'static str)])> {
+    kinds.iter().map(|kind| (*kind, &[] as &[_])).collect()
+}
+
+fn told((standings, dropped): Outcome, workload: Workload, results: &mut Results) -> Table {
     for (kind, error) in dropped {
         results.fail(&format!("{}, {}", workload.title, kind.label()), &error);
     }

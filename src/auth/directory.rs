@@ -5,7 +5,7 @@ use super::{AdminKey, Config, Mode, Pepper, Terms, form};
 use crate::domain::{Consumer, Error, Kind};
 use crate::store::keys::Digest;
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

@@ -23,8 +23,8 @@ pub struct NoRandomness;
 /// A new key.
 pub fn make() -> Result<Hidden, NoRandomness> {
     let random = random_digits(RANDOM)?;
-    let check = checksum(random.as_bytes());
-    Ok(Hidden::new([MARK, &random, &check].concat()))
+    let check = checksum(random.as_bytes()).map(char::from);
+    Ok(Hidden::new([MARK, &random, &String::from_iter(check)].concat()))
 }
 
 /// A new name for a key, which no operator's own name can be: theirs has no `key_` in front.
@@ -46,7 +46,7 @@ pub fn is_marked(text: &[u8]) -> bool {
 pub fn is_sound(text: &[u8]) -> bool {
     let Some(digits) = text.strip_prefix(MARK.as_bytes()) else { return false };
     let Some((random, check)) = digits.split_at_checked(RANDOM) else { return false };
-    random.iter().all(u8::is_ascii_alphanumeric) && check == checksum(random).as_bytes()
+    random.iter().all(u8::is_ascii_alphanumeric) && check == checksum(random)
 }
 
 /// Whether a key stands anywhere in `text`.
@@ -56,14 +56,14 @@ pub fn is_in(text: &[u8]) -> bool {
 }
 
 /// CRC-32 of the random digits, in as many of these digits as it takes.
-fn checksum(random: &[u8]) -> String {
+fn checksum(random: &[u8]) -> [u8; CHECK] {
     let mut rest = crc32fast::hash(random);
     let mut digits = [b'0'; CHECK];
     for digit in digits.iter_mut().rev() {
         *digit = DIGITS[(rest % 62) as usize];
         rest /= 62;
     }
-    digits.iter().map(|&digit| char::from(digit)).collect()
+    digits
 }
 
 fn random_digits(count: usize) -> Result<String, NoRandomness> {

@@ -23,6 +23,8 @@ pub(super) struct Cursor<'a>(pub &'a [u8]);
 pub(super) const NAMES: usize = 2048;
 /// Room for an entry: two texts, of which one is short, and some twenty numbers.
 pub(super) const ENTRY: usize = 512;
+/// Room for an entry without texts: a tally, and up to 16 numbers.
+pub(super) const NUMBERS: usize = 192;
 /// Of one text.
 const LONGEST_TEXT: usize = 200;
 

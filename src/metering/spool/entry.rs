@@ -1,6 +1,6 @@
 //! What stands in the spool: trips, and answers to requests.
 
-use super::code::{Cursor, ENTRY, Scratch, Tag};
+use super::code::{Cursor, ENTRY, NUMBERS, Scratch, Tag};
 use super::symbols::Symbol;
 use super::tally::Tally;
 use crate::domain::{
@@ -176,7 +176,7 @@ pub(super) fn answer(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scr
 }
 
 /// One hit, to which others may be added that are like it behind the tally's word.
-pub(super) fn hits(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scratch<ENTRY> {
+pub(super) fn hits(told: &Told<'_>, account: &Symbol, subject: &Symbol) -> Scratch<NUMBERS> {
     let mut out = Scratch::default();
     out.raw(&(Tag::Hits as u64).to_le_bytes());
     out.raw(&Tally::first(told.total).to_ne_bytes());
@@ -311,7 +311,7 @@ fn request(from: &mut Cursor<'_>) -> Option<RequestId> {
     from.raw(16)?.try_into().ok().map(RequestId)
 }
 
-fn figures(out: &mut Scratch<ENTRY>, observed: &Observed) {
+fn figures<const ROOM: usize>(out: &mut Scratch<ROOM>, observed: &Observed) {
     let Usage { source, prompt, cached_prompt, completion, reasoning, images: _, audio: _ } = observed.usage;
     for number in [source.number().into(), prompt, cached_prompt, completion, reasoning] {
         out.number(number);
@@ -333,7 +333,7 @@ fn read_figures(from: &mut Cursor<'_>) -> Option<Observed> {
 }
 
 /// Stands at the end, where older entries have nothing; nothing means none.
-fn besides(out: &mut Scratch<ENTRY>, observed: &Observed) {
+fn besides<const ROOM: usize>(out: &mut Scratch<ROOM>, observed: &Observed) {
     let Usage { images, audio, .. } = observed.usage;
     let numbers = [micros(audio), images, observed.complaint.number().into()];
     let written = numbers.iter().rposition(|number| *number > 0).map_or(0, |last| last + 1);

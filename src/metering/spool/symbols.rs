@@ -2,8 +2,8 @@
 
 use super::code::{NAMES, Scratch, Tag};
 use crate::domain::{CallFacts, Consumer, Route};
+use hashbrown::HashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
