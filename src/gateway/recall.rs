@@ -9,7 +9,7 @@ use super::{Policy, Way};
 use crate::cache::{Entry, Settling, Spot};
 use crate::domain::{CallFacts, Consumer, Pour, RequestId, Route, Template};
 use crate::metering::Priced;
-use crate::metering::spool::Symbol;
+use crate::metering::spool::Recurring;
 use crate::telemetry::HitHandles;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +28,8 @@ pub struct Alias {
     pub counters: HitHandles,
     /// What a hit does for its model.
     pub warmth: Option<Box<Warmth>>,
-    /// As the books call it, looked up once.
-    subject: Option<Arc<Symbol>>,
+    /// What the books say of each of its hits.
+    recurring: Option<Recurring>,
     /// Whether the books have a price for it.
     pub priced: Priced,
 }
@@ -112,7 +112,10 @@ impl Recall {
             rendition,
             route: request.route,
             facts: order.facts.clone(),
-            subject: way.ledger.as_ref().map(|ledger| ledger.subject(request.route, &order.facts)),
+            recurring: way
+                .ledger
+                .as_ref()
+                .map(|ledger| ledger.recurring(request.route, &order.facts, stored.observed)),
             counters: way.metrics.hit_handles(request.route, &order.facts, &entry.observed),
             warmth: Warmth::of(way, policy, order).map(Box::new),
             priced: Priced::default(),
@@ -146,8 +149,8 @@ impl Recalled {
 
     /// Puts it into the books, before its last byte leaves.
     pub fn settle(&self, way: &Way, id: RequestId, consumer: &Arc<Consumer>, took: Duration) {
-        if let (Some(ledger), Some(subject)) = (&way.ledger, &self.alias.subject) {
-            ledger.settle_hit(id, consumer, subject, took, &self.entry.observed);
+        if let (Some(ledger), Some(answer)) = (&way.ledger, &self.alias.recurring) {
+            ledger.settle_hit(id, consumer, answer, took);
         }
     }
 

@@ -339,7 +339,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::super::config::{PriceConfig, PriceEntry, Sync, Unknown};
-    use super::super::spool::{Bounds, Reel, Symbol, Told};
+    use super::super::spool::{Bounds, Recurring, Reel, Symbol, Told};
     use super::*;
     use crate::domain::{Consumer, Money, Observed, RequestId, Rights, Route, Scope, Source, Usage};
     use crate::store::ledger::{Cut, Piece};
@@ -391,7 +391,8 @@ mod tests {
     /// One of those that have no row.
     fn counted(spool: &Spool) {
         let request = RequestId::new(SystemTime::now());
-        spool.hit(&Told::hit(request, Duration::from_micros(12), None), &alice(), &subject(spool));
+        let answer = Recurring::new(subject(spool), Observed::default());
+        spool.hit(request, Duration::from_micros(12), &alice(), &answer);
     }
 
     fn alice() -> Arc<Consumer> {

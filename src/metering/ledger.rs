@@ -3,7 +3,7 @@
 use super::config::WhenFull;
 use super::hit_rows::HitRows;
 use super::prices::Prices;
-use super::spool::{LONGEST_TALLIED, Spool, Symbol, Told};
+use super::spool::{LONGEST_TALLIED, Recurring, Spool, Told};
 use super::unlisted::Unlisted;
 use super::unpriced::Once;
 use crate::domain::{
@@ -94,24 +94,26 @@ impl Ledger {
         self.unlisted.count()
     }
 
-    /// What is asked, for requests that are alike.
-    pub fn subject(&self, route: Route, facts: &CallFacts) -> Arc<Symbol> {
-        self.spool.symbols().subject(route, Some(&self.unlisted.named(facts)))
+    /// What hits on one remembered answer have in common, which took `observed` when it was made.
+    pub fn recurring(&self, route: Route, facts: &CallFacts, observed: Observed) -> Recurring {
+        Recurring::new(self.spool.symbols().subject(route, Some(&self.unlisted.named(facts))), observed)
     }
 
-    /// The last byte of a remembered answer to `subject` is about to leave.
+    /// The last byte of a remembered answer is about to leave.
     pub fn settle_hit(
         &self,
         request: RequestId,
         consumer: &Arc<Consumer>,
-        subject: &Symbol,
+        answer: &Recurring,
         took: Duration,
-        observed: &Observed,
     ) {
-        let told = Told::hit(request, took, Some(observed));
         match took >= LONGEST_TALLIED || self.hit_rows.take(request.moment()) {
-            true => self.spool.answer(&told, consumer, subject),
-            false => self.spool.hit(&told, consumer, subject),
+            true => self.spool.answer(
+                &Told::hit(request, took, Some(&answer.observed)),
+                consumer,
+                &answer.subject,
+            ),
+            false => self.spool.hit(request, took, consumer, answer),
         }
     }
 

@@ -8,6 +8,7 @@
 mod code;
 mod entry;
 mod read;
+mod recurring;
 mod reel;
 mod room;
 mod segment;
@@ -19,6 +20,7 @@ mod writing;
 
 pub use entry::{AnswerEntry, Entry, Subject, Told, TripEntry};
 pub use read::Stretch;
+pub use recurring::Recurring;
 pub use reel::Reel;
 pub use segment::Name;
 pub use symbols::{Symbol, Symbols};

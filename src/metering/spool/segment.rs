@@ -114,11 +114,15 @@ impl Segment {
         }
     }
 
-    /// Adds a hit to the tally that begins at `begins`, which must be one that was appended here. `false` where it is
-    /// not of those that are `alike`, or was closed.
-    pub fn add(&self, begins: u64, alike: &[u8], took: Duration) -> bool {
-        let tally = self.tally(begins).filter(|(_, of)| *of == alike);
-        let is_added = tally.is_some_and(|(word, _)| Tally::add(word, took));
+    /// Whether the tally that begins at `begins`, which must be one that was appended here, is of those that are
+    /// `alike`.
+    pub fn counts(&self, begins: u64, alike: &[u8]) -> bool {
+        self.tally(begins).is_some_and(|(_, of)| of == alike)
+    }
+
+    /// Adds a hit to the tally that begins at `begins`. `false` where it was closed.
+    pub fn add(&self, begins: u64, took: Duration) -> bool {
+        let is_added = self.tally(begins).is_some_and(|(word, _)| Tally::add(word, took));
         if is_added && !self.is_added_to.load(Ordering::Relaxed) {
             self.is_added_to.store(true, Ordering::Release);
         }

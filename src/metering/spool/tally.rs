@@ -85,7 +85,7 @@ mod tests {
     use super::super::tests::{EVERY, consumer, is_dirty, on_disk, subject};
     use super::super::*;
     use super::*;
-    use crate::domain::{Observed, RequestId, Source, Usage};
+    use crate::domain::{Consumer, Observed, RequestId, Source, Usage};
     use std::sync::atomic::AtomicBool;
 
     fn spool(folder: &Path) -> Spool {
@@ -93,10 +93,16 @@ mod tests {
     }
 
     fn hit(spool: &Spool, key: &str, second: u64, prompt: u64) {
+        one_more(spool, &consumer(key), second, &recurring(spool, prompt));
+    }
+
+    fn one_more(spool: &Spool, consumer: &Arc<Consumer>, second: u64, answer: &Recurring) {
+        spool.hit(RequestId::first_of(second), Duration::from_micros(30), consumer, answer);
+    }
+
+    fn recurring(spool: &Spool, prompt: u64) -> Recurring {
         let usage = Usage { source: Source::Upstream, prompt, ..Usage::default() };
-        let observed = Observed { usage, ..Observed::default() };
-        let told = Told::hit(RequestId::first_of(second), Duration::from_micros(30), Some(&observed));
-        spool.hit(&told, &consumer(key), &subject(spool));
+        Recurring::new(subject(spool), Observed { usage, ..Observed::default() })
     }
 
     /// Of each tally in it: how many, in which second, and how many tokens each.
@@ -112,13 +118,14 @@ mod tests {
         tallies.collect()
     }
 
+    const MIXED: [(&str, u64, u64); 7] =
+        [("a", 7, 5), ("b", 7, 5), ("a", 7, 6), ("a", 8, 5), ("a", 7, 5), ("b", 7, 5), ("a", 7, 5)];
+
     #[test]
     fn hits_that_are_alike_are_counted_together() {
         let folder = tempfile::tempdir().unwrap();
         let spool = spool(folder.path());
-        for (key, second, prompt) in
-            [("a", 7, 5), ("b", 7, 5), ("a", 7, 6), ("a", 8, 5), ("a", 7, 5), ("b", 7, 5), ("a", 7, 5)]
-        {
+        for (key, second, prompt) in MIXED {
             hit(&spool, key, second, prompt);
         }
         let (stretch, _) = spool.oldest().unwrap().read(0, Vec::new()).unwrap();
@@ -128,6 +135,29 @@ mod tests {
         let (again, _) = spool.oldest().unwrap().read(0, Vec::new()).unwrap();
         assert_eq!(tallies(&again)[..4], tallies(&stretch)[..], "what was read stays as it was");
         assert_eq!(tallies(&again)[4..], [(1, 7, 5)]);
+    }
+
+    #[test]
+    fn whoever_knows_where_they_are_counted_tells_them_apart_all_the_same() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let spools = folders.each_ref().map(|folder| spool(folder.path()));
+        let [a, b] = ["a", "b"].map(consumer);
+        for spool in &spools {
+            // More than a thread has room for, of which some must be remembered in the room of others.
+            let answers: Vec<_> = (0..500).map(|prompt| recurring(spool, prompt)).collect();
+            for _ in 0..3 {
+                for (key, second, prompt) in MIXED {
+                    one_more(spool, if key == "a" { &a } else { &b }, second, &answers[prompt as usize]);
+                }
+                answers.iter().for_each(|answer| one_more(spool, &a, 9, answer));
+            }
+            let (stretch, _) = spool.oldest().unwrap().read(0, Vec::new()).unwrap();
+            let tallies = tallies(&stretch);
+            assert_eq!(tallies[..4], [(9, 7, 5), (6, 7, 5), (3, 7, 6), (3, 8, 5)]);
+            let of_last: u32 = tallies[4..].iter().map(|(count, ..)| count).sum();
+            assert_eq!(of_last, 1_500);
+            assert!(tallies[4..].iter().all(|(count, second, _)| (1..=3).contains(count) && *second == 9));
+        }
     }
 
     #[test]
@@ -182,11 +212,11 @@ mod tests {
                 }
             }
         };
+        let (a, answers) = (consumer("a"), [0, 1, 2].map(|prompt| recurring(&spool, prompt)));
+        let write = || (0..20_000).for_each(|number| one_more(&spool, &a, 7, &answers[number % 3]));
         let count = std::thread::scope(|threads| {
             let reader = threads.spawn(read);
-            let writers: Vec<_> = (0..3)
-                .map(|_| threads.spawn(|| (0..20_000).for_each(|number| hit(&spool, "a", 7, number % 3))))
-                .collect();
+            let writers: Vec<_> = (0..3).map(|_| threads.spawn(write)).collect();
             writers.into_iter().for_each(|writer| writer.join().unwrap());
             is_over.store(true, Ordering::Release);
             reader.join().unwrap()

@@ -1,12 +1,14 @@
 //! Writing entries: into the current file, or into the next where that is full.
 
 use super::code::Tag;
+use super::recurring::{Kin, Recurring};
 use super::tally::WORD;
 use super::{Spool, Symbol, Told, Turn, entry, segment};
-use crate::domain::{Consumer, Trip};
+use crate::domain::{Consumer, RequestId, Trip};
 use crate::metering::config::Sync;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 impl Spool {
     /// Writes down a trip.
@@ -23,22 +25,33 @@ impl Spool {
         self.put([&account, subject], entry::answer(told, &account, subject).bytes());
     }
 
-    /// Writes down one more hit of its second like others before. It took less than
-    /// [`LONGEST_TALLIED`](super::LONGEST_TALLIED), and has nothing but its figures to be told apart by.
-    pub fn hit(&self, told: &Told<'_>, consumer: &Arc<Consumer>, subject: &Symbol) {
+    /// Writes down one more hit of its second like others before, which took less than
+    /// [`LONGEST_TALLIED`](super::LONGEST_TALLIED).
+    pub fn hit(&self, request: RequestId, took: Duration, consumer: &Arc<Consumer>, answer: &Recurring) {
+        let told = Told::hit(request, took, Some(&answer.observed));
         if self.sync == Sync::Each {
-            return self.answer(told, consumer, subject);
+            return self.answer(&told, consumer, &answer.subject);
         }
-        let account = self.symbols.account(consumer, self.number);
-        let entry = entry::hits(told, &account, subject);
+        let turn = self.current.load();
+        let is_added = turn.as_ref().is_some_and(|turn| {
+            let kin = Kin { answer, consumer, second: request.second(), turn: turn.number };
+            kin.place().is_some_and(|begins| turn.segment.add(begins, took))
+                || self.find_and_add(turn, &told, &kin)
+        });
+        if !is_added {
+            let account = self.symbols.account(consumer, self.number);
+            self.put([&account, &answer.subject], entry::hits(&told, &account, &answer.subject).bytes());
+        }
+    }
+
+    /// The same where this thread does not know the tally.
+    fn find_and_add(&self, turn: &Turn, told: &Told<'_>, kin: &Kin<'_>) -> bool {
+        let account = self.symbols.account(kin.consumer, self.number);
+        let entry = entry::hits(told, &account, &kin.answer.subject);
         let alike = &entry.bytes()[WORD.end..];
-        let add = |turn: &Turn| {
-            let begins = turn.tallies.find(alike);
-            begins.is_some_and(|begins| turn.segment.add(begins, alike, told.total))
-        };
-        if !self.current.load().as_ref().is_some_and(|turn| add(turn)) {
-            self.put([&account, subject], entry.bytes());
-        }
+        let found = turn.tallies.find(alike).filter(|begins| turn.segment.counts(*begins, alike));
+        let is_added = |begins: &u64| turn.segment.add(*begins, told.total);
+        found.filter(is_added).inspect(|begins| kin.note(*begins)).is_some()
     }
 
     fn put(&self, symbols: [&Symbol; 2], body: &[u8]) {
