@@ -2,77 +2,69 @@
 
 use super::Symbol;
 use crate::domain::{Consumer, Observed};
-use std::cell::RefCell;
+use arc_swap::ArcSwapOption;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the hits on one remembered answer have in common.
 #[derive(Debug)]
 pub struct Recurring {
-    /// No other has it in this process.
-    number: u64,
     pub subject: Arc<Symbol>,
     /// What the answer took when it was made.
     pub observed: Observed,
+    /// Where some of them were counted last.
+    last: ArcSwapOption<Place>,
 }
 
-/// Hits on it of one consumer's, in one second, and in one segment, by its number in this process.
+/// Hits on it of one consumer's, in one second.
 #[derive(Clone, Copy)]
 pub(super) struct Kin<'a> {
     pub answer: &'a Recurring,
     pub consumer: &'a Arc<Consumer>,
     pub second: u64,
-    pub turn: u64,
 }
 
-/// Where this thread has last added to the tally of some.
+/// Where the tally of some begins.
+#[derive(Debug)]
 struct Place {
-    answer: u64,
     /// Kept, so that no other can have its address.
     consumer: Arc<Consumer>,
     second: u64,
+    /// In which segment, by its number in this process.
     turn: u64,
     begins: u64,
 }
 
-/// Places that a thread knows; one takes the room of another.
-const NEAR: usize = 256;
-
-static ANSWERS: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    static NEARBY: RefCell<Box<[Option<Place>]>> = RefCell::new((0..NEAR).map(|_| None).collect());
-}
-
 impl Recurring {
     pub fn new(subject: Arc<Symbol>, observed: Observed) -> Self {
-        Recurring { number: ANSWERS.fetch_add(1, Ordering::Relaxed), subject, observed }
+        Recurring { subject, observed, last: ArcSwapOption::empty() }
     }
 }
 
 impl Kin<'_> {
-    /// Where their tally begins, if this thread has added to it and to no other in its room since.
-    pub fn place(&self) -> Option<u64> {
-        let Kin { answer, consumer, second, turn } = *self;
-        NEARBY.with_borrow(|nearby| {
-            let place = nearby[self.room()].as_ref()?;
-            let is_it = place.answer == answer.number
-                && Arc::ptr_eq(&place.consumer, consumer)
-                && place.second == second
-                && place.turn == turn;
-            is_it.then_some(place.begins)
-        })
+    /// Where their tally begins in the segment of that number, if it is theirs that is noted.
+    pub fn place(&self, turn: u64) -> Option<u64> {
+        let last = self.answer.last.load();
+        last.as_ref()
+            .filter(|place| self.is_now(place, turn) && self.is_theirs(place))
+            .map(|place| place.begins)
     }
 
-    /// Their tally begins there.
-    pub fn note(&self, begins: u64) {
-        let Kin { answer, consumer, second, turn } = *self;
-        let place = Place { answer: answer.number, consumer: consumer.clone(), second, turn, begins };
-        NEARBY.with_borrow_mut(|nearby| nearby[self.room()] = Some(place));
+    /// Their tally begins there. Who is the first in a second stays noted for it: consumers who take turns do not
+    /// displace each other at each hit.
+    pub fn note(&self, turn: u64, begins: u64) {
+        let Kin { answer, consumer, second } = *self;
+        let is_others = |place: &Arc<Place>| self.is_now(place, turn) && !self.is_theirs(place);
+        if !answer.last.load().as_ref().is_some_and(is_others) {
+            let place = Place { consumer: consumer.clone(), second, turn, begins };
+            answer.last.store(Some(Arc::new(place)));
+        }
     }
 
-    fn room(&self) -> usize {
-        let consumer = Arc::as_ptr(self.consumer) as usize / size_of::<Consumer>();
-        (self.answer.number as usize).wrapping_add(consumer) % NEAR
+    fn is_now(&self, place: &Place, turn: u64) -> bool {
+        place.second == self.second && place.turn == turn
+    }
+
+    fn is_theirs(&self, place: &Place) -> bool {
+        Arc::ptr_eq(&place.consumer, self.consumer)
     }
 }

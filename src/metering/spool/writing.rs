@@ -34,8 +34,8 @@ impl Spool {
         }
         let turn = self.current.load();
         let is_added = turn.as_ref().is_some_and(|turn| {
-            let kin = Kin { answer, consumer, second: request.second(), turn: turn.number };
-            kin.place().is_some_and(|begins| turn.segment.add(begins, took))
+            let kin = Kin { answer, consumer, second: request.second() };
+            kin.place(turn.number).is_some_and(|begins| turn.segment.add(begins, took))
                 || self.find_and_add(turn, &told, &kin)
         });
         if !is_added {
@@ -44,14 +44,14 @@ impl Spool {
         }
     }
 
-    /// The same where this thread does not know the tally.
+    /// The same where it is not known where they are counted.
     fn find_and_add(&self, turn: &Turn, told: &Told<'_>, kin: &Kin<'_>) -> bool {
         let account = self.symbols.account(kin.consumer, self.number);
         let entry = entry::hits(told, &account, &kin.answer.subject);
         let alike = &entry.bytes()[WORD.end..];
         let found = turn.tallies.find(alike).filter(|begins| turn.segment.counts(*begins, alike));
         let is_added = |begins: &u64| turn.segment.add(*begins, told.total);
-        found.filter(is_added).inspect(|begins| kin.note(*begins)).is_some()
+        found.filter(is_added).inspect(|begins| kin.note(turn.number, *begins)).is_some()
     }
 
     fn put(&self, symbols: [&Symbol; 2], body: &[u8]) {
