@@ -56,7 +56,7 @@ pub struct Recall {
 }
 
 /// What an alias costs beside its rendition.
-const OVERHEAD: usize = 512;
+const OVERHEAD: usize = 640;
 
 impl Recall {
     pub fn new(capacity: u64) -> Self {
@@ -112,10 +112,7 @@ impl Recall {
             rendition,
             route: request.route,
             facts: order.facts.clone(),
-            recurring: way
-                .ledger
-                .as_ref()
-                .map(|ledger| ledger.recurring(request.route, &order.facts, stored.observed)),
+            recurring: way.ledger.as_ref().map(|ledger| ledger.recurring(request.route, &order.facts)),
             counters: way.metrics.hit_handles(request.route, &order.facts, &entry.observed),
             warmth: Warmth::of(way, policy, order).map(Box::new),
             priced: Priced::default(),
@@ -150,7 +147,7 @@ impl Recalled {
     /// Puts it into the books, before its last byte leaves.
     pub fn settle(&self, way: &Way, id: RequestId, consumer: &Arc<Consumer>, took: Duration) {
         if let (Some(ledger), Some(answer)) = (&way.ledger, &self.alias.recurring) {
-            ledger.settle_hit(id, consumer, answer, took);
+            ledger.settle_hit(id, consumer, answer, took, &self.entry.observed);
         }
     }
 

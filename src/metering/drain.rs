@@ -391,8 +391,8 @@ mod tests {
     /// One of those that have no row.
     fn counted(spool: &Spool) {
         let request = RequestId::new(SystemTime::now());
-        let answer = Recurring::new(subject(spool), Observed::default());
-        spool.hit(request, Duration::from_micros(12), &alice(), &answer);
+        let answer = Recurring::new(subject(spool));
+        spool.hit(&Told::hit(request, Duration::from_micros(12), None), &alice(), &answer);
     }
 
     fn alice() -> Arc<Consumer> {

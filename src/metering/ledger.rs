@@ -94,26 +94,24 @@ impl Ledger {
         self.unlisted.count()
     }
 
-    /// What hits on one remembered answer have in common, which took `observed` when it was made.
-    pub fn recurring(&self, route: Route, facts: &CallFacts, observed: Observed) -> Recurring {
-        Recurring::new(self.spool.symbols().subject(route, Some(&self.unlisted.named(facts))), observed)
+    /// What hits on one remembered answer have in common.
+    pub fn recurring(&self, route: Route, facts: &CallFacts) -> Recurring {
+        Recurring::new(self.spool.symbols().subject(route, Some(&self.unlisted.named(facts))))
     }
 
-    /// The last byte of a remembered answer is about to leave.
+    /// The last byte of `answer`, a remembered one that took `observed` when it was made, is about to leave.
     pub fn settle_hit(
         &self,
         request: RequestId,
         consumer: &Arc<Consumer>,
         answer: &Recurring,
         took: Duration,
+        observed: &Observed,
     ) {
+        let told = Told::hit(request, took, Some(observed));
         match took >= LONGEST_TALLIED || self.hit_rows.take(request.moment()) {
-            true => self.spool.answer(
-                &Told::hit(request, took, Some(&answer.observed)),
-                consumer,
-                &answer.subject,
-            ),
-            false => self.spool.hit(request, took, consumer, answer),
+            true => self.spool.answer(&told, consumer, &answer.subject),
+            false => self.spool.hit(&told, consumer, answer),
         }
     }
 

@@ -1,16 +1,14 @@
 //! Answers that are given again and again: their hits are alike, but for who asks and when.
 
 use super::Symbol;
-use crate::domain::{Consumer, Observed};
+use crate::domain::Consumer;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 
-/// What the hits on one remembered answer have in common.
+/// What the hits on one remembered answer have in common, besides the figures of that.
 #[derive(Debug)]
 pub struct Recurring {
     pub subject: Arc<Symbol>,
-    /// What the answer took when it was made.
-    pub observed: Observed,
     /// Where some of them were counted last.
     last: ArcSwapOption<Place>,
 }
@@ -35,8 +33,8 @@ struct Place {
 }
 
 impl Recurring {
-    pub fn new(subject: Arc<Symbol>, observed: Observed) -> Self {
-        Recurring { subject, observed, last: ArcSwapOption::empty() }
+    pub fn new(subject: Arc<Symbol>) -> Self {
+        Recurring { subject, last: ArcSwapOption::empty() }
     }
 }
 

@@ -96,13 +96,16 @@ mod tests {
         one_more(spool, &consumer(key), second, &recurring(spool, prompt));
     }
 
-    fn one_more(spool: &Spool, consumer: &Arc<Consumer>, second: u64, answer: &Recurring) {
-        spool.hit(RequestId::first_of(second), Duration::from_micros(30), consumer, answer);
+    /// An answer, and what its question took.
+    fn recurring(spool: &Spool, prompt: u64) -> (Recurring, u64) {
+        (Recurring::new(subject(spool)), prompt)
     }
 
-    fn recurring(spool: &Spool, prompt: u64) -> Recurring {
-        let usage = Usage { source: Source::Upstream, prompt, ..Usage::default() };
-        Recurring::new(subject(spool), Observed { usage, ..Observed::default() })
+    fn one_more(spool: &Spool, consumer: &Arc<Consumer>, second: u64, (answer, prompt): &(Recurring, u64)) {
+        let usage = Usage { source: Source::Upstream, prompt: *prompt, ..Usage::default() };
+        let observed = Observed { usage, ..Observed::default() };
+        let told = Told::hit(RequestId::first_of(second), Duration::from_micros(30), Some(&observed));
+        spool.hit(&told, consumer, answer);
     }
 
     /// Of each tally in it: how many, in which second, and how many tokens each.

@@ -4,11 +4,10 @@ use super::code::Tag;
 use super::recurring::{Kin, Recurring};
 use super::tally::WORD;
 use super::{Spool, Symbol, Told, Turn, entry, segment};
-use crate::domain::{Consumer, RequestId, Trip};
+use crate::domain::{Consumer, Trip};
 use crate::metering::config::Sync;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 impl Spool {
     /// Writes down a trip.
@@ -25,22 +24,22 @@ impl Spool {
         self.put([&account, subject], entry::answer(told, &account, subject).bytes());
     }
 
-    /// Writes down one more hit of its second like others before, which took less than
-    /// [`LONGEST_TALLIED`](super::LONGEST_TALLIED).
-    pub fn hit(&self, request: RequestId, took: Duration, consumer: &Arc<Consumer>, answer: &Recurring) {
-        let told = Told::hit(request, took, Some(&answer.observed));
+    /// Writes down one more hit of its second like others before. It took less than
+    /// [`LONGEST_TALLIED`](super::LONGEST_TALLIED), and has nothing but its figures to be told apart by, which are
+    /// always the same of one `answer`.
+    pub fn hit(&self, told: &Told<'_>, consumer: &Arc<Consumer>, answer: &Recurring) {
         if self.sync == Sync::Each {
-            return self.answer(&told, consumer, &answer.subject);
+            return self.answer(told, consumer, &answer.subject);
         }
         let turn = self.current.load();
         let is_added = turn.as_ref().is_some_and(|turn| {
-            let kin = Kin { answer, consumer, second: request.second() };
-            kin.place(turn.number).is_some_and(|begins| turn.segment.add(begins, took))
-                || self.find_and_add(turn, &told, &kin)
+            let kin = Kin { answer, consumer, second: told.request.second() };
+            kin.place(turn.number).is_some_and(|begins| turn.segment.add(begins, told.total))
+                || self.find_and_add(turn, told, &kin)
         });
         if !is_added {
             let account = self.symbols.account(consumer, self.number);
-            self.put([&account, &answer.subject], entry::hits(&told, &account, &answer.subject).bytes());
+            self.put([&account, &answer.subject], entry::hits(told, &account, &answer.subject).bytes());
         }
     }
 
