@@ -35,6 +35,11 @@ impl Work {
         Ok(work)
     }
 
+    /// Whether what is asked, and what is told, goes over a wire.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.connection, Some(Connection::Postgres { .. }))
+    }
+
     /// What the statement finds.
     pub async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
         match self.connection() {

@@ -6,7 +6,8 @@ use pannier::store::ledger::{
     self, Batch, Bucket, By, Column, Cut, Figure, Filter, Line, MOST, NARROW, Period, Piece, Row, Shifts,
     Stretch, Sums, Void,
 };
-use pannier::store::{Damaged, Migrations, Options, Start, Statement, Store};
+use pannier::store::{Damaged, Migrations, Options, Place, Start, Statement, Store};
+use servers::{Answers, Detour, Weather};
 use std::time::{Duration, SystemTime};
 
 pub fn grounds() -> Vec<Ground> {
@@ -74,6 +75,30 @@ async fn read(store: &Store, column: Column, id: u64) -> Option<i64> {
     let rows = work.rows(statement).await.expect("rows");
     work.done().await.expect("done");
     rows.first().map(|row| row.number(0).expect("a number")).filter(|value| *value >= 0)
+}
+
+/// A number that the server tells comes through as another: nothing is written then, rather than into another's books.
+#[tokio::test]
+async fn numbers_that_are_told_wrong_put_nothing_into_others_books() {
+    let Some(ground) = Ground::server() else { return };
+    let detour = Detour::to_socket(&ground.postgres().socket().join(".s.PGSQL.5432")).await;
+    let url = format!("postgres://pannier@127.0.0.1:{}/postgres?sslmode=disable", detour.port());
+    let place = Place::parse(&url).expect("a place");
+    let store = Store::open(&place, &options(), &ledger::migrations()).await.expect("open");
+    let all = sums(&[(Figure::Requests, 1), (Figure::Cost, 5)]);
+    let batch = |from, to, id: u64| batch(from, to, vec![row(id, &[(Column::Cost, 5)])], all);
+    assert!(batch(0, 1, 1).write(&store).await.expect("write"));
+    for _ in 0..3 {
+        detour.weather(Weather { answers: Answers::Misnumbered, ..Weather::default() });
+        assert!(batch(1, 2, 2).write(&store).await.is_err());
+        detour.weather(Weather::default());
+        let told = lines(&store, Period::Minute, 0, i64::MAX).await;
+        assert_eq!((told.len(), told[0].sums[Figure::Requests as usize]), (1, 1));
+    }
+    assert!(batch(1, 2, 2).write(&store).await.expect("write"));
+    let told = lines(&store, Period::Minute, 0, i64::MAX).await;
+    assert_eq!((told.len(), told[0].sums[Figure::Requests as usize]), (1, 2));
+    store.close().await;
 }
 
 #[tokio::test]

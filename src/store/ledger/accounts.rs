@@ -1,7 +1,7 @@
 //! Whose figures are in the books, by the names of keys.
 
 use super::Account;
-use super::write::ids;
+use super::names::ids;
 use crate::store::{Error, Statement, Work};
 
 /// Whether there are figures of a key of this name.

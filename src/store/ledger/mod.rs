@@ -7,6 +7,7 @@ pub(super) mod accounts;
 mod audit;
 mod columns;
 mod kept;
+mod names;
 mod rating;
 mod rebill;
 mod report;

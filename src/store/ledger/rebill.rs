@@ -1,6 +1,7 @@
 //! Rows that are priced anew: what they cost, and the sums with them, in one transaction a stretch.
 
-use super::write::{ids, powers_of_two};
+use super::names::ids;
+use super::write::powers_of_two;
 use super::{Figure, Row, Shifts};
 use crate::store::{Error, Statement, Store, Value, Work};
 use std::collections::BTreeMap;

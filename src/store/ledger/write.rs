@@ -1,6 +1,7 @@
 //! How a batch comes in.
 
 use super::columns::{sum_of, summand};
+use super::names::ids;
 use super::{Batch, Bucket, Column, Figure, Merge, NARROW, Period, Row, Shifts, Sums, Void};
 use crate::store::{Error, Statement, Store, Value, Work};
 use std::collections::BTreeMap;
@@ -94,51 +95,6 @@ async fn remove(work: &mut Work, void: &[Void], shifts: &mut Shifts) -> Result<(
         }
     }
     Ok(())
-}
-
-/// The number of each of `names`; those that are new get one.
-pub(super) async fn ids<const N: usize>(
-    work: &mut Work,
-    table: &str,
-    columns: [&str; N],
-    names: &[[String; N]],
-) -> Result<Vec<i64>, Error> {
-    let columns = columns.join(", ");
-    let mut known = BTreeMap::new();
-    for names in names.chunks(64) {
-        known.extend(known_ids(work, table, &columns, names.iter()).await?);
-        let mut new: Vec<&[String; N]> = names.iter().filter(|name| !known.contains_key(&name[..])).collect();
-        if new.is_empty() {
-            continue;
-        }
-        new.sort();
-        let statement = Statement::new(format!("INSERT INTO {table} ({columns}) VALUES "));
-        let statement = statement.tuples(new.iter().map(|name| values(name)));
-        work.change(statement.text(" ON CONFLICT DO NOTHING")).await?;
-        known.extend(known_ids(work, table, &columns, new.into_iter()).await?);
-    }
-    let id = |name: &[String; N]| known.get(&name[..]).copied();
-    names.iter().map(|name| id(name).ok_or_else(|| Error::nonsense("a name without a number"))).collect()
-}
-
-async fn known_ids<'a, const N: usize>(
-    work: &mut Work,
-    table: &str,
-    columns: &str,
-    names: impl Iterator<Item = &'a [String; N]>,
-) -> Result<Vec<(Vec<String>, i64)>, Error> {
-    let statement =
-        Statement::new(format!("SELECT id, {columns} FROM {table} WHERE ({columns}) IN (VALUES "));
-    let rows = work.rows(statement.tuples(names.map(values)).text(")")).await?;
-    let read = |row: &crate::store::Row| {
-        let name = (1..=N).map(|column| row.text(column)).collect::<Result<Vec<_>, _>>()?;
-        Ok((name, row.number(0)?))
-    };
-    rows.iter().map(read).collect()
-}
-
-fn values<const N: usize>(name: &[String; N]) -> [Value<'_>; N] {
-    std::array::from_fn(|at| Value::Text(&name[at]))
 }
 
 fn keep_rows(rows: &[Row]) -> Statement<'_> {
