@@ -90,7 +90,8 @@ async fn numbers_that_are_told_wrong_put_nothing_into_others_books() {
     assert!(batch(0, 1, 1).write(&store).await.expect("write"));
     for _ in 0..3 {
         detour.weather(Weather { answers: Answers::Misnumbered, ..Weather::default() });
-        assert!(batch(1, 2, 2).write(&store).await.is_err());
+        let error = batch(1, 2, 2).write(&store).await.expect_err("its numbers are others");
+        assert!(error.to_string().contains("came back as others"), "{error}");
         detour.weather(Weather::default());
         let told = lines(&store, Period::Minute, 0, i64::MAX).await;
         assert_eq!((told.len(), told[0].sums[Figure::Requests as usize]), (1, 1));

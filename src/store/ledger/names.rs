@@ -1,6 +1,6 @@
 //! The numbers by which rows and sums call their names.
 
-use crate::store::{Error, Statement, Value, Work};
+use crate::store::{Error, Statement, Trouble, Value, Work};
 use std::collections::BTreeMap;
 
 /// Names in one statement.
@@ -54,7 +54,11 @@ async fn attest(
             let separated = statement.text(if n > 0 { ", " } else { "" });
             statement = separated.list([Value::Number(**id)].into_iter().chain(name));
         }
-        work.rows(statement.text(")")).await?;
+        let attested = work.rows(statement.text(")")).await;
+        attested.map_err(|error| match error.trouble {
+            Trouble::Nonsense => Error::nonsense("names whose numbers came back as others"),
+            _ => error,
+        })?;
     }
     Ok(())
 }
