@@ -56,7 +56,7 @@ async fn attest(
         }
         let attested = work.rows(statement.text(")")).await;
         attested.map_err(|error| match error.trouble {
-            Trouble::Nonsense => Error::nonsense("names whose numbers came back as others"),
+            Trouble::Refused => Error::nonsense("names whose numbers came back as others"),
             _ => error,
         })?;
     }
