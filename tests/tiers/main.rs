@@ -134,9 +134,10 @@ impl Drop for House {
     }
 }
 
-/// How many names there are on a server, but for that of the notices of what was removed.
+/// How many names there are on a server, but for that of the notices of what was removed; at one moment.
 fn size(server: &servers::RedisServer) -> u64 {
-    server.run::<u64>(&["DBSIZE"]) - server.run::<u64>(&["EXISTS", "pannier:notices"])
+    let script = "return redis.call('DBSIZE') - redis.call('EXISTS', 'pannier:notices')";
+    server.run(&["EVAL", script, "0"])
 }
 
 fn config(url: &str) -> RedisConfig {
