@@ -388,6 +388,25 @@ mod tests {
         }
     }
 
+    /// What does not fit is not written, and would be read as something else.
+    #[test]
+    fn the_longest_hit_fits() {
+        let most = Duration::from_micros(u64::MAX);
+        let symbol = Symbol { id: u64::MAX, meaning: Box::default(), said: Default::default() };
+        let [prompt, cached_prompt, completion, reasoning, images] = [u64::MAX; 5];
+        let (source, audio) = (Source::Estimated, most);
+        let usage = Usage { source, prompt, cached_prompt, completion, reasoning, images, audio };
+        let durations = Durations { total: most, load: most, prompt_eval: most, eval: most };
+        let complaint = Complaint::TooLong;
+        let observed = Observed { usage, durations, complaint, failed: true, ..Observed::default() };
+        let told = Told::hit(RequestId([0xff; 16]), most, Some(&observed));
+        let whole = hits(&told, &symbol, &symbol);
+        let Some(Entry::Hits { one, .. }) = Entry::read(whole.bytes()) else { panic!("it cannot be read") };
+        let read = one.observed.unwrap();
+        assert_eq!((one.account, one.subject, read.usage), (u64::MAX, u64::MAX, usage));
+        assert_eq!((read.complaint, read.durations.spent()), (complaint, observed.durations.spent()));
+    }
+
     #[test]
     fn what_has_a_number_that_nobody_knows_cannot_be_read() {
         let usage = Usage { source: Source::Upstream, prompt: 77, ..Usage::default() };

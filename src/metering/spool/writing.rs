@@ -32,25 +32,21 @@ impl Spool {
             return self.answer(told, consumer, &answer.subject);
         }
         let turn = self.current.load();
-        let is_added = turn.as_ref().is_some_and(|turn| {
-            let kin = Kin { answer, consumer, second: told.request.second() };
-            kin.place(turn.number).is_some_and(|begins| turn.segment.add(begins, told.total))
-                || self.find_and_add(turn, told, &kin)
-        });
-        if !is_added {
-            let account = self.symbols.account(consumer, self.number);
-            self.put([&account, &answer.subject], entry::hits(told, &account, &answer.subject).bytes());
+        let turn = turn.as_ref();
+        let kin = Kin { answer, consumer, second: told.request.second() };
+        let add = |(turn, begins): &(&Arc<Turn>, u64)| turn.segment.add(*begins, told.total);
+        if turn.and_then(|turn| Some((turn, kin.place(turn.number)?))).is_some_and(|noted| add(&noted)) {
+            return;
         }
-    }
-
-    /// The same where it is not known where they are counted.
-    fn find_and_add(&self, turn: &Turn, told: &Told<'_>, kin: &Kin<'_>) -> bool {
-        let account = self.symbols.account(kin.consumer, self.number);
-        let entry = entry::hits(told, &account, &kin.answer.subject);
+        let account = self.symbols.account(consumer, self.number);
+        let entry = entry::hits(told, &account, &answer.subject);
         let alike = &entry.bytes()[WORD.end..];
-        let found = turn.tallies.find(alike).filter(|begins| turn.segment.counts(*begins, alike));
-        let is_added = |begins: &u64| turn.segment.add(*begins, told.total);
-        found.filter(is_added).inspect(|begins| kin.note(turn.number, *begins)).is_some()
+        let find =
+            |turn: &Turn| turn.tallies.find(alike).filter(|begins| turn.segment.counts(*begins, alike));
+        match turn.and_then(|turn| Some((turn, find(turn)?))).filter(add) {
+            Some((turn, begins)) => kin.note(turn.number, begins),
+            None => self.put([&account, &answer.subject], entry.bytes()),
+        }
     }
 
     fn put(&self, symbols: [&Symbol; 2], body: &[u8]) {
