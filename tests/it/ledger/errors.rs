@@ -12,7 +12,7 @@ const SYNCS: &str = "fsync,fdatasync,msync";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_books_say_what_was_served_on_a_disk_that_answers_with_errors() {
-    if !Fault::can_be_made() {
+    if !can_trace("books on a disk that answers with errors") {
         return;
     }
     let prices = [Price { from: 0, heard: 0, prompt: 150_000_001, completion: 600_000_007, gpu: 1_000_003 }];

@@ -4,7 +4,6 @@ use super::*;
 use pannier::store::Migrations;
 use pannier::store::ledger::{self, Column, Figure, Period};
 use sqlx::ConnectOptions;
-use std::io::Write;
 
 /// By which a database is written on the disk.
 const CALLS: [&str; 3] = ["pwrite64", "fsync", "fdatasync"];
@@ -85,9 +84,7 @@ async fn steps_and_rows(path: &Path) -> (i64, i64) {
 
 #[tokio::test]
 async fn a_file_is_brought_into_shape_however_often_that_is_killed() {
-    if std::process::Command::new("strace").arg("-V").output().is_err() {
-        // Past the capture of output: whoever reads the test's log must see it.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a kill in each migration: no strace is installed");
+    if !can_trace("a kill in each migration") {
         return;
     }
     let all = ledger::migrations().steps.len() as i64;

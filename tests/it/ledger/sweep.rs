@@ -3,7 +3,6 @@
 use super::killed::{check, drained, written};
 use super::mixed::{Price, client};
 use super::*;
-use std::io::Write;
 use std::time::Duration;
 
 /// All by which the spool and the database touch the disk.
@@ -13,9 +12,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_books_say_what_was_served_wherever_pannier_is_killed() {
-    if std::process::Command::new("strace").arg("-V").output().is_err() {
-        // Past the capture of output: whoever reads the test's log must see it.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a kill at each write and sync: no strace is installed");
+    if !can_trace("a kill at each write and sync") {
         return;
     }
     let points: Option<u32> = std::env::var("SWEEP").ok().and_then(|points| points.parse().ok());

@@ -16,21 +16,21 @@ pub struct Fault {
 /// Which of the calls that a thread makes: `1+1` are all of them, `3+7` the third and each seventh after it.
 pub type Which = &'static str;
 
-impl Fault {
-    /// Whether there is a tracer; where there is none, that is said.
-    pub fn can_be_made() -> bool {
-        use std::io::Write;
-        let there = std::process::Command::new("strace").arg("-V").output().is_ok();
-        if !there {
-            // Past the capture of output: whoever reads the test's log must see it.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: a disk that answers with errors: no strace is installed"
-            );
-        }
-        there
-    }
+/// Whether `what` can be tested, which wants strace and a user who may trace; where it cannot, that is said.
+pub fn can_trace(what: &str) -> bool {
+    use std::io::Write;
+    let traced = std::process::Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    let why = match traced {
+        Ok(traced) if traced.status.success() => return true,
+        Ok(_) => "this user may not trace",
+        Err(_) => "no strace is installed",
+    };
+    // Past the capture of output: whoever reads the test's log must see it.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}: {why}");
+    false
+}
 
+impl Fault {
     /// `which` of `calls` on `files`, or on any where none is named, end with `error` from now on.
     pub async fn of(pannier: &Pannier, calls: &str, error: &str, which: Which, files: &[&Path]) -> Fault {
         let mut strace = Command::new("strace");

@@ -11,7 +11,7 @@ mod upstream;
 
 pub use answers::{chunked, head, json, ndjson, sse, whole, with_cors};
 pub use client::{Ask, Ending, Framing, Payload, Reply, Wire, find};
-pub use faults::Fault;
+pub use faults::{Fault, can_trace};
 pub use recorded::{MODELS, Recording, Route, model_entry, route, routes, text_frames};
 pub use samples::{Samples, sample_lines};
 pub use server::{Launch, Pannier, free_address};

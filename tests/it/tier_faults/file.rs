@@ -211,7 +211,7 @@ async fn its_disk_is_full() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_disk_answers_with_errors() {
     const ALL: &str = "pread64,pwrite64,fsync,fdatasync,ftruncate";
-    if !Fault::can_be_made() {
+    if !can_trace("a cache on a disk that answers with errors") {
         return;
     }
     for (calls, error, which) in [
