@@ -96,7 +96,10 @@ async fn numbers_that_are_told_wrong_put_nothing_into_others_books() {
         let told = lines(&store, Period::Minute, 0, i64::MAX).await;
         assert_eq!((told.len(), told[0].sums[Figure::Requests as usize]), (1, 1));
     }
-    assert!(batch(1, 2, 2).write(&store).await.expect("write"));
+    // Of more names than are compared at once, some of which are new.
+    let mut many = batch(1, 2, 2);
+    many.accounts.extend((0..150).map(|n| [format!("key {n}"), "lab".to_owned()]));
+    assert!(many.write(&store).await.expect("write"));
     let told = lines(&store, Period::Minute, 0, i64::MAX).await;
     assert_eq!((told.len(), told[0].sums[Figure::Requests as usize]), (1, 2));
     store.close().await;
