@@ -3,15 +3,16 @@
 use crate::contender::Kind::{NginxCache, PannierBooks, PannierUnbooked};
 use crate::ground::Ground;
 use crate::results::Results;
-use crate::throughput::{ASKED, close_table, table};
+use crate::throughput::{ASKED, table, told, unset};
 use crate::workload::Workload;
 use crate::wrk::Picking;
-use crate::{crowd, shelf};
+use crate::{crowd, rounds, shelf};
 
 pub fn measure(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     let (hits, misses) = ([NginxCache, PannierBooks, PannierUnbooked], [PannierBooks, PannierUnbooked]);
-    results.booked_hits =
-        Some(close_table(ground, &hits, Workload::small(), Picking::Rotate(ASKED), results));
+    let workload = Workload::small();
+    let outcome = rounds::closely(ground, &unset(&hits), &workload, Picking::Rotate(ASKED));
+    results.booked_hits = Some(told(outcome, &workload, results));
     results.booked_misses = Some(table(ground, &misses, Workload::small(), Picking::Fresh, results));
     shelf::measure(ground, results);
     crowd::measure(ground, results)

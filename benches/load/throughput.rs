@@ -39,7 +39,7 @@ pub fn misses(ground: &Ground, results: &mut Results) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All rounds of one workload.
+/// All rounds of one workload, each among servers that have just been started.
 pub fn table(
     ground: &Ground,
     kinds: &[Kind],
@@ -47,28 +47,16 @@ pub fn table(
     picking: Picking,
     results: &mut Results,
 ) -> Table {
-    let outcome = rounds::anew(ground, &unset(kinds), &workload, picking);
-    told(outcome, workload, results)
-}
-
-/// The same for those who may differ by less than two samples of one do.
-pub fn close_table(
-    ground: &Ground,
-    kinds: &[Kind],
-    workload: Workload,
-    picking: Picking,
-    results: &mut Results,
-) -> Table {
-    let outcome = rounds::closely(ground, &unset(kinds), &workload, picking);
-    told(outcome, workload, results)
+    told(rounds::anew(ground, &unset(kinds), &workload, picking), &workload, results)
 }
 
 /// With no settings of their own.
-fn unset(kinds: &[Kind]) -> Vec<(Kind, &'static [(&'static str, &'static str)])> {
+pub fn unset(kinds: &[Kind]) -> Vec<(Kind, &'static [(&'static str, &'static str)])> {
     kinds.iter().map(|kind| (*kind, &[] as &[_])).collect()
 }
 
-fn told((standings, dropped): Outcome, workload: Workload, results: &mut Results) -> Table {
+/// What came of them; who dropped out is told.
+pub fn told((standings, dropped): Outcome, workload: &Workload, results: &mut Results) -> Table {
     for (kind, error) in dropped {
         results.fail(&format!("{}, {}", workload.title, kind.label()), &error);
     }

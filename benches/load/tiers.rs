@@ -8,8 +8,9 @@ use crate::client::Connection;
 use crate::contender::{Contender, Kind};
 use crate::ground::Ground;
 use crate::growth;
-use crate::results::{Results, Series, Table, Tier, TierHits};
+use crate::results::{Results, Series, Tier, TierHits};
 use crate::rounds;
+use crate::throughput::told;
 use crate::toll;
 use crate::workload::Workload;
 use crate::wrk::Picking;
@@ -84,11 +85,8 @@ fn beside_memory(ground: &Ground, results: &mut Results, redis: &str) {
     let ways: [(Kind, &[(&str, &str)]); 2] =
         [(Kind::PannierMemory, &[]), (Kind::PannierTiers, &[SECRET, (REDIS_URL, redis)])];
     let workload = Workload::small();
-    let (standings, dropped) = rounds::closely(ground, &ways, &workload, Picking::Rotate(ASKED));
-    for (kind, error) in dropped {
-        results.fail(kind.label(), &error);
-    }
-    results.with_tiers = Some(Table { title: workload.title, standings });
+    let outcome = rounds::closely(ground, &ways, &workload, Picking::Rotate(ASKED));
+    results.with_tiers = Some(told(outcome, &workload, results));
 }
 
 fn tier(ground: &Ground, results: &mut Results, tier: Tier, entries: u64, settings: &[(&str, &str)]) {
