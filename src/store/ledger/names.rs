@@ -1,5 +1,6 @@
 //! The numbers by which rows and sums call their names.
 
+use super::write::powers_of_two;
 use crate::store::{Error, Statement, Trouble, Value, Work};
 use std::collections::BTreeMap;
 
@@ -43,7 +44,7 @@ async fn attest(
     known: &BTreeMap<Vec<String>, i64>,
 ) -> Result<(), Error> {
     let known: Vec<_> = known.iter().collect();
-    for known in known.chunks(AT_ONCE) {
+    for known in powers_of_two(&known) {
         // To divide by zero ends the transaction, whatever comes back of that.
         let mut statement = Statement::new(format!(
             "SELECT 1 / CASE count(*) WHEN {} THEN 1 ELSE 0 END FROM {table} WHERE (id, {columns}) IN (VALUES ",
