@@ -2,15 +2,15 @@
 
 use super::silence::{Silence, Speech};
 use super::words::Words;
-use super::{Transcriber, nanoseconds};
+use super::{Transcriber, nanoseconds, weights};
 use crate::domain::{Close, Passage, Segment};
-use crate::media::voice::{Cast, Flaw, Say, Task};
+use crate::media::voice::{Flaw, Say, Task};
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use whisper_rs::whisper_rs_sys as sys;
-use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters};
+use whisper_rs::{FullParams, SamplingStrategy, WhisperContext};
 
 /// Tries at a temperature above 0.
 const BEST_OF: c_int = 5;
@@ -37,15 +37,9 @@ struct Listener<'a> {
 }
 
 impl Engine {
-    fn load(path: &Path) -> Result<Self, String> {
+    fn load(path: &Path, unpack: bool) -> Result<Self, String> {
         let began = Instant::now();
-        // The engine takes a file that ends before its weights for a model to be tested with, and listens with none.
-        if !Cast::read(path).is_ok_and(|cast| cast.holds_weights()) {
-            return Err("the model cannot be loaded: its file breaks off".to_owned());
-        }
-        let mut parameters = WhisperContextParameters::default();
-        parameters.use_gpu(false).flash_attn(false);
-        match WhisperContext::new_with_params(path, parameters) {
+        match weights::load(path, unpack) {
             Ok(context) => Ok(Engine { context, load: began.elapsed() }),
             Err(error) => Err(format!("the model cannot be loaded: {error}")),
         }
@@ -56,7 +50,7 @@ impl Transcriber {
     /// Says passage by passage what is said in the recording that lies open.
     pub(super) fn write(&mut self, task: &Task) -> io::Result<()> {
         let Some(open) = self.open.take() else { return self.say(&Say::Failed("nothing is open".into())) };
-        let mut engine = match self.engine.take().map_or_else(|| Engine::load(&self.model), Ok) {
+        let mut engine = match self.engine.take().map_or_else(|| Engine::load(&self.model, self.unpack), Ok) {
             Ok(engine) => engine,
             Err(why) => return self.say(&Say::Failed(why)),
         };

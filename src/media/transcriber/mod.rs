@@ -9,6 +9,7 @@ mod length;
 mod limits;
 mod resample;
 mod silence;
+mod weights;
 mod words;
 
 use super::voice::{Ask, Flaw, Heard, Say, read_frame, write_frame};
@@ -41,6 +42,8 @@ struct Open {
 struct Transcriber {
     to: Stdout,
     model: PathBuf,
+    /// Its weights of five bits are to lie in memory as such of eight.
+    unpack: bool,
     threads: usize,
     max_duration: Duration,
     allowance: Arc<Allowance>,
@@ -67,6 +70,7 @@ pub fn run() -> io::Result<()> {
     let mut transcriber = Transcriber {
         to: io::stdout(),
         model: limits.model.into(),
+        unpack: limits.unpack,
         threads: limits.threads.max(1),
         max_duration: Duration::from_millis(limits.max_duration),
         allowance,

@@ -13,6 +13,12 @@ const ROOM: u64 = 256 << 20;
 /// and about as much again as the latter for the encoder.
 const EACH: u64 = (7 * 512 + 2 * 1536) * 4;
 
+/// How the head calls weights of five bits and an offset each, beside the version of that form in thousands.
+const PACKED: u32 = 9;
+/// Bytes of a block of such weights, and of one of eight bits.
+const BLOCK: u64 = 24;
+const UNPACKED_BLOCK: u64 = 34;
+
 /// Of a file of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cast {
@@ -21,6 +27,7 @@ pub struct Cast {
     vocabulary: u64,
     width: u64,
     layers: u64,
+    is_packed: bool,
 }
 
 impl Cast {
@@ -29,7 +36,7 @@ impl Cast {
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        let mut head = [[0; 4]; 6];
+        let mut head = [[0; 4]; 12];
         let none = || io::Error::new(io::ErrorKind::InvalidData, "it holds no ggml weights of Whisper");
         for field in &mut head {
             file.read_exact(field).map_err(|error| match error.kind() {
@@ -37,12 +44,19 @@ impl Cast {
                 _ => error,
             })?;
         }
-        let [magic, vocabulary, _, width, _, layers] = head.map(u32::from_le_bytes);
+        let [magic, vocabulary, _, width, _, layers, .., form] = head.map(u32::from_le_bytes);
         let is_sane = (64..=16_384).contains(&width) && (1..=512).contains(&layers);
         if magic != MAGIC || !is_sane {
             return Err(none());
         }
-        Ok(Cast { length, vocabulary: vocabulary.into(), width: width.into(), layers: layers.into() })
+        let is_packed = form % 1000 == PACKED;
+        Ok(Cast {
+            length,
+            vocabulary: vocabulary.into(),
+            width: width.into(),
+            layers: layers.into(),
+            is_packed,
+        })
     }
 
     /// Whether the table of its words fits into the file, at two bits a number: most of the weights come after it.
@@ -50,9 +64,18 @@ impl Cast {
         self.length >= self.vocabulary * self.width / 4
     }
 
-    /// Bytes that a process with these weights may take.
-    pub fn memory(&self) -> u64 {
-        self.length + ROOM + self.width * self.layers * EACH
+    /// Whether the engine is quicker with them once they are unpacked.
+    pub fn is_packed(&self) -> bool {
+        self.is_packed
+    }
+
+    /// Bytes that a process with these weights may take, which it may `unpack`.
+    pub fn memory(&self, unpack: bool) -> u64 {
+        let weights = match unpack && self.is_packed {
+            true => self.length.div_ceil(BLOCK) * UNPACKED_BLOCK,
+            false => self.length,
+        };
+        weights + ROOM + self.width * self.layers * EACH
     }
 }
 
@@ -60,26 +83,30 @@ impl Cast {
 mod tests {
     use super::*;
 
-    fn written(head: [u32; 6]) -> io::Result<Cast> {
+    fn written(head: [u32; 6], form: u32) -> io::Result<Cast> {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let bytes: Vec<u8> = head.iter().flat_map(|field| field.to_le_bytes()).collect();
+        let head = head.into_iter().chain([448, 384, 6, 4, 80, form]);
+        let bytes: Vec<u8> = head.flat_map(u32::to_le_bytes).collect();
         std::fs::write(file.path(), bytes).expect("room");
         Cast::read(file.path())
     }
 
     #[test]
     fn weights_say_how_large_they_are() {
-        let cast = written([MAGIC, 51_865, 1500, 384, 6, 4]).expect("weights");
-        assert_eq!((cast.length, cast.width, cast.layers), (24, 384, 4));
+        let cast = written([MAGIC, 51_865, 1500, 384, 6, 4], 2009).expect("weights");
+        assert_eq!((cast.length, cast.width, cast.layers, cast.is_packed), (48, 384, 4, true));
         assert!(!cast.holds_weights());
         assert!(Cast { length: 51_865 * 384 / 4, ..cast }.holds_weights());
-        assert_eq!(cast.memory(), 24 + ROOM + 384 * 4 * EACH);
+        assert_eq!(cast.memory(false), 48 + ROOM + 384 * 4 * EACH);
+        assert_eq!(cast.memory(true), 48 / 24 * 34 + ROOM + 384 * 4 * EACH);
+        let plain = written([MAGIC, 51_865, 1500, 384, 6, 4], 1).expect("weights");
+        assert_eq!((plain.is_packed, plain.memory(true)), (false, plain.memory(false)));
     }
 
     #[test]
     fn what_is_no_weights_is_said_to_be_none() {
         for head in [[0, 1, 2, 384, 4, 5], [MAGIC, 1, 2, u32::MAX, 4, 5], [MAGIC, 1, 2, 384, 4, 0]] {
-            assert!(written(head).is_err(), "{head:?}");
+            assert!(written(head, 1).is_err(), "{head:?}");
         }
     }
 }

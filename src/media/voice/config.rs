@@ -31,6 +31,8 @@ pub struct Config {
     pub timeout: Duration,
     #[serde(deserialize_with = "units::duration")]
     pub max_duration: Duration,
+    /// Whether weights of five bits lie in memory as such of eight: more room for less time.
+    pub unpack: bool,
     /// Bytes of all processes together.
     #[serde(deserialize_with = "units::size")]
     pub max_memory: usize,

@@ -20,6 +20,8 @@ pub enum Ask {
 pub struct Limits {
     /// The weights.
     pub model: String,
+    /// Of five bits, they are to lie in memory as such of eight.
+    pub unpack: bool,
     /// Bytes that it may take.
     pub memory: u64,
     /// Milliseconds of the longest recording.

@@ -202,6 +202,7 @@ mod tests {
             keep_alive: Duration::ZERO,
             timeout: Duration::ZERO,
             max_duration: Duration::ZERO,
+            unpack: false,
             max_memory: 1,
             vad: true,
         }

@@ -236,6 +236,7 @@ impl Transcribers {
         };
         let limits = Limits {
             model: model.path.to_string_lossy().into_owned(),
+            unpack: self.config.unpack,
             memory: self.needs(model),
             max_duration: u64::try_from(self.config.max_duration.as_millis()).unwrap_or(u64::MAX),
             threads,
@@ -258,7 +259,10 @@ impl Transcribers {
 
     /// Bytes that a process may take: for its model, and for the longest recording.
     fn needs(&self, model: &Model) -> u64 {
-        model.cast.memory().saturating_add(self.config.max_duration.as_secs().saturating_mul(EACH_SECOND))
+        model
+            .cast
+            .memory(self.config.unpack)
+            .saturating_add(self.config.max_duration.as_secs().saturating_mul(EACH_SECOND))
     }
 
     /// One of those who wait who has the model; or else memory for one more, for which those go that are not needed now.

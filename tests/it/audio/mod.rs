@@ -99,7 +99,8 @@ impl Lobby {
 
     /// As many as there are in the head of a file of weights: none.
     fn weights() -> Vec<u8> {
-        [0x6767_6d6c_u32, 51_865, 1500, 384, 6, 4].iter().flat_map(|number| number.to_le_bytes()).collect()
+        let head = [0x6767_6d6c_u32, 51_865, 1500, 384, 6, 4, 448, 384, 6, 4, 80, 1];
+        head.iter().flat_map(|number| number.to_le_bytes()).collect()
     }
 }
 
@@ -124,6 +125,13 @@ fn transcribers(pannier: &Pannier) -> Vec<i32> {
     let all = std::fs::read_dir("/proc").expect("/proc").flatten();
     let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter(is_one).collect()
+}
+
+/// Bytes of data that a process has.
+fn data_of(process: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("its status");
+    let data = status.lines().find_map(|line| line.strip_prefix("VmData:")).expect("VmData");
+    data.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
 /// A WAV of 16-bit samples of one channel.
