@@ -38,13 +38,31 @@ pub fn run(
     workload: &Workload,
     picking: Picking,
 ) -> anyhow::Result<Tally> {
+    run_on(ground.options.load_core, ground, contender, workload, picking)
+}
+
+/// The same from the given core.
+pub fn run_on(
+    core: usize,
+    ground: &Ground,
+    contender: &Contender,
+    workload: &Workload,
+    picking: Picking,
+) -> anyhow::Result<Tally> {
     let script = ground.dir().join("wrk.lua");
     // No run asks more often than this; the seed of `Any` comes from here too, so that no two runs walk
     // the same way.
     let start = ground.fresh(1_000_000 * ground.options.seconds());
     std::fs::write(&script, lua(contender, workload, picking, start))?;
-    let output = Command::new("wrk")
-        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{}s", ground.options.seconds())])
+    let output = Command::new("taskset")
+        .args([
+            "-c",
+            &core.to_string(),
+            "wrk",
+            "-t1",
+            &format!("-c{CONNECTIONS}"),
+            &format!("-d{}s", ground.options.seconds()),
+        ])
         .args(["--timeout", "10s", "-s"])
         .arg(&script)
         .arg(format!("http://127.0.0.1:{}", contender.port))

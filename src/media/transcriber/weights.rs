@@ -35,7 +35,11 @@ const IN_EIGHT_BITS: u32 = 2007;
 
 /// The engine with the weights of a file, `unpack`ed if they are of five bits.
 pub(super) fn load(path: &Path, unpack: bool) -> Result<WhisperContext, String> {
-    let cast = Cast::read(path).map_err(|error| error.to_string())?;
+    let cast = File::open(path).and_then(|file| {
+        let length = file.metadata()?.len();
+        Cast::read(file, length)
+    });
+    let cast = cast.map_err(|error| error.to_string())?;
     // The engine takes a file that ends before its weights for a model to be tested with, and listens with none.
     if !cast.holds_weights() {
         return Err("its file breaks off".to_owned());

@@ -1,8 +1,6 @@
 //! What a file of weights says of itself in its first bytes, and what the process that loads it will take.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 
 /// `ggml`, as a number.
 const MAGIC: u32 = 0x6767_6d6c;
@@ -31,20 +29,22 @@ pub struct Cast {
 }
 
 impl Cast {
+    /// What `file` says, which has so many bytes.
+    ///
     /// # Errors
-    /// When there is none that can be read, or it is none.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        let mut head = [[0; 4]; 12];
+    /// When it cannot be read, or there are no weights in it.
+    pub fn read(mut file: impl Read, length: u64) -> io::Result<Self> {
+        let mut head = [0; 48];
         let none = || io::Error::new(io::ErrorKind::InvalidData, "it holds no ggml weights of Whisper");
-        for field in &mut head {
-            file.read_exact(field).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => none(),
-                _ => error,
-            })?;
-        }
-        let [magic, vocabulary, _, width, _, layers, .., form] = head.map(u32::from_le_bytes);
+        file.read_exact(&mut head).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => none(),
+            _ => error,
+        })?;
+        let field = |number: usize| {
+            let at = 4 * number;
+            u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+        };
+        let (magic, vocabulary, width, layers, form) = (field(0), field(1), field(3), field(5), field(11));
         let is_sane = (64..=16_384).contains(&width) && (1..=512).contains(&layers);
         if magic != MAGIC || !is_sane {
             return Err(none());
@@ -84,11 +84,9 @@ mod tests {
     use super::*;
 
     fn written(head: [u32; 6], form: u32) -> io::Result<Cast> {
-        let file = tempfile::NamedTempFile::new().expect("a file");
         let head = head.into_iter().chain([448, 384, 6, 4, 80, form]);
         let bytes: Vec<u8> = head.flat_map(u32::to_le_bytes).collect();
-        std::fs::write(file.path(), bytes).expect("room");
-        Cast::read(file.path())
+        Cast::read(&*bytes, bytes.len() as u64)
     }
 
     #[test]

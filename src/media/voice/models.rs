@@ -129,8 +129,10 @@ impl Shelf {
             });
         };
         let broken = |error: std::io::Error| Missing::Broken { name: found.clone(), why: error.to_string() };
-        let cast = Cast::read(&path).map_err(broken)?;
-        let written = fs::metadata(&path).and_then(|file| file.modified()).map_err(broken)?;
+        let file = fs::File::open(&path).map_err(broken)?;
+        let about = file.metadata().map_err(broken)?;
+        let cast = Cast::read(file, about.len()).map_err(broken)?;
+        let written = about.modified().map_err(broken)?;
         let written = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
         Ok(Model { name: Self::full(&found).into(), path, cast, written })
     }
