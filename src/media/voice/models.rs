@@ -256,8 +256,8 @@ mod tests {
         let shelf = Shelf::new(&config("base"), dir.path().to_owned());
         let missing = shelf.find("tiny").expect_err("nothing is there");
         assert!(missing.to_string().contains("pannier models pull tiny"), "{missing}");
-        let weights: Vec<u8> =
-            [0x6767_6d6c_u32, 1, 1, 384, 1, 4].iter().flat_map(|n| n.to_le_bytes()).collect();
+        let head = [0x6767_6d6c, 1, 1, 384, 1, 4, 1, 1, 1, 1, 1, 1];
+        let weights: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
         for (form, best) in [("", "tiny"), ("-q5_1", "tiny-q5_1"), ("-q8_0", "tiny-q8_0")] {
             fs::write(shelf.path(&format!("tiny{form}")), &weights).expect("room");
             let model = shelf.find("tiny").expect("a model");
