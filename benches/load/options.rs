@@ -122,6 +122,11 @@ impl Options {
         self.rounds.unwrap_or(if self.quick { 1 } else { 5 }).max(1)
     }
 
+    /// For those who may differ by less than two samples of one do.
+    pub fn many_rounds(&self) -> usize {
+        3 * self.rounds()
+    }
+
     pub fn seconds(&self) -> u64 {
         self.seconds.unwrap_or(if self.quick { 1 } else { 2 }).max(1)
     }

@@ -53,14 +53,14 @@ pub fn anew(
     rounds_of(ground, ground.options.rounds(), contenders, workload, picking)
 }
 
-/// The same with more rounds: for those who may differ by less than two samples of one do.
+/// The same in many rounds.
 pub fn closely(
     ground: &Ground,
     contenders: &[(Kind, &[(&str, &str)])],
     workload: &Workload,
     picking: Picking,
 ) -> Outcome {
-    rounds_of(ground, 3 * ground.options.rounds(), contenders, workload, picking)
+    rounds_of(ground, ground.options.many_rounds(), contenders, workload, picking)
 }
 
 fn rounds_of(

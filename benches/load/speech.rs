@@ -115,7 +115,7 @@ fn hear(
         listen(&pannier, &clip, model, false)?;
         rival.hear(&file)?;
         engine.hear(&file)?;
-        for _ in 0..ground.options.rounds() {
+        for _ in 0..ground.options.many_rounds() {
             let cpu = pannier.process.family_time();
             heard.wall.push(listen(&pannier, &clip, model, false)?);
             heard.cpu.push(pannier.process.family_time().saturating_sub(cpu));

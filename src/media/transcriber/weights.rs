@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::thread;
 use whisper_rs::whisper_rs_sys as sys;
 use whisper_rs::{WhisperContext, WhisperContextParameters};
 
@@ -63,11 +64,12 @@ fn parameters<'a>() -> WhisperContextParameters<'a> {
 fn unpacked(path: &Path) -> io::Result<WhisperContext> {
     let file = BufReader::new(File::open(path)?);
     let (reader, writer) = io::pipe()?;
-    std::thread::scope(|scope| {
-        let unpacking = scope.spawn(move || {
+    thread::scope(|scope| {
+        let unpack = move || {
             let mut to = BufWriter::new(writer);
             unpack(file, &mut to).and_then(|()| to.flush())
-        });
+        };
+        let unpacking = thread::Builder::new().spawn_scoped(scope, unpack)?;
         let path = format!("/dev/fd/{}", reader.as_raw_fd());
         let loaded = WhisperContext::new_with_params(path, parameters());
         // If the engine has read enough before the end, nobody waits for it to go on.
