@@ -1,5 +1,6 @@
-//! Whisper's engine by itself, the very one that Pannier has, called as its own examples call it: opens and hears each
-//! file that it is told, and says how long that took. What Pannier takes more is what Pannier adds.
+//! Whisper's engine by itself, the very one that Pannier has, with the weights that Pannier gives it, called as its own
+//! examples call it: opens and hears each file that it is told, and says how long that took. What Pannier takes more is
+//! what Pannier adds.
 
 use std::path::Path;
 
@@ -10,14 +11,12 @@ pub fn run(weights: &Path, threads: usize) -> anyhow::Result<()> {
 
     use anyhow::{Context, ensure};
     use nix::time::{ClockId, clock_gettime};
-    use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters};
+    use whisper_rs::{FullParams, SamplingStrategy};
 
     whisper_rs::install_logging_hooks();
     let busy =
         || -> anyhow::Result<Duration> { Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into()) };
-    let mut parameters = WhisperContextParameters::default();
-    parameters.use_gpu(false).flash_attn(false);
-    let context = WhisperContext::new_with_params(weights, parameters)?;
+    let context = pannier::media::transcriber::load(weights, true).map_err(anyhow::Error::msg)?;
     let mut state = context.create_state()?;
     for path in std::io::stdin().lock().lines() {
         let (begun, cpu) = (Instant::now(), busy()?);

@@ -274,7 +274,7 @@ fn speech(results: &Results) -> Vec<Goal> {
     let grown = speech.and_then(|speech| speech.grown).map(|bytes| bytes as f64 / MEGABYTE);
     goals.push(goal("opening a recording, of all CPU".to_owned(), Bound::AtMost(5.0), percent, " %", 1));
     goals.push(times(
-        "memory hit while somebody listens on the other core: requests/s over alone".to_owned(),
+        "memory hit while somebody listens on the other core: throughput by CPU over alone".to_owned(),
         Bound::AtLeast(0.9),
         speech.and_then(|speech| speech.left()),
     ));

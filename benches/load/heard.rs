@@ -19,7 +19,7 @@ pub struct Speech {
     pub grown: Option<u64>,
 }
 
-/// Hits in memory a second, by who listens on the other core.
+/// Processor time of a hit in memory, in microseconds, by who listens on the other core.
 #[derive(Debug)]
 pub struct Beside {
     /// Nobody.
@@ -74,12 +74,12 @@ impl Speech {
 
     /// What is left of a server's throughput while it listens on the other core.
     pub fn left(&self) -> Option<f64> {
-        median(self.beside.iter().map(|beside| beside.pannier / beside.alone))
+        median(self.beside.iter().map(|beside| beside.alone / beside.pannier))
     }
 
     /// The same of one whose other core is as busy with something that is not its own.
     pub fn left_of_busy(&self) -> Option<f64> {
-        median(self.beside.iter().map(|beside| beside.pannier / beside.engine))
+        median(self.beside.iter().map(|beside| beside.engine / beside.pannier))
     }
 }
 

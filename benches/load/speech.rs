@@ -176,7 +176,7 @@ fn marked(file: &[u8], form: &str, number: u32) -> Vec<u8> {
     [file, &mark].concat()
 }
 
-/// How many hits there are while nobody listens, while the engine alone does so on the other core, and while Pannier does.
+/// What a hit costs while nobody listens, while the engine alone does so on the other core, and while Pannier does.
 /// Whoever asks shares the server's core, so that whoever listens has the other to himself.
 fn beside(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result<()> {
     let pannier = start(ground, assets, "tiny", 1)?;
@@ -197,26 +197,28 @@ fn beside(ground: &Ground, assets: &Path, speech: &mut Speech) -> anyhow::Result
         connection.exchange(&small.request(pannier.kind, pannier.port, number))?;
     }
     let core = ground.options.server_core;
-    let hits = || -> anyhow::Result<f64> {
+    let hit = || -> anyhow::Result<f64> {
         pannier.process.trim_log()?;
+        let cpu = pannier.process.precise_time()?;
         let tally = wrk::run_on(core, ground, &pannier, &small, Picking::Rotate(ASKED))?;
-        Ok(tally.requests / tally.seconds)
+        let cpu = pannier.process.precise_time()?.saturating_sub(cpu);
+        Ok(cpu.as_secs_f64() * 1e6 / tally.requests)
     };
     for _ in 0..ground.options.rounds() {
         let beside = Beside {
-            alone: hits()?,
-            engine: meanwhile(hits, || engine.hear(&file).map(drop))?,
-            pannier: meanwhile(hits, || listen(&pannier, &clip, "tiny", false).map(drop))?,
+            alone: hit()?,
+            engine: meanwhile(hit, || engine.hear(&file).map(drop))?,
+            pannier: meanwhile(hit, || listen(&pannier, &clip, "tiny", false).map(drop))?,
         };
-        eprintln!("  hits a second: {beside:.0?}");
+        eprintln!("  a hit, µs: {beside:.2?}");
         speech.beside.push(beside);
     }
     Ok(())
 }
 
-/// How many `hits` there are while somebody hears, over and over.
+/// What `hit` comes to while somebody hears, over and over.
 fn meanwhile(
-    hits: impl Fn() -> anyhow::Result<f64>,
+    hit: impl Fn() -> anyhow::Result<f64>,
     mut hear: impl FnMut() -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<f64> {
     let over = AtomicBool::new(false);
@@ -228,7 +230,7 @@ fn meanwhile(
             Ok(())
         });
         std::thread::sleep(SETTLED);
-        let busy = hits();
+        let busy = hit();
         over.store(true, Ordering::Relaxed);
         (busy, listening.join())
     });

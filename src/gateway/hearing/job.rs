@@ -2,7 +2,7 @@
 
 use crate::dialect::transcript;
 use crate::domain::{Error, Fingerprint, Passage};
-use crate::media::voice::{self, Fault, Heard, Model, Sitting, Task, Transcribers};
+use crate::media::voice::{Fault, Heard, Model, Sitting, Task, Transcribers};
 use crate::upstream::{Head, Identity};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -110,7 +110,7 @@ pub fn fingerprint(heard: &Heard, task: &Task) -> Fingerprint {
 }
 
 /// By its weights, wherever they lie, and by what listens with them.
-pub fn identity(model: &Model, digest: Arc<str>) -> Identity {
-    let (name, version) = (model.name.clone(), voice::engine().into());
+pub fn identity(transcribers: &Transcribers, model: &Model, digest: Arc<str>) -> Identity {
+    let (name, version) = (model.name.clone(), transcribers.engine(model).into());
     Identity { name, digest, version, remote: false, epoch: 0, since: 0 }
 }

@@ -202,7 +202,7 @@ impl Gateway {
         // Nobody holds a place up while another replica may be doing the work.
         let sitting = sitting.filter(|_| !self.way.turns.are_shared());
         let task = self.task(wish);
-        let identity = job::identity(&model, digest);
+        let identity = job::identity(&self.way.ears.transcribers, &model, digest);
         let call = Call {
             fingerprint: job::fingerprint(&heard, &task),
             certainty: if task.temperature == 0.0 { Certainty::Greedy } else { Certainty::Sampled },

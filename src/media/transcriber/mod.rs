@@ -22,6 +22,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+pub use weights::load;
+
 /// What listens.
 pub fn engine() -> &'static str {
     static ENGINE: LazyLock<String> =

@@ -2,12 +2,12 @@
 //!
 //! Of five bits and an offset each, the engine multiplies them a row by a column, and takes them apart anew for each of
 //! these; of eight bits, it multiplies them in blocks. So they are given to it in eight. That rounds each of them once
-//! more: those of Whisper by 0.04 of the step from one value of five bits to the next, 0.14 at the most. They are 0.3 of it
-//! from what they were made of already. Where it would be more than a quarter, they stay as they are.
+//! more: those of `tiny` by 0.04 of the step from one value of five bits to the next, 0.14 at the most. They are 0.3 of it
+//! from what they were made of already. Where it would be more than a quarter for one of them, all stay as they are.
 
 use crate::media::voice::Cast;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::thread;
@@ -35,23 +35,36 @@ const HEAD: usize = 48;
 const IN_EIGHT_BITS: u32 = 2007;
 
 /// The engine with the weights of a file, `unpack`ed if they are of five bits.
-pub(super) fn load(path: &Path, unpack: bool) -> Result<WhisperContext, String> {
-    let cast = File::open(path).and_then(|file| {
-        let length = file.metadata()?.len();
-        Cast::read(file, length)
-    });
-    let cast = cast.map_err(|error| error.to_string())?;
+///
+/// # Errors
+/// Why it cannot be had: there are no such weights in the file, not all of them, or no room for them.
+pub fn load(path: &Path, unpack: bool) -> Result<WhisperContext, String> {
+    open(path, unpack).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => "its file breaks off".to_owned(),
+        _ => error.to_string(),
+    })
+}
+
+fn open(path: &Path, unpack: bool) -> io::Result<WhisperContext> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let cast = Cast::read(file, length)?;
     // The engine takes a file that ends before its weights for a model to be tested with, and listens with none.
     if !cast.holds_weights() {
-        return Err("its file breaks off".to_owned());
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    if unpack && cast.is_packed() {
-        match unpacked(path) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
-            loaded => return loaded.map_err(|error| error.to_string()),
-        }
+    if unpack && cast.is_packed() && can_be_unpacked(path)? {
+        return unpacked(path);
     }
-    WhisperContext::new_with_params(path, parameters()).map_err(|error| error.to_string())
+    WhisperContext::new_with_params(path, parameters()).map_err(io::Error::other)
+}
+
+/// Found out beforehand: an engine that has begun to read does not give back what it took for that.
+fn can_be_unpacked(path: &Path) -> io::Result<bool> {
+    match unpack(BufReader::new(File::open(path)?), io::sink()) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
+        read => read.map(|()| true),
+    }
 }
 
 fn parameters<'a>() -> WhisperContextParameters<'a> {
@@ -72,10 +85,11 @@ fn unpacked(path: &Path) -> io::Result<WhisperContext> {
         let unpacking = thread::Builder::new().spawn_scoped(scope, unpack)?;
         let path = format!("/dev/fd/{}", reader.as_raw_fd());
         let loaded = WhisperContext::new_with_params(path, parameters());
-        // If the engine has read enough before the end, nobody waits for it to go on.
+        // If the engine has given up before the end, nobody waits for it to go on.
         drop(reader);
         let unpacked = unpacking.join().unwrap_or_else(|_| Err(io::Error::other("it cannot be unpacked")));
-        unpacked.and_then(|()| loaded.map_err(io::Error::other))
+        let engine = loaded.map_err(io::Error::other)?;
+        unpacked.map(|()| engine)
     })
 }
 
@@ -83,7 +97,7 @@ fn unpacked(path: &Path) -> io::Result<WhisperContext> {
 ///
 /// # Errors
 /// When it breaks off or is no such file, or nobody reads on.
-fn unpack(mut from: impl BufRead, mut to: impl Write) -> io::Result<()> {
+fn unpack(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut head = [0; HEAD];
     from.read_exact(&mut head)?;
     head[HEAD - 4..].copy_from_slice(&IN_EIGHT_BITS.to_le_bytes());
@@ -95,17 +109,23 @@ fn unpack(mut from: impl BufRead, mut to: impl Write) -> io::Result<()> {
         let length = pass_number(&mut from, &mut to)?;
         pass(&mut from, &mut to, length.into())?;
     }
-    while !from.fill_buf()?.is_empty() {
-        matrix(&mut from, &mut to)?;
-    }
+    while matrix(&mut from, &mut to)? {}
     Ok(())
 }
 
-/// How many dimensions it has, how long its name is, of which kind its numbers are; the dimensions, the name, the numbers.
-fn matrix(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
-    let (dimensions, name) = (pass_number(&mut from, &mut to)?, pass_number(&mut from, &mut to)?);
-    let kind = number(&mut from)?;
-    to.write_all(&(if kind == FIVE_BITS { EIGHT_BITS } else { kind }).to_le_bytes())?;
+/// How many dimensions it has, how long its name is, of which kind its numbers are; the dimensions, the name, the
+/// numbers. Whether there was one: to the engine, too, the end is where there is not so much as its first words.
+fn matrix(mut from: impl Read, mut to: impl Write) -> io::Result<bool> {
+    let mut head = Vec::with_capacity(12);
+    from.by_ref().take(12).read_to_end(&mut head)?;
+    let mut head = &*head;
+    let (Ok(dimensions), Ok(name), Ok(kind)) = (number(&mut head), number(&mut head), number(&mut head))
+    else {
+        return Ok(false);
+    };
+    for word in [dimensions, name, if kind == FIVE_BITS { EIGHT_BITS } else { kind }] {
+        to.write_all(&word.to_le_bytes())?;
+    }
     let mut numbers = 1_u64;
     for _dimension in 0..dimensions {
         let length = pass_number(&mut from, &mut to)?;
@@ -113,54 +133,57 @@ fn matrix(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     }
     pass(&mut from, &mut to, name.into())?;
     match kind {
-        FLOAT => pass(from, to, numbers.checked_mul(4).ok_or_else(strange)?),
-        HALF => pass(from, to, numbers.checked_mul(2).ok_or_else(strange)?),
-        FIVE_BITS if numbers.is_multiple_of(BLOCK as u64) => widen(from, to, numbers / BLOCK as u64),
-        _ => Err(strange()),
+        FLOAT => pass(from, to, numbers.checked_mul(4).ok_or_else(strange)?)?,
+        HALF => pass(from, to, numbers.checked_mul(2).ok_or_else(strange)?)?,
+        FIVE_BITS if numbers.is_multiple_of(BLOCK as u64) => widen(from, to, numbers / BLOCK as u64)?,
+        _ => return Err(strange()),
     }
+    Ok(true)
 }
 
 fn widen(mut from: impl Read, mut to: impl Write, mut blocks: u64) -> io::Result<()> {
-    let mut packed = vec![0; BLOCKS * WORDS * 4];
+    let mut packed = vec![[0; WORDS]; BLOCKS];
     while blocks > 0 {
         let now = blocks.min(BLOCKS as u64);
-        let packed = &mut packed[..now as usize * WORDS * 4];
-        from.read_exact(packed)?;
-        let words =
-            packed.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-        let wide = wide(&words.collect::<Vec<_>>())?;
-        to.write_all(&wide.into_iter().flat_map(u16::to_ne_bytes).collect::<Vec<_>>())?;
+        let packed = &mut packed[..now as usize];
+        from.read_exact(bytemuck::cast_slice_mut(packed))?;
+        if !packed.iter().all(is_near) {
+            return Err(strange());
+        }
+        to.write_all(bytemuck::cast_slice(&wide(packed)?))?;
         blocks -= now;
     }
     Ok(())
 }
 
-/// Whole blocks of five bits as the engine itself takes them apart, and puts them together of eight.
-#[allow(unsafe_code)]
-fn wide(packed: &[u32]) -> io::Result<Vec<u16>> {
-    let blocks = packed.len() / WORDS;
-    let numbers = blocks * BLOCK;
-    let (mut exact, mut rounded) = (vec![0.0; numbers], vec![0.0; numbers]);
-    let mut wide = vec![0_u16; blocks * PAIRS];
-    // SAFETY: what the engine knows of a kind of numbers is there for as long as it is. `packed` and `wide` hold the blocks
-    // of as many numbers as it is told of, aligned as blocks are; `exact` and `rounded` have room for the numbers.
-    unsafe {
-        let (five, eight) = (&*sys::ggml_get_type_traits(FIVE_BITS), &*sys::ggml_get_type_traits(EIGHT_BITS));
-        five.to_float.ok_or_else(strange)?(packed.as_ptr().cast(), exact.as_mut_ptr(), numbers as i64);
-        eight.from_float_ref.ok_or_else(strange)?(exact.as_ptr(), wide.as_mut_ptr().cast(), numbers as i64);
-        eight.to_float.ok_or_else(strange)?(wide.as_ptr().cast(), rounded.as_mut_ptr(), numbers as i64);
-    }
-    let blocks = || exact.chunks_exact(BLOCK).zip(rounded.chunks_exact(BLOCK));
-    if blocks().all(|(exact, rounded)| is_close(exact, rounded)) { Ok(wide) } else { Err(strange()) }
+/// Whether eight bits come near to what a block of five says: they are off by a 254th of the largest number.
+fn is_near(block: &[u32; WORDS]) -> bool {
+    let (step, least) = (float(block[0] as u16), float((block[0] >> 16) as u16));
+    let largest = least.abs().max((least + STEPS * step).abs());
+    largest / 254.0 <= step.abs() / 4.0
 }
 
-/// Whether no number of a block is further off than a quarter of the least step that there can be.
-fn is_close(exact: &[f32], rounded: &[f32]) -> bool {
-    let (least, most) = exact
-        .iter()
-        .fold((f32::MAX, f32::MIN), |(least, most), &number| (least.min(number), most.max(number)));
-    let near = (most - least) / STEPS / 4.0;
-    exact.iter().zip(rounded).all(|(exact, rounded)| (exact - rounded).abs() <= near)
+/// The number that is written with sixteen bits.
+#[allow(unsafe_code)]
+fn float(half: u16) -> f32 {
+    // SAFETY: it is given a number, and gives one back.
+    unsafe { sys::ggml_fp16_to_fp32(half) }
+}
+
+/// Blocks of five bits as the engine itself takes them apart, and puts them together of eight.
+#[allow(unsafe_code)]
+fn wide(packed: &[[u32; WORDS]]) -> io::Result<Vec<[u16; PAIRS]>> {
+    let (mut floats, mut wide) = (vec![0.0; packed.len() * BLOCK], vec![[0; PAIRS]; packed.len()]);
+    let numbers = floats.len() as i64;
+    // SAFETY: what the engine knows of a kind of numbers is there for as long as it is. `packed` and `wide` hold the blocks
+    // of as many numbers as it is told of, aligned as its own are, and `floats` has room for the numbers.
+    unsafe {
+        let take_apart = (*sys::ggml_get_type_traits(FIVE_BITS)).to_float.ok_or_else(strange)?;
+        let put_together = (*sys::ggml_get_type_traits(EIGHT_BITS)).from_float_ref.ok_or_else(strange)?;
+        take_apart(packed.as_ptr().cast(), floats.as_mut_ptr(), numbers);
+        put_together(floats.as_ptr(), wide.as_mut_ptr().cast(), numbers);
+    }
+    Ok(wide)
 }
 
 fn number(mut from: impl Read) -> io::Result<u32> {

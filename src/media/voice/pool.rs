@@ -161,6 +161,14 @@ impl Transcribers {
         Some(self.config.timeout).filter(|timeout| !timeout.is_zero())
     }
 
+    /// What listens with a model: what its numbers are made of may make it hear something else.
+    pub fn engine(&self, model: &Model) -> String {
+        match self.config.unpack && model.cast.is_packed() {
+            true => format!("{}, of eight bits", super::engine()),
+            false => super::engine().to_owned(),
+        }
+    }
+
     /// Whether what is no speech is left out.
     pub fn skips_silence(&self) -> bool {
         self.config.vad

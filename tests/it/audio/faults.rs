@@ -112,6 +112,28 @@ async fn a_model_that_needs_more_memory_than_there_may_be_is_refused() {
     assert!(transcribers(&lobby.pannier).is_empty());
 }
 
+/// Processes that begin from now on have no stack to begin with.
+#[tokio::test]
+async fn that_nobody_can_listen_is_shown_and_requests_are_wanted_all_the_same() {
+    let lobby = Lobby::open().await;
+    let stack = |bytes: &str| {
+        let limits = [format!("--pid={}", lobby.pannier.id()), format!("--stack={bytes}:")];
+        assert!(std::process::Command::new("prlimit").args(limits).status().expect("prlimit").success());
+    };
+    let hear = || async { lobby.pannier.ask(&form(TRANSCRIPTIONS, b"no recording", &[])).await };
+    let probe = || async { lobby.pannier.house("/readyz?verbose").await.text() };
+    stack("4096");
+    let reply = hear().await;
+    assert_eq!((reply.status(), reply.code()), (500, Some("internal")), "{}", reply.text());
+    let told = probe().await;
+    assert!(told.contains("[-]speech") && !told.contains("[-]upstream"), "{told}");
+    stack("8388608");
+    let reply = hear().await;
+    assert!([400, 415].contains(&reply.status()), "{}", reply.text());
+    let told = probe().await;
+    assert!(told.contains("[+]speech"), "{told}");
+}
+
 #[tokio::test]
 async fn nobody_listens_any_longer_than_is_wanted_nor_than_pannier_lives() {
     let lobby = Lobby::open_with(|launch| launch.set("audio.keep_alive", "1s")).await;
